@@ -284,7 +284,7 @@ def test_what_waits_to_be_written_is_bounded_and_dropped_lines_are_counted(tmp_p
     handler.handle(record("more"))
 
     assert outlet.lost == lost
-    assert handler._told == lost
+    assert handler._reported_losses == lost
     os.close(writer)
 
 

@@ -18,10 +18,10 @@ RETRY_PAUSE_S = 0.5
 _MAX_ERROR_LENGTH = 300
 
 
-def client(url: str, patience: float = REPLY_TIMEOUT_S, *, again: int = 1) -> "redis.Redis":
+def client(url: str, patience: float = REPLY_TIMEOUT_S, *, retries: int = 1) -> "redis.Redis":
     """Return a client that gives up soon: the library's default is ten more tries, almost a minute. `again` is the number of
     retries after a connection that ended while idle. Raise ValueError for a URL that cannot be read."""
-    retry = Retry(NoBackoff(), again, supported_errors=(redis.ConnectionError,))
+    retry = Retry(NoBackoff(), retries, supported_errors=(redis.ConnectionError,))
     return redis.Redis.from_url(url, socket_timeout=patience, socket_connect_timeout=patience, retry=retry)
 
 
@@ -50,7 +50,7 @@ class Troubles:
     def __init__(self, failed: Callable[[], None] = lambda: None) -> None:
         """Start without failures; `failed` is called for each one, repeated ones included, and telemetry counts them."""
         self._lock = threading.Lock()
-        self._found: dict[str, str] = {}
+        self._troubles: dict[str, str] = {}
         self._failed = failed
 
     def begin(self, part: str, error: Exception) -> None:
@@ -58,23 +58,23 @@ class Troubles:
         words = f"{type(error).__name__}: {error}"[:_MAX_ERROR_LENGTH]
         self._failed()
         with self._lock:
-            if not self._found:
+            if not self._troubles:
                 log.warning("Redis cannot be used, so workers find queued runs by polling the database: %s", words)
-            self._found[part] = words
+            self._troubles[part] = words
 
     def end(self, part: str) -> None:
         """Record that this part can use Redis again."""
-        if part not in self._found:
+        if part not in self._troubles:
             return
         with self._lock:
-            self._found.pop(part, None)
-            if not self._found:
+            self._troubles.pop(part, None)
+            if not self._troubles:
                 log.warning("Redis is back")
 
     def has(self, part: str) -> bool:
         """Return whether this part cannot use Redis at present."""
-        return part in self._found
+        return part in self._troubles
 
     def words(self) -> str | None:
         """Return the failure of one part as a sentence; None while all work."""
-        return next(iter(list(self._found.values())), None)
+        return next(iter(list(self._troubles.values())), None)

@@ -65,7 +65,7 @@ class StartQueue(dramatiq.Broker):
         self.url = url
         self._client = client(url)
         self._strange = 0
-        self._told = -_LOG_INTERVAL_S
+        self._logged_at = -_LOG_INTERVAL_S
         self.actor = dramatiq.actor(broker=self, queue_name=QUEUE, actor_name=ACTOR)(take)
         self._worker: dramatiq.Worker | None = None
 
@@ -136,12 +136,12 @@ class StartQueue(dramatiq.Broker):
         """Log that a message was dropped, at most one line in ten seconds, with the number of the others."""
         self._strange += 1
         now = time.monotonic()
-        if now - self._told < _LOG_INTERVAL_S:
+        if now - self._logged_at < _LOG_INTERVAL_S:
             return
-        self._told = now
-        more = f", and {self._strange - 1} before it" if self._strange > 1 else ""
+        self._logged_at = now
+        count_text = f", and {self._strange - 1} before it" if self._strange > 1 else ""
         self._strange = 0
-        log.warning("dropped an unknown message from Redis: %d bytes, %r%s", len(data), data[:60], more)
+        log.warning("dropped an unknown message from Redis: %d bytes, %r%s", len(data), data[:60], count_text)
 
 
 class _Consumer(Consumer):
@@ -156,14 +156,14 @@ class _Consumer(Consumer):
         if not queue.open.wait(_POLL_INTERVAL_S) or queue.closing.is_set():
             return None
         try:
-            found = self._pop()
-            if found is None:
+            message = self._pop()
+            if message is None:
                 return None
-            run_id = read(found)
+            run_id = read(message)
             if run_id is None:
-                queue.drop(found)
+                queue.drop(message)
             elif not queue.open.is_set():
-                self._client.lpush(KEY, found)  # room has run out meanwhile: give it to another worker
+                self._client.lpush(KEY, message)  # room has run out meanwhile: give it to another worker
             else:
                 queue.open.clear()
                 return MessageProxy(queue.actor.message(run_id))
@@ -175,13 +175,13 @@ class _Consumer(Consumer):
 
     def _pop(self) -> bytes | None:
         try:
-            found = self._client.blpop([KEY], timeout=_POP_TIMEOUT_S)
+            reply = self._client.blpop([KEY], timeout=_POP_TIMEOUT_S)
         except redis.ResponseError as err:
             if not self._queue.cured(self._client, err):
                 raise
-            found = None
+            reply = None
         self._queue.troubles.end("take")
-        data = None if found is None else found[1]
+        data = None if reply is None else reply[1]
         return data if isinstance(data, bytes) else None
 
     def ack(self, message: MessageProxy) -> None:

@@ -16,16 +16,20 @@ _REPLY_TIMEOUT_S = 2.0
 def examine(url: str) -> Iterator[ProbeResult]:
     """Yield one result for each check; raise ValueError for a URL that cannot be read."""
     with closing(client(url, _REPLY_TIMEOUT_S)) as connection:
-        where = "{host}:{port}".format(**{"host": "this machine", "port": "-", **connection.connection_pool.connection_kwargs})
+        address = "{host}:{port}".format(
+            **{"host": "this machine", "port": "-", **connection.connection_pool.connection_kwargs}
+        )
         try:
             info: dict[str, Any] = connection.info()
         except (redis.RedisError, OSError) as err:
-            refused = isinstance(err, redis.AuthenticationError) or "authenticated" in str(err)
-            said = "it refused the password" if refused else str(err)
-            hint = "write the URL as redis://:PASSWORD@HOST:PORT/0" if refused else "start it; until then runs start by sweeps"
-            yield ProbeResult("redis", ERROR, f"{where}: {said}", hint)
+            is_refused = isinstance(err, redis.AuthenticationError) or "authenticated" in str(err)
+            reason = "it refused the password" if is_refused else str(err)
+            hint = (
+                "write the URL as redis://:PASSWORD@HOST:PORT/0" if is_refused else "start it; until then runs start by sweeps"
+            )
+            yield ProbeResult("redis", ERROR, f"{address}: {reason}", hint)
             return
-        yield ProbeResult("redis", OK, f"Redis {info.get('redis_version')}, {where}, {info.get('used_memory_human')} used")
+        yield ProbeResult("redis", OK, f"Redis {info.get('redis_version')}, {address}, {info.get('used_memory_human')} used")
         yield from _safe(url)
         yield from _writable(info)
         yield from _memory(info)

@@ -24,7 +24,7 @@ class Listeners:
 
         def remove() -> None:
             with self._lock:
-                self._entries = tuple(other for other in self._entries if other is not entry)
+                self._entries = tuple(remaining for remaining in self._entries if remaining is not entry)
 
         return remove
 

@@ -74,13 +74,13 @@ class LocalBroker:
 
     def _find_peers(self) -> list[str]:
         """Return the sockets of the other processes. The directory is listed again when it has changed. Raises OSError."""
-        changed = os.stat(self._directory).st_mtime_ns
+        changed_at = os.stat(self._directory).st_mtime_ns
         peers, listed_at = self._peers
-        if changed != listed_at:
+        if changed_at != listed_at:
             names = os.listdir(self._directory)
             peers = [f"{self._directory}/{name}" for name in names if name != self._name and name.endswith(".sock")]
             # Two changes within one tick of the kernel's clock have the same time.
-            self._peers = peers, changed if time.time_ns() - changed > _TICK_NS else 0
+            self._peers = peers, changed_at if time.time_ns() - changed_at > _TICK_NS else 0
         return peers
 
     def _send(self, path: str, message: bytes) -> None:
@@ -127,8 +127,8 @@ class LocalBroker:
             self._send_all(b"")  # an empty message, to delete the sockets of killed processes
             with contextlib.suppress(OSError):  # not empty: other processes use it
                 self._directory.rmdir()
-        for each in (self._socket, self._sender):
-            each.close()
+        for socket_end in (self._socket, self._sender):
+            socket_end.close()
 
 
 def _short(directory: Path) -> Path:

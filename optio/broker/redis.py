@@ -141,26 +141,26 @@ class RedisBroker:
     def _hear(self) -> None:
         """Listen on one connection until it ends; `_listen` then opens the next."""
         # Without the client's own retries: messages sent in between are lost, and `_heard` must know that.
-        with client(self._url, again=0) as own, own.pubsub() as pubsub:
-            self._heard_by = own
+        with client(self._url, retries=0) as connection, connection.pubsub() as pubsub:
+            self._heard_by = connection
             have: frozenset[Topic] = frozenset()
-            heard = time.monotonic()
-            asked: float | None = None
+            heard_at = time.monotonic()
+            asked_at: float | None = None
             while not self._closing.is_set():
-                wanted = self._listeners.wanted() - {Topic.START}
-                if wanted - have:
-                    pubsub.subscribe(*(self._channel + topic for topic in wanted - have))
-                    have = wanted
+                topics = self._listeners.wanted() - {Topic.START}
+                if topics - have:
+                    pubsub.subscribe(*(self._channel + topic for topic in topics - have))
+                    have = topics
                 message = pubsub.get_message(timeout=_POLL_INTERVAL_S)
                 now = time.monotonic()
                 if message is not None:
-                    heard, asked = now, None
+                    heard_at, asked_at = now, None
                     self._heard(message)
-                elif asked is None and now - heard >= _CHECK_INTERVAL_S:
+                elif asked_at is None and now - heard_at >= _CHECK_INTERVAL_S:
                     # Silence counts from here: until now this process itself may have stood still.
-                    asked = now
+                    asked_at = now
                     pubsub.ping()
-                elif asked is not None and now - asked > _SILENCE_S:
+                elif asked_at is not None and now - asked_at > _SILENCE_S:
                     raise redis.TimeoutError(f"no answer for {_SILENCE_S:.0f} s")
 
     def _heard(self, message: dict[str, object]) -> None:

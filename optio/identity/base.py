@@ -70,8 +70,8 @@ class IdentityProvider(Protocol):
         ...
 
 
-def readable(text: str, most: int = MAX_NAME_LENGTH) -> str:
+def readable(text: str, max_length: int = MAX_NAME_LENGTH) -> str:
     """Return a text from outside as one line of at most `most` characters, where what is invisible or turns the direction of
     writing is shown as `\\ufffd`."""
-    cut = text if len(text) <= most else text[: most - 1] + "…"
-    return "".join(each if each.isprintable() else "\ufffd" for each in cut)
+    shortened = text if len(text) <= max_length else text[: max_length - 1] + "…"
+    return "".join(character if character.isprintable() else "\ufffd" for character in shortened)

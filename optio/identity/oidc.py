@@ -80,28 +80,28 @@ class OpenIdProvider:
     async def begin(self, redirect_uri: str) -> tuple[SignIn, str]:
         async with self._client() as client:
             metadata = await self._metadata(client)
-        made = SignIn(state=secrets.token_urlsafe(32), nonce=secrets.token_urlsafe(32), verifier=secrets.token_urlsafe(48))
-        challenge = base64.urlsafe_b64encode(hashlib.sha256(made.verifier.encode()).digest()).rstrip(b"=").decode()
+        sign_in = SignIn(state=secrets.token_urlsafe(32), nonce=secrets.token_urlsafe(32), verifier=secrets.token_urlsafe(48))
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(sign_in.verifier.encode()).digest()).rstrip(b"=").decode()
         query = {
             "response_type": "code",
             "client_id": self._client_id,
             "redirect_uri": redirect_uri,
             "scope": " ".join(self._scopes),
-            "state": made.state,
-            "nonce": made.nonce,
+            "state": sign_in.state,
+            "nonce": sign_in.nonce,
             "code_challenge": challenge,
             "code_challenge_method": "S256",
         }
         address = metadata["authorization_endpoint"]
-        return made, f"{address}{'&' if urlsplit(address).query else '?'}{urlencode(query, quote_via=quote)}"
+        return sign_in, f"{address}{'&' if urlsplit(address).query else '?'}{urlencode(query, quote_via=quote)}"
 
     async def finish(self, sign_in: SignIn, reply: ProviderReply, redirect_uri: str) -> Person:
         # Another provider's code is not sent to this one (RFC 9207).
         if reply.issuer and reply.issuer != self._issuer:
             raise SignInFailed(f"the answer comes from another provider than {self._issuer}: begin again", 400)
         if reply.error:
-            said = f"{readable(reply.error)}: {readable(reply.error_description, 200)}".removesuffix(": ")
-            raise SignInFailed(f"your provider refused ({said}): begin again, or ask its administrator", 403)
+            complaint = f"{readable(reply.error)}: {readable(reply.error_description, 200)}".removesuffix(": ")
+            raise SignInFailed(f"your provider refused ({complaint}): begin again, or ask its administrator", 403)
         if not reply.code:
             raise SignInFailed("your provider sent no code: begin again", 400)
         async with self._client() as client:
@@ -116,32 +116,32 @@ class OpenIdProvider:
 
     def examine(self) -> Iterator[ProbeResult]:
         try:
-            found = asyncio.run(self._examine())
+            probes = asyncio.run(self._examine())
         except SignInFailed as err:
-            more = f" ({err.detail})" if err.detail else ""
+            detail = f" ({err.detail})" if err.detail else ""
             hint = "check OPTIO_OIDC_ISSUER, and that this machine reaches it; SSL_CERT_FILE names authorities of your own"
-            yield ProbeResult("sign-in", ERROR, f"nobody can sign in by {self._issuer}: {err}{more}", hint)
+            yield ProbeResult("sign-in", ERROR, f"nobody can sign in by {self._issuer}: {err}{detail}", hint)
             return
-        yield from found
+        yield from probes
 
     async def _examine(self) -> list[ProbeResult]:
         async with self._client() as client:
             metadata = await self._metadata(client)
             keys = await self._keys(client, metadata, fresh=True)
-        found: list[ProbeResult] = []
+        probes: list[ProbeResult] = []
         if "S256" not in _texts(metadata.get("code_challenge_methods_supported", ["S256"])):
             detail = f"{self._issuer} does not know PKCE with S256, so a stolen code could be used"
-            found.append(ProbeResult("sign-in", WARNING, detail, "turn it on at the provider"))
-        unknown = [each for each in self._scopes if each not in _texts(metadata.get("scopes_supported", self._scopes))]
+            probes.append(ProbeResult("sign-in", WARNING, detail, "turn it on at the provider"))
+        unknown = [scope for scope in self._scopes if scope not in _texts(metadata.get("scopes_supported", self._scopes))]
         if unknown:
             detail = f"{self._issuer} does not list the scopes {', '.join(unknown)} of OPTIO_OIDC_SCOPES"
-            found.append(ProbeResult("sign-in", WARNING, detail, "leave them out, or define them at the provider"))
+            probes.append(ProbeResult("sign-in", WARNING, detail, "leave them out, or define them at the provider"))
         if not keys:
             detail = f"{self._issuer} has no key that can sign: nobody can sign in"
             hint = "let it sign ID tokens by RS256, ES256 or another asymmetric algorithm"
-            return [*found, ProbeResult("sign-in", ERROR, detail, hint)]
+            return [*probes, ProbeResult("sign-in", ERROR, detail, hint)]
         return [
-            *found,
+            *probes,
             ProbeResult(
                 "sign-in", OK, f"people sign in by {self._issuer}; its ID tokens are verified by {len(keys)} of its keys"
             ),
@@ -169,7 +169,7 @@ class OpenIdProvider:
         finally:
             self._asking -= 1
 
-    async def _ask(self, client: httpx2.AsyncClient, what: str, address: str, **request: Any) -> tuple[int, dict[str, Any]]:
+    async def _ask(self, client: httpx2.AsyncClient, noun: str, address: str, **request: Any) -> tuple[int, dict[str, Any]]:
         """Send a request; return status and JSON object of the answer. A body that is compressed is not read: a small one may
         unpack to gigabytes."""
         method = "POST" if "content" in request else "GET"
@@ -177,36 +177,36 @@ class OpenIdProvider:
         async with client.stream(method, address, headers=headers, **request) as answer:
             status = answer.status_code
             if 300 <= status < 400:
-                raise self._broken(what, "redirects", "OPTIO_OIDC_ISSUER must be its final address")
+                raise self._broken(noun, "redirects", "OPTIO_OIDC_ISSUER must be its final address")
             data = bytearray()
             async for part in answer.aiter_raw():
                 data += part
                 if len(data) > _MAX_ANSWER_BYTES:
-                    raise self._broken(what, f"is larger than {_MAX_ANSWER_BYTES:,} bytes")
+                    raise self._broken(noun, f"is larger than {_MAX_ANSWER_BYTES:,} bytes")
         try:
-            found = json_body.decode(bytes(data))
+            document = json_body.decode(bytes(data))
         except Malformed:
-            found = None
-        if not isinstance(found, dict):
-            raise self._broken(what, f"is not a JSON object (status {status})")
-        return status, found
+            document = None
+        if not isinstance(document, dict):
+            raise self._broken(noun, f"is not a JSON object (status {status})")
+        return status, document
 
-    def _broken(self, what: str, fault: str, cure: str = "") -> SignInFailed:
-        return SignInFailed(f"your provider's {what} {fault}: {cure or _TRY_AGAIN}")
+    def _broken(self, noun: str, fault: str, cure: str = "") -> SignInFailed:
+        return SignInFailed(f"your provider's {noun} {fault}: {cure or _TRY_AGAIN}")
 
     async def _fetch(
-        self, client: httpx2.AsyncClient, what: str, address: str, check: Callable[[dict[str, Any]], T], *, fresh: bool = False
+        self, client: httpx2.AsyncClient, noun: str, address: str, check: Callable[[dict[str, Any]], T], *, fresh: bool = False
     ) -> T:
         """Return what `check` makes of a document of the provider, as it was within the last hour unless it must be `fresh`."""
-        since, kept = self._cache.get(what, (0.0, None))
-        if kept is not None and not fresh and time.monotonic() - since < _CACHE_S:
-            found: T = kept
+        since, cached = self._cache.get(noun, (0.0, None))
+        if cached is not None and not fresh and time.monotonic() - since < _CACHE_S:
+            found: T = cached
             return found
-        status, document = await self._ask(client, what, address)
+        status, document = await self._ask(client, noun, address)
         if status != 200:
-            raise self._broken(what, f"has the status {status}")
+            raise self._broken(noun, f"has the status {status}")
         found = check(document)
-        self._cache[what] = (time.monotonic(), found)
+        self._cache[noun] = (time.monotonic(), found)
         return found
 
     async def _metadata(self, client: httpx2.AsyncClient) -> dict[str, Any]:
@@ -214,9 +214,9 @@ class OpenIdProvider:
 
     def _check_metadata(self, document: dict[str, Any]) -> dict[str, Any]:
         if document.get("issuer") != self._issuer:
-            named = readable(str(document.get("issuer")))
+            issuer = readable(str(document.get("issuer")))
             cure = f"OPTIO_OIDC_ISSUER must be exactly that, and is {self._issuer}"
-            raise self._broken("configuration", f"names the issuer {named}", cure)
+            raise self._broken("configuration", f"names the issuer {issuer}", cure)
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri", "userinfo_endpoint"):
             address = document.get(name)
             if name == "userinfo_endpoint" and address is None:
@@ -235,8 +235,8 @@ class OpenIdProvider:
         keys = document.get("keys")
         if not isinstance(keys, list):
             raise self._broken("list of keys", "has no `keys`")
-        kept = [each for each in keys if isinstance(each, dict) and each.get("kty") in ("RSA", "EC", "OKP")]
-        return [each for each in kept if each.get("use", "sig") == "sig"][:_MAX_KEYS]
+        usable_keys = [key for key in keys if isinstance(key, dict) and key.get("kty") in ("RSA", "EC", "OKP")]
+        return [key for key in usable_keys if key.get("use", "sig") == "sig"][:_MAX_KEYS]
 
     async def _redeem(
         self, client: httpx2.AsyncClient, metadata: Mapping[str, Any], code: str, verifier: str, redirect_uri: str
@@ -255,13 +255,13 @@ class OpenIdProvider:
             headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
         else:
             form |= {"client_id": self._client_id, "client_secret": self._client_secret}
-        status, found = await self._ask(
+        status, reply = await self._ask(
             client, "answer for a code", metadata["token_endpoint"], content=urlencode(form).encode(), headers=headers
         )
         if status == 200:
-            return found
-        fault = readable(str(found.get("error", f"status {status}")))
-        detail = readable(str(found.get("error_description", "")), 200)
+            return reply
+        fault = readable(str(reply.get("error", f"status {status}")))
+        detail = readable(str(reply.get("error_description", "")), 200)
         if fault == "invalid_client":
             cure = "an administrator must check OPTIO_OIDC_CLIENT_ID and OPTIO_OIDC_CLIENT_SECRET"
             raise SignInFailed(f"your provider does not know this server ({fault}): {cure}", detail=detail)
@@ -277,13 +277,13 @@ class OpenIdProvider:
         address, bearer = metadata.get("userinfo_endpoint"), tokens.get("access_token")
         if address is None or not isinstance(bearer, str) or not bearer.isascii() or not bearer.isprintable():
             return {}
-        what = "user info"
-        status, found = await self._ask(client, what, address, headers={"Authorization": f"Bearer {bearer}"})
+        noun = "user info"
+        status, reply = await self._ask(client, noun, address, headers={"Authorization": f"Bearer {bearer}"})
         if status != 200:
-            raise self._broken(what, f"has the status {status}")
-        if found.get("sub") != subject:
-            raise self._broken(what, "is of another person")
-        return found
+            raise self._broken(noun, f"has the status {status}")
+        if reply.get("sub") != subject:
+            raise self._broken(noun, "is of another person")
+        return reply
 
     # The ID token
 
@@ -314,17 +314,17 @@ class OpenIdProvider:
             header = jwt.get_unverified_header(token)
             algorithm = header.get("alg")
             if algorithm not in ALGORITHMS:
-                named = readable(str(algorithm))
-                raise self._broken("ID token", f"is signed by `{named}`", "let it sign by RS256 or ES256")
-            for each in keys:
-                if "kid" in header and each.get("kid") not in (header["kid"], None):
+                name = readable(str(algorithm))
+                raise self._broken("ID token", f"is signed by `{name}`", "let it sign by RS256 or ES256")
+            for key in keys:
+                if "kid" in header and key.get("kid") not in (header["kid"], None):
                     continue
-                if each.get("alg") not in (algorithm, None):
+                if key.get("alg") not in (algorithm, None):
                     continue
                 try:
                     claims: dict[str, Any] = jwt.decode(
                         token,
-                        jwt.PyJWK(dict(each), algorithm),
+                        jwt.PyJWK(dict(key), algorithm),
                         algorithms=[algorithm],
                         audience=self._client_id,
                         issuer=self._issuer,
@@ -353,17 +353,17 @@ class OpenIdProvider:
     # People
 
     def _are_enough(self, claims: Mapping[str, Any]) -> bool:
-        named = any(isinstance(claims.get(name), str) for name in ("email", "preferred_username"))
-        return named and self._groups(claims) is not None and (not self._domains or "email" in claims)
+        has_name = any(isinstance(claims.get(name), str) for name in ("email", "preferred_username"))
+        return has_name and self._groups(claims) is not None and (not self._domains or "email" in claims)
 
     def _groups(self, claims: Mapping[str, Any]) -> Any:
         """Return the value of the claim, which is one of this name, or else is found by the parts of its path."""
         if self._claim in claims:
             return claims[self._claim]
-        found: Any = claims
+        value: Any = claims
         for part in self._claim.split("."):
-            found = found.get(part) if isinstance(found, dict) else None
-        return found
+            value = value.get(part) if isinstance(value, dict) else None
+        return value
 
     def _person(self, claims: Mapping[str, Any]) -> Person:
         subject: str = claims["sub"]
@@ -371,16 +371,16 @@ class OpenIdProvider:
         verified = email if isinstance(email, str) and claims.get("email_verified") is True else None
         name = readable(verified or _username(claims.get("preferred_username"), subject) or subject)
         if self._domains and (verified is None or verified.rpartition("@")[2].lower() not in self._domains):
-            allowed = ", ".join(sorted(self._domains))
-            cure = f"sign in with a verified e-mail address of {allowed} (OPTIO_OIDC_DOMAINS)"
+            domains = ", ".join(sorted(self._domains))
+            cure = f"sign in with a verified e-mail address of {domains} (OPTIO_OIDC_DOMAINS)"
             raise SignInFailed(f"{name} may not enter: {cure}", 403)
         groups = self._groups(claims)
-        where = f"the claim `{self._claim}`, which should list your groups (OPTIO_OIDC_CLAIM)"
+        claim_text = f"the claim `{self._claim}`, which should list your groups (OPTIO_OIDC_CLAIM)"
         if groups is None:
-            raise SignInFailed(f"your provider does not send {where}: its administrator must add it to the ID token", 403)
-        if not isinstance(groups, list) or not all(isinstance(each, str) for each in groups):
+            raise SignInFailed(f"your provider does not send {claim_text}: its administrator must add it to the ID token", 403)
+        if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
             raise SignInFailed(
-                f"your provider sends {where}, and it is not a list of names: its administrator must change it", 403
+                f"your provider sends {claim_text}, and it is not a list of names: its administrator must change it", 403
             )
         return Person(subject=subject, name=name, groups=frozenset(groups))
 
@@ -412,4 +412,4 @@ def _is_loopback(host: str) -> bool:
 
 
 def _texts(value: Any) -> list[str]:
-    return [each for each in value if isinstance(each, str)] if isinstance(value, list | tuple) else []
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list | tuple) else []

@@ -17,7 +17,7 @@ class LocalRateWindow:
     """
 
     def __init__(self, per_minute: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = per_minute
+        self._per_minute = per_minute
         self._clock = clock
         self._hits: dict[str, deque[float]] = {}
         self._swept = clock()
@@ -39,7 +39,7 @@ class LocalRateWindow:
         now = self._clock()
         while hits and hits[0] <= now - WINDOW_S:
             hits.popleft()
-        return timedelta(seconds=hits[0] + WINDOW_S - now) if len(hits) >= self._most else None
+        return timedelta(seconds=hits[0] + WINDOW_S - now) if len(hits) >= self._per_minute else None
 
     def problem(self) -> str | None:
         return None

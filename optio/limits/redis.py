@@ -65,8 +65,8 @@ class RedisRateWindow:
     ) -> None:
         """Prepare a client, which connects at the first hit; `failed` is called each time that Redis cannot be used."""
         self._tell = failed
-        self._own = LocalRateWindow(per_minute, clock=clock)
-        self._most = per_minute
+        self._local = LocalRateWindow(per_minute, clock=clock)
+        self._per_minute = per_minute
         self._clock = clock
         self._failed = -_PROBLEM_FRESH_S
         self._problem: str | None = None
@@ -78,7 +78,7 @@ class RedisRateWindow:
         self._asking: asyncio.Task[None] | None = None
 
     async def hit(self, key: str) -> timedelta | None:
-        wait = self._own.wait(key)
+        wait = self._local.wait(key)
         if wait is not None:
             return wait
         if self._problem is None:
@@ -94,7 +94,7 @@ class RedisRateWindow:
             self._failed = self._clock()
             self._ask(key).add_done_callback(self._asked_again)
         # Counted here only if it was allowed there: another server's hits must not fill this window.
-        return await self._own.hit(key)
+        return await self._local.hit(key)
 
     def _ask(self, key: str) -> "asyncio.Future[int]":
         """Queue a hit, to be asked together with all that come before Redis has answered the last batch: one call costs as much
@@ -126,7 +126,7 @@ class RedisRateWindow:
             self._asking = None
 
     async def _run(self, keys: list[str]) -> Any:
-        return await self._script(keys=keys, args=[self._most, int(WINDOW_S * 1_000_000)])
+        return await self._script(keys=keys, args=[self._per_minute, int(WINDOW_S * 1_000_000)])
 
     def _asked_again(self, answer: "asyncio.Future[int]") -> None:
         err = None if answer.cancelled() else answer.exception()

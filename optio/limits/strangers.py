@@ -22,11 +22,13 @@ class StrangerLimit:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._addresses = LocalRateWindow(MAX_PER_ADDRESS, clock=clock)
         # Refused requests are not counted, so this bounds the addresses that are remembered, too.
-        self._all = LocalRateWindow(MAX_IN_ALL, clock=clock)
+        self._in_all = LocalRateWindow(MAX_IN_ALL, clock=clock)
 
     def wait(self, path: str, address: str) -> timedelta | None:
         """Return how long a stranger from this address has to wait; None if he is within the limits. Counts nothing."""
-        waits = [wait for wait in (self._addresses.wait(f"{path} {address}"), self._all.wait(_EVERYBODY)) if wait is not None]
+        waits = [
+            wait for wait in (self._addresses.wait(f"{path} {address}"), self._in_all.wait(_EVERYBODY)) if wait is not None
+        ]
         return max(waits, default=None)
 
     async def hit(self, path: str, address: str) -> timedelta | None:
@@ -34,5 +36,5 @@ class StrangerLimit:
         wait = self.wait(path, address)
         if wait is None:
             await self._addresses.hit(f"{path} {address}")
-            await self._all.hit(_EVERYBODY)
+            await self._in_all.hit(_EVERYBODY)
         return wait

@@ -112,8 +112,8 @@ def decode(data: bytes) -> AgentEvent | None:
 
 def masked(event: AgentEvent, mask: Masker) -> AgentEvent:
     """Return the event with secrets masked, then cut to a size that the log keeps."""
-    found = {name: getattr(event, name) for name in event.__struct_fields__}
-    texts = {name: mask.json(value) for name, value in found.items() if not isinstance(value, (Enum, int, type(None)))}
+    fields = {name: getattr(event, name) for name in event.__struct_fields__}
+    texts = {name: mask.json(value) for name, value in fields.items() if not isinstance(value, (Enum, int, type(None)))}
     names = {name: value[:_MAX_NAME] for name, value in texts.items() if name != "input" and isinstance(value, str)}
     event = msgspec.structs.replace(event, **{**texts, **names})
     if isinstance(event, ToolCall) and len(_encode(event.input)) > MAX_INPUT_BYTES:
@@ -127,7 +127,7 @@ def _cut_texts(value: Any) -> Any:
     if isinstance(value, str) and len(value) > _MAX_TEXT:
         return f"{value[:_MAX_TEXT]}... [{len(value) - _MAX_TEXT:,} characters cut]"
     if isinstance(value, dict):
-        return {key: _cut_texts(each) for key, each in value.items()}
+        return {key: _cut_texts(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_cut_texts(each) for each in value]
+        return [_cut_texts(inner) for inner in value]
     return value

@@ -16,9 +16,9 @@ def lacks_credential(spec: TaskSpec) -> bool:
     """Return whether the agent asks the service of its models and the task says neither how it signs in there, nor that it asks
     another service: a key of the operator must not be sent to that."""
     service = service_of(spec.agent_runtime, spec.model)
-    named = (*spec.environment.secrets, *spec.environment.env)
+    names = (*spec.environment.secrets, *spec.environment.env)
     return service is not None and not any(
-        re.match(service.credentials, name) or re.fullmatch(service.elsewhere, name) for name in named
+        re.match(service.credentials, name) or re.fullmatch(service.elsewhere, name) for name in names
     )
 
 
@@ -29,5 +29,5 @@ def default_credential(task: "CompiledTask", offered: Sequence[str]) -> str | No
     if not offered or service is None or not lacks_credential(task.spec):
         return None
     fitting = (name for name in offered if re.match(service.credentials, name))
-    allowed = task.allowed_secrets
-    return next((name for name in fitting if allowed is None or any(fnmatchcase(name, each) for each in allowed)), None)
+    patterns = task.allowed_secrets
+    return next((name for name in fitting if patterns is None or any(fnmatchcase(name, pattern) for pattern in patterns)), None)

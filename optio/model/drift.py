@@ -49,27 +49,31 @@ class Drift:
     def details(self) -> str:
         """Return the first few differing task ids of each kind, for people who may read task names."""
         kinds = (("only there", self.added), ("different there", self.changed), ("missing there", self.missing))
-        return "; ".join(_named(how, task_ids) for how, task_ids in kinds if task_ids)
+        return "; ".join(_named(adjective, task_ids) for adjective, task_ids in kinds if task_ids)
 
     @property
     def cure(self) -> str:
         """Return what a person can do to end the drift, naming up to three servers that are in sync."""
-        where = f" of {', '.join(self.in_sync[:_MAX_NAMED])}" if self.in_sync else ""
-        return f"put the files{where} there; when the last server that holds them is gone, this directory is served"
+        servers = f" of {', '.join(self.in_sync[:_MAX_NAMED])}" if self.in_sync else ""
+        return f"put the files{servers} there; when the last server that holds them is gone, this directory is served"
 
 
-def _named(how: str, task_ids: tuple[str, ...]) -> str:
-    more = f" and {len(task_ids) - _MAX_NAMED} more" if len(task_ids) > _MAX_NAMED else ""
-    return f"{how}: {', '.join(task_ids[:_MAX_NAMED])}{more}"
+def _named(adjective: str, task_ids: tuple[str, ...]) -> str:
+    rest = f" and {len(task_ids) - _MAX_NAMED} more" if len(task_ids) > _MAX_NAMED else ""
+    return f"{adjective}: {', '.join(task_ids[:_MAX_NAMED])}{rest}"
 
 
 def compare(
-    served: Mapping[str, CompiledTask], own: Mapping[str, CompiledTask]
+    served_tasks: Mapping[str, CompiledTask], own_tasks: Mapping[str, CompiledTask]
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Return the sorted ids of the tasks that `own` adds, has in another version (by digest), and lacks, compared with
     `served`."""
     return (
-        tuple(sorted(own.keys() - served.keys())),
-        tuple(task_id for task_id in sorted(own.keys() & served.keys()) if own[task_id].digest != served[task_id].digest),
-        tuple(sorted(served.keys() - own.keys())),
+        tuple(sorted(own_tasks.keys() - served_tasks.keys())),
+        tuple(
+            task_id
+            for task_id in sorted(own_tasks.keys() & served_tasks.keys())
+            if own_tasks[task_id].digest != served_tasks[task_id].digest
+        ),
+        tuple(sorted(served_tasks.keys() - own_tasks.keys())),
     )

@@ -43,9 +43,9 @@ class BadEntry(ValueError):
     """An entry that names no host or network, or one that no agent may reach. `hint` is the cure; `meant` is the corrected
     entry where there is one, for a quick fix."""
 
-    def __init__(self, message: str, hint: str, meant: str | None = None) -> None:
+    def __init__(self, message: str, hint: str, suggestion: str | None = None) -> None:
         super().__init__(message)
-        self.hint, self.meant = (hint if meant is None else f"write `{meant}`"), meant
+        self.hint, self.meant = (hint if suggestion is None else f"write `{suggestion}`"), suggestion
 
 
 class Host(Struct, frozen=True):
@@ -176,8 +176,8 @@ def _hint(name: str) -> str:
     if "*" in name:
         rest = name.rpartition("*")[2].lstrip("-.")
         return f"a wildcard stands first: write `*.{rest if _NAME.fullmatch(rest) and '.' in rest else 'example.com'}`"
-    if "-" in name and (whole := _smallest_network(*name.split("-", 1))) is not None:
-        return f"write `{whole}`, the network that contains these addresses"
+    if "-" in name and (network := _smallest_network(*name.split("-", 1))) is not None:
+        return f"write `{network}`, the network that contains these addresses"
     return "write a host name, such as `api.example.com`, or an address such as `10.0.0.0/8`"
 
 
@@ -193,8 +193,8 @@ def _smallest_network(first: str, last: str) -> str | None:
 
 
 def _suggestion(name: str, port: str | None) -> str | None:
-    if (found := re.fullmatch(rf"([0-9a-f:]*:[0-9a-f:]*):({_PORT})", name)) is not None and _network(found[1]) is not None:
-        return f"[{found[1]}]:{found[2]}"
+    if (match := re.fullmatch(rf"([0-9a-f:]*:[0-9a-f:]*):({_PORT})", name)) is not None and _network(match[1]) is not None:
+        return f"[{match[1]}]:{match[2]}"
     bare = re.sub(r"\A[^\w*]+|[^\w]+\Z", "", name.rpartition("@")[2])
     if name.startswith(".") and _NAME.fullmatch(bare):  # every name below it, as in lists of proxies
         bare = f"*.{bare}"

@@ -146,15 +146,15 @@ class FleetProblem:
 
 def find_problems(fleet: FleetState) -> list[FleetProblem]:
     """Return what is wrong with a fleet, what matters most first."""
-    found = (_missing_scheduler, _missing_worker, _late_slots, _silent, _generations, _versions)
-    return [problem for find in found for problem in find(fleet)]
+    finders = (_missing_scheduler, _missing_worker, _late_slots, _silent, _generations, _versions)
+    return [problem for find in finders for problem in find(fleet)]
 
 
 def served_namespaces(processes: Sequence[ProcessRow]) -> frozenset[str] | None:
     """Return the namespaces whose runs a live worker takes, `""` for tasks without one; None where one takes the runs of
     all."""
-    found = {row.namespace for row in processes if row.is_live and row.kind is ProcessKind.WORKER}
-    return None if None in found else frozenset(each for each in found if each is not None)
+    namespaces = {row.namespace for row in processes if row.is_live and row.kind is ProcessKind.WORKER}
+    return None if None in namespaces else frozenset(namespace for namespace in namespaces if namespace is not None)
 
 
 def _missing_scheduler(fleet: FleetState) -> Iterator[FleetProblem]:
@@ -163,17 +163,17 @@ def _missing_scheduler(fleet: FleetState) -> Iterator[FleetProblem]:
     # A scheduler of an older version writes no row: only what it leaves undone tells that there is none.
     if None in fleet.versions and not fleet.is_overdue:
         return
-    seen = max((row.seen_at for row in fleet.processes if row.kind is ProcessKind.SCHEDULER and row.seen_at), default=None)
-    since = "" if seen is None else f", the last was seen at {_time(seen)}"
+    last_seen = max((row.seen_at for row in fleet.processes if row.kind is ProcessKind.SCHEDULER and row.seen_at), default=None)
+    since = "" if last_seen is None else f", the last was seen at {_time(last_seen)}"
     slots = "" if fleet.next_fire is None else ", so schedules do not fire"
     text = f"no scheduler is running{since}{slots}"
     yield FleetProblem(ProblemCode.MISSING, ProcessKind.SCHEDULER, text, "start one with `optio scheduler`")
 
 
 def _missing_worker(fleet: FleetState) -> Iterator[FleetProblem]:
-    served = served_namespaces(fleet.processes)
+    namespaces = served_namespaces(fleet.processes)
     if fleet.live(ProcessKind.WORKER):
-        missed = [(unserved(name), runs) for name, runs in sorted(fleet.queued.items()) if not is_served(name, served)]
+        missed = [(unserved(name), runs) for name, runs in sorted(fleet.queued.items()) if not is_served(name, namespaces)]
     else:
         missed = [(NO_WORKER, sum(fleet.queued.values()))]
     for (fact, cure), count in missed:
@@ -195,12 +195,12 @@ def _silent(fleet: FleetState) -> Iterator[FleetProblem]:
     one of them."""
     starts = {kind: sorted(row.started_at for row in fleet.live(kind) if row.started_at) for kind in ProcessKind}
     silent = [(row.seen_at, row) for row in fleet.processes if row.seen_at is not None and not row.is_live]
-    for seen, row in sorted(silent, key=lambda each: each[0]):
-        later = next((at for at in starts[row.kind] if at >= seen), None)
+    for seen_at, row in sorted(silent, key=lambda pair: pair[0]):
+        later = next((at for at in starts[row.kind] if at >= seen_at), None)
         if later is not None:
             starts[row.kind].remove(later)
             continue
-        text = f"a {row.kind} ended without stopping, or hangs; it was last seen at {_time(seen)}"
+        text = f"a {row.kind} ended without stopping, or hangs; it was last seen at {_time(seen_at)}"
         yield FleetProblem(ProblemCode.SILENT, row.kind, text, f"read its log, and start `optio {row.kind}` again", _place(row))
 
 

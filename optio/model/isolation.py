@@ -58,14 +58,14 @@ def cure(names: Iterable[str]) -> str:
 
 def notes(executor: str, names: Iterable[str], reasons: Mapping[str, str] | None = None) -> list[str]:
     """Return one sentence for each name that an executor does not apply, with the reasons that are known, for people."""
-    what = {
+    texts = {
         POD: "run agents in pods",
         ISOLATED: "isolate agents",
         "network": "apply the hosts of environment.network",
         NAMESPACE: "apply the policy's `namespaces`",
     }
-    why = {name: f": {reason}" for name, reason in (reasons or {}).items()}
+    reason_texts = {name: f": {reason}" for name, reason in (reasons or {}).items()}
     return [
-        f"the {executor} executor does not {what.get(name, f'apply environment.{name}')}{why.get(name, '')}"
+        f"the {executor} executor does not {texts.get(name, f'apply environment.{name}')}{reason_texts.get(name, '')}"
         for name in not_applied(executor, names)
     ]

@@ -38,7 +38,9 @@ def decode(data: bytes, name: str = "the body") -> Any:
         return value
     level = _containers([value])
     for _ in range(MAX_DEPTH):
-        level = _containers(child for each in level for child in (each.values() if type(each) is dict else each))
+        level = _containers(
+            child for container in level for child in (container.values() if type(container) is dict else container)
+        )
         if not level:
             return value
     raise _too_deep(name)

@@ -85,8 +85,8 @@ class _Regex(FilterFunction):
     arg_types: ClassVar = [ExpressionType.VALUE, ExpressionType.VALUE]
     return_type = ExpressionType.LOGICAL
 
-    def __init__(self, whole: bool) -> None:
-        self.whole = whole
+    def __init__(self, is_whole: bool) -> None:
+        self.is_whole = is_whole
 
     def __call__(self, string: object, pattern: object) -> bool:
         if not isinstance(string, str) or not isinstance(pattern, str):
@@ -95,7 +95,7 @@ class _Regex(FilterFunction):
         if compiled is None:
             return False
         try:
-            return bool(compiled.fullmatch(string) if self.whole else compiled.search(string))
+            return bool(compiled.fullmatch(string) if self.is_whole else compiled.search(string))
         except UnicodeEncodeError:  # a lone surrogate, which no pattern matches
             return False
 
@@ -108,7 +108,7 @@ def _pattern(pattern: str) -> Any:
     options.log_errors = False
     options.max_mem = 1 << 20
     if "." in pattern and "(?" not in pattern and "\\Q" not in pattern:
-        pattern = _DOT.sub(lambda found: r"[^\n\r]" if found[1] else found[0], pattern)
+        pattern = _DOT.sub(lambda match: r"[^\n\r]" if match[1] else match[0], pattern)
     try:
         return re2.compile(pattern, options)
     except (re2.error, UnicodeEncodeError):
@@ -120,8 +120,8 @@ class _PathEnvironment(JSONPathEnvironment):
 
     def setup_function_extensions(self) -> None:
         super().setup_function_extensions()
-        self.function_extensions["match"] = _Regex(whole=True)
-        self.function_extensions["search"] = _Regex(whole=False)
+        self.function_extensions["match"] = _Regex(is_whole=True)
+        self.function_extensions["search"] = _Regex(is_whole=False)
 
 
 _ENVIRONMENT = _PathEnvironment()
@@ -207,18 +207,20 @@ def filter_cost(query: JSONPathQuery) -> FilterCost:
 
 def highest_cost(burdens: Iterable[FilterCost]) -> FilterCost:
     """Return the highest of these costs, or a cost of zero where there are none."""
-    return max(burdens, default=FilterCost(), key=lambda each: each.weight)
+    return max(burdens, default=FilterCost(), key=lambda cost: cost.weight)
 
 
 def _expression_cost(expression: Any) -> FilterCost:
-    found = []
-    for each in queries(expression):
-        if not each.query.singular_query():
-            inner = filter_cost(each.query)
-            whole = isinstance(each, RootFilterQuery)
-            below = not whole and any(isinstance(one, JSONPathRecursiveDescentSegment) for one in each.query.segments)
-            found.append(FilterCost(inner.anew + whole, inner.below + below))
-    return highest_cost(found)
+    costs = []
+    for query in queries(expression):
+        if not query.query.singular_query():
+            inner = filter_cost(query.query)
+            is_rooted = isinstance(query, RootFilterQuery)
+            is_descending = not is_rooted and any(
+                isinstance(segment, JSONPathRecursiveDescentSegment) for segment in query.query.segments
+            )
+            costs.append(FilterCost(inner.anew + is_rooted, inner.below + is_descending))
+    return highest_cost(costs)
 
 
 def descents(query: JSONPathQuery) -> int:
@@ -241,7 +243,7 @@ def queries(expression: Any) -> Iterator[FilterQuery]:
         part = stack.pop()
         if isinstance(part, FilterQuery):
             yield part
-        stack += [each for name in ("expression", "left", "right") if (each := getattr(part, name, None)) is not None]
+        stack += [operand for name in ("expression", "left", "right") if (operand := getattr(part, name, None)) is not None]
         stack += getattr(part, "args", ())
 
 

@@ -79,7 +79,7 @@ def compile_path(text: str) -> PayloadPath:
 
 def _steps(query: JSONPathQuery) -> tuple[str | int, ...]:
     selectors: list[Any] = [segment.selectors[0] for segment in query.segments]
-    return tuple(each.name if isinstance(each, NameSelector) else each.index for each in selectors)
+    return tuple(selector.name if isinstance(selector, NameSelector) else selector.index for selector in selectors)
 
 
 def _walk(value: Any, steps: tuple[str | int, ...]) -> list[Any]:
@@ -127,7 +127,7 @@ def compile_when(text: str) -> WhenFilter:
     if len(query.segments) != 1 or [type(s) for s in query.segments[0].selectors] != [FilterSelector]:
         raise PathSyntax("not one filter expression", 0)
     # The filter is evaluated once, for the one payload, so only the cost of its own queries counts.
-    inner = (each.query for selector in filters(query) for each in queries(selector.expression))
+    inner = (inner_query.query for selector in filters(query) for inner_query in queries(selector.expression))
     return WhenFilter(text, query, highest_cost(map(filter_cost, inner)))
 
 

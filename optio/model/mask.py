@@ -60,16 +60,16 @@ class Masker:
         self._escaped, self._anchors = escaped, list(escaped)
         self._short = encoded - long
         self._base32 = {form for form in long if not form.translate(None, _BASE32)}
-        self._other = long - self._base32
+        self._other_anchors = long - self._base32
         self._longest_first = lru_cache(64)(self._select)
 
     def __call__(self, data: bytes) -> bytes:
         """Return the data with every spelling of every value replaced by `***`."""
         runs = 0
-        if self._other and _ONES in data.translate(_IN_ANY_BASE):
+        if self._other_anchors and _ONES in data.translate(_IN_ANY_BASE):
             runs = 2 if _ONES in data.translate(_IN_BASE32) else 1
-        found = [anchor for anchor in self._anchors if anchor in data]
-        for form in self._longest_first(runs, *found):
+        anchors = [anchor for anchor in self._anchors if anchor in data]
+        for form in self._longest_first(runs, *anchors):
             data = data.replace(form, MASK)
         return data
 
@@ -77,7 +77,7 @@ class Masker:
         """Return the spellings that a line may contain, longest first: replacing a short one first could hide a longer one."""
         forms = self._short.union(*(self._escaped[anchor] for anchor in anchors))
         if runs >= 1:
-            forms |= self._other
+            forms |= self._other_anchors
         if runs == 2:  # the alphabet of base32 is within the others'
             forms |= self._base32
         return sorted(forms, key=len, reverse=True)
@@ -95,9 +95,9 @@ class Masker:
         if depth > _MAX_DEPTH:
             return "[nested too deeply]"
         if isinstance(value, Mapping):
-            return {self.text(str(key)): self.json(each, depth + 1) for key, each in value.items()}
+            return {self.text(str(key)): self.json(item, depth + 1) for key, item in value.items()}
         if isinstance(value, list):
-            return [self.json(each, depth + 1) for each in value]
+            return [self.json(item, depth + 1) for item in value]
         if isinstance(value, float) and not float("-inf") < value < float("inf"):
             return None  # 1e999 is parsed as infinity, which is not JSON
         return value
@@ -130,31 +130,31 @@ def _encoded(raw: bytes) -> Iterator[bytes]:
 
 
 def _quoted(raw: bytes) -> Iterator[bytes]:
-    for quoted in (quote(raw, safe=""), quote(raw), quote_plus(raw), quote_plus(raw, safe="/")):
-        yield quoted.encode()
-        yield _PERCENT.sub(lambda escape: escape[0].lower(), quoted).encode()
+    for spelling in (quote(raw, safe=""), quote(raw), quote_plus(raw), quote_plus(raw, safe="/")):
+        yield spelling.encode()
+        yield _PERCENT.sub(lambda escape: escape[0].lower(), spelling).encode()
 
 
 def _entities(text: str) -> Iterator[bytes]:
-    named = html.escape(text, quote=False)
+    escaped = html.escape(text, quote=False)
     apostrophes = ("'", "&#x27;", "&#39;", "&#039;", "&apos;")
     quotes = ('"', "&quot;", "&#34;", "&#x22;")
-    spelled = {named.replace("'", single).replace('"', double) for single in apostrophes for double in quotes}
+    spelled = {escaped.replace("'", single).replace('"', double) for single in apostrophes for double in quotes}
     for form in ("&#{};", "&#x{:x};", "&#x{:X};"):
-        spelled.add(_NUMERIC.sub(lambda found: form.format(ord(found[0])), text))  # noqa: B023 - called at once
-    for each in spelled:
-        yield each.encode("utf-8", "surrogatepass")
-        yield each.encode("ascii", "xmlcharrefreplace")
+        spelled.add(_NUMERIC.sub(lambda match: form.format(ord(match[0])), text))  # noqa: B023 - called at once
+    for spelling in spelled:
+        yield spelling.encode("utf-8", "surrogatepass")
+        yield spelling.encode("ascii", "xmlcharrefreplace")
 
 
 def _in_json(text: str) -> Iterator[bytes]:
     for ascii_only in (True, False):
-        once = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
-        for escaped in (once, once.replace("/", "\\/")):
+        encoded = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+        for escaped in (encoded, encoded.replace("/", "\\/")):
             yield escaped.encode("utf-8", "surrogatepass")
             # Within another text the backslashes and quotes are escaped again; what is not ASCII may be only then.
-            for again in (True, False):
-                yield json.dumps(escaped, ensure_ascii=again)[1:-1].encode("utf-8", "surrogatepass")
+            for is_doubled in (True, False):
+                yield json.dumps(escaped, ensure_ascii=is_doubled)[1:-1].encode("utf-8", "surrogatepass")
 
 
 def _in_base64(raw: bytes) -> Iterator[bytes]:

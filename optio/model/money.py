@@ -30,9 +30,9 @@ _CENT = Decimal("0.01")
 def dollars(amount: Decimal, *, exact: bool = False) -> str:
     """Return an amount as people write it: `$1,234.50`. From a dollar on, parts of a cent are rounded up, because most amounts
     are the most of something; less than a dollar, or `exact`, has all its digits."""
-    shown = amount.quantize(_CENT, ROUND_CEILING) if amount >= 1 and not exact else amount.normalize()
-    exponent = shown.as_tuple().exponent
-    return f"${shown.quantize(_CENT) if isinstance(exponent, int) and exponent > -2 else shown:,f}"
+    rounded = amount.quantize(_CENT, ROUND_CEILING) if amount >= 1 and not exact else amount.normalize()
+    exponent = rounded.as_tuple().exponent
+    return f"${rounded.quantize(_CENT) if isinstance(exponent, int) and exponent > -2 else rounded:,f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,16 +127,16 @@ def worst_case(spec: TaskSpec, *, fires: int, over: timedelta) -> WorstCase:
     """Return the worst case of a task whose schedule fires at most `fires` times within `over`; the caller counts them with
     `scheduling.max_fires`."""
     scheduled = spec.enabled and spec.schedule is not None and spec.schedule.enabled
-    called = spec.enabled and spec.webhook is not None and spec.webhook.enabled
+    is_callable = spec.enabled and spec.webhook is not None and spec.webhook.enabled
     runs = fires + max_catch_up_fires(spec, fires) if scheduled else 0
     limited = False
     if spec.start_limit is not None:
         # The limit holds in every window, so this many starts fit into the time; a retry is a start like any other.
-        most = spec.start_limit.count * -(-over // spec.start_limit.window)
-        limited = called or most < runs
-        runs = most if called else min(runs, most)
+        max_starts = spec.start_limit.count * -(-over // spec.start_limit.window)
+        limited = is_callable or max_starts < runs
+        runs = max_starts if is_callable else min(runs, max_starts)
     run = max_run_usd(spec)
-    unlimited = called and spec.start_limit is None
+    unlimited = is_callable and spec.start_limit is None
     if run is None and (runs or unlimited):
         return WorstCase(runs=runs, usd=None, lacks="budgetUsd", limited=limited)
     return WorstCase(runs=runs, usd=runs * (run or ZERO_USD), lacks="startLimit" if unlimited else None, limited=limited)

@@ -21,10 +21,10 @@ ALL_TASKS = WorkerScope()
 NO_WORKER = ("no worker is running", "start one with `optio worker`")
 
 
-def is_served(namespace: str, served: Collection[str] | None) -> bool:
+def is_served(namespace: str, patterns: Collection[str] | None) -> bool:
     """Return whether a worker takes runs of this namespace, by `Store.served_namespaces`. If no worker is known at all, one of
     an older version may take the runs of tasks without a namespace."""
-    return served is None or namespace in served or not (namespace or served)
+    return patterns is None or namespace in patterns or not (namespace or patterns)
 
 
 def unserved(namespace: str) -> tuple[str, str]:

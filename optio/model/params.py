@@ -50,10 +50,12 @@ def validator(schema: Mapping[str, Any], largest: int = MAX_PATTERN_BYTES) -> "V
 
     patterns = jsonschema_rs.RegexOptions(size_limit=largest, dfa_size_limit=MAX_PATTERN_BYTES)
     try:
-        made = jsonschema_rs.Draft202012Validator(dict(schema), offline=True, validate_formats=True, pattern_options=patterns)
+        compiled = jsonschema_rs.Draft202012Validator(
+            dict(schema), offline=True, validate_formats=True, pattern_options=patterns
+        )
     except jsonschema_rs.ValidationError as err:
         raise SchemaError(err) from err
-    return _remember(schema, made)
+    return _remember(schema, compiled)
 
 
 @lru_cache(maxsize=4096)
@@ -68,20 +70,20 @@ _MAX_VALIDATORS = 4096
 
 
 def _validator_of(schema: Mapping[str, Any]) -> "Validator":
-    known = _VALIDATORS.get(id(schema))
-    return _remember(schema, _cached(json.dumps(schema, sort_keys=True))) if known is None else known[1]
+    entry = _VALIDATORS.get(id(schema))
+    return _remember(schema, _cached(json.dumps(schema, sort_keys=True))) if entry is None else entry[1]
 
 
-def _remember(schema: Mapping[str, Any], made: "Validator") -> "Validator":
+def _remember(schema: Mapping[str, Any], compiled: "Validator") -> "Validator":
     if len(_VALIDATORS) >= _MAX_VALIDATORS:
         _VALIDATORS.clear()
-    _VALIDATORS[id(schema)] = schema, made
-    return made
+    _VALIDATORS[id(schema)] = schema, compiled
+    return compiled
 
 
-def apply_defaults(schema: Mapping[str, Any] | None, given: Mapping[str, Any]) -> dict[str, Any]:
+def apply_defaults(schema: Mapping[str, Any] | None, params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the given parameters with each missing `properties.*.default` filled in, also in objects inside objects."""
-    filled = dict(given)
+    filled = dict(params)
     properties = (schema or {}).get("properties")
     if not isinstance(properties, Mapping):
         return filled
@@ -98,24 +100,24 @@ def apply_defaults(schema: Mapping[str, Any] | None, given: Mapping[str, Any]) -
 def params_problems(schema: Mapping[str, Any] | None, params: Mapping[str, Any], *, at: Route = ("params",)) -> list[Problem]:
     """Return one Problem for each fault, with a JSON pointer that begins with `at`; an empty list when the parameters fit the
     schema. The hint for an unknown parameter is the declared one that was probably meant."""
-    declared = (schema or {}).get("properties", {})
+    properties = (schema or {}).get("properties", {})
     return [
-        Problem(pointer(at + route), message, code, hint=_hint(declared, route) if code == "additionalProperties" else None)
+        Problem(pointer(at + route), message, code, hint=_hint(properties, route) if code == "additionalProperties" else None)
         for route, message, code in iter_faults(schema, params)
     ]
 
 
-def _hint(declared: Mapping[str, Any], route: Route) -> str | None:
+def _hint(properties: Mapping[str, Any], route: Route) -> str | None:
     """Return a hint for an unknown parameter: the declared name that is nearest to it, else all of them if they are few."""
     from difflib import get_close_matches  # imported only for a mistake
 
     if len(route) != 1:
         return None
-    names = {name.casefold(): name for name in declared if len(name) <= MAX_SUGGESTED_LENGTH}
+    names = {name.casefold(): name for name in properties if len(name) <= MAX_SUGGESTED_LENGTH}
     near = get_close_matches(str(route[0])[:MAX_SUGGESTED_LENGTH].casefold(), names)
     if near:
         return f"did you mean `{names[near[0]]}`?"
-    few = 0 < len(names) == len(declared) <= _MAX_LISTED
+    few = 0 < len(names) == len(properties) <= _MAX_LISTED
     return f"the task has {', '.join(f'`{name}`' for name in names.values())}" if few else None
 
 
@@ -139,13 +141,13 @@ def iter_faults(schema: Mapping[str, Any] | None, params: Any) -> Iterator[tuple
 
 def iter_schema_faults(schema: Mapping[str, Any], largest: int = MAX_PATTERN_BYTES) -> Iterator[tuple[Route, str, str]]:
     """Yield the faults of a schema that `validator` refuses: route into the schema, keyword of the meta-schema, sentence."""
-    seen: set[Route] = set()
+    routes: set[Route] = set()
     for error in _meta().iter_errors(schema):
         route = tuple(error.instance_path)
-        if route not in seen:
-            seen.add(route)
+        if route not in routes:
+            routes.add(route)
             yield route, error.kind.name, describe_error(error)
-    if not seen:
+    if not routes:
         try:
             validator(schema, largest)
         except SchemaError as err:
@@ -161,8 +163,8 @@ def describe_error(error: "ValidationError") -> str:
     """Return a validation error as a sentence without its subject (`is longer than 5 characters`), and without any value of the
     sender."""
     kind = error.kind
-    known = _SENTENCES.get(type(kind).__name__)
-    return known(kind) if known else f"does not fit `{kind.name}`" if kind.name else "is not a schema"
+    sentence = _SENTENCES.get(type(kind).__name__)
+    return sentence(kind) if sentence else f"does not fit `{kind.name}`" if kind.name else "is not a schema"
 
 
 def _explain(error: "ValidationError", route: Route) -> Iterator[tuple[Route, str, str]]:

@@ -36,21 +36,21 @@ class Pool:
 
 def parse_quantity(text: str) -> Decimal | None:
     """Return a Kubernetes quantity (`500m`, `2Gi`) as a number; None for text that is not one."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?", text, re.ASCII)
-    return None if found is None else Decimal(found[1]) * _UNITS[found[2] or ""]
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?", text, re.ASCII)
+    return None if match is None else Decimal(match[1]) * _UNITS[match[2] or ""]
 
 
-def request_and_limit(asked: tuple[str | None, str | None], default: tuple[str, str]) -> tuple[str, str]:
+def request_and_limit(quantities: tuple[str | None, str | None], default: tuple[str, str]) -> tuple[str, str]:
     """Return what a pod reserves and what it may use, of CPU or of memory, as quantities.
 
     `asked` is (request, limit) of the task, `default` the operator's. A default gives way to a value of the task: a small limit
     lowers the request, a large request raises the limit.
     """
-    request, limit = asked[0] or default[0], asked[1] or default[1]
-    least, most = parse_quantity(request), parse_quantity(limit)
-    if least is not None and most is not None and least > most:
-        if asked[0] is None:
+    request, limit = quantities[0] or default[0], quantities[1] or default[1]
+    least, highest = parse_quantity(request), parse_quantity(limit)
+    if least is not None and highest is not None and least > highest:
+        if quantities[0] is None:
             return limit, limit
-        if asked[1] is None:
+        if quantities[1] is None:
             return request, request
     return request, limit

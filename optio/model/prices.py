@@ -36,8 +36,8 @@ class Rates:
 
     def cost(self, usage: Usage) -> Decimal:
         """Return the cost of this usage."""
-        read = self.fresh * usage.fresh + self.cached * usage.cached + self.cache_write * usage.cache_write
-        return (read + self.output * usage.output) / _MILLION
+        input_cost = self.fresh * usage.fresh + self.cached * usage.cached + self.cache_write * usage.cache_write
+        return (input_cost + self.output * usage.output) / _MILLION
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Price:
 
     def cost(self, usage: Usage) -> Decimal:
         """Return the cost of a call with this usage."""
-        read = usage.fresh + usage.cached + usage.cache_write
-        is_long = self.long_above is not None and read > self.long_above
+        input_tokens = usage.fresh + usage.cached + usage.cache_write
+        is_long = self.long_above is not None and input_tokens > self.long_above
         return (self.long if is_long and self.long is not None else self.rates).cost(usage)
 
     def max_call_cost(self) -> Decimal:
@@ -111,8 +111,8 @@ def _rates(model: str, entry: Mapping[str, Any]) -> Rates:
 
     fresh = rate("input")
     # Where writing to the cache has no price of its own, it is that of reading.
-    written = rate("cacheWrite") if "cacheWrite" in entry else fresh
-    return Rates(fresh=fresh, cached=rate("cached"), cache_write=written, output=rate("output"))
+    cache_write = rate("cacheWrite") if "cacheWrite" in entry else fresh
+    return Rates(fresh=fresh, cached=rate("cached"), cache_write=cache_write, output=rate("output"))
 
 
 def _tokens(model: str, entry: Mapping[str, Any], key: str) -> int:
@@ -150,10 +150,10 @@ def _normal(model: str) -> str:
 def find(model: str) -> Price | None:
     """Return the price of a model, also by a name with the date of its version; None where none is known. Of several names with
     `*` at their end the longest counts."""
-    name, known = _normal(model), price_list()
-    exact = (each for each in known if name.startswith(each) and _VERSION.fullmatch(name, len(each)))
-    open_ended = (each for each in known if each.endswith("*") and name.startswith(each[:-1]))
-    return known.get(max(exact, key=len, default="") or max(open_ended, key=len, default=""))
+    name, prices = _normal(model), price_list()
+    exact = (entry for entry in prices if name.startswith(entry) and _VERSION.fullmatch(name, len(entry)))
+    open_ended = (entry for entry in prices if entry.endswith("*") and name.startswith(entry[:-1]))
+    return prices.get(max(exact, key=len, default="") or max(open_ended, key=len, default=""))
 
 
 def is_listed(model: str) -> bool:
@@ -165,8 +165,8 @@ def max_call_cost(model: str) -> Decimal | None:
     """Return the most that one call costs. For an alias such as `sonnet` this is the dearest model that it may stand for; None
     for models without a price."""
     price = find(model)
-    found = [price] if price is not None else [price for name, price in price_list().items() if f"-{model}-" in name]
-    return max((each.max_call_cost() for each in found), default=None)
+    candidates = [price] if price is not None else [price for name, price in price_list().items() if f"-{model}-" in name]
+    return max((candidate.max_call_cost() for candidate in candidates), default=None)
 
 
 def cost(model: str, usage: Usage) -> Decimal | None:

@@ -19,14 +19,14 @@ def placeholders(text: str) -> list[str]:
 def render(text: str, params: Mapping[str, Any]) -> str:
     """Replace each placeholder by its parameter, in one pass: a value that contains `{{OTHER}}` stays as it is. Text is
     inserted as it is, everything else as JSON; unknown placeholders stay."""
-    return PLACEHOLDER.sub(lambda found: as_text(params[found[1]]) if found[1] in params else found[0], text)
+    return PLACEHOLDER.sub(lambda match: as_text(params[match[1]]) if match[1] in params else match[0], text)
 
 
 def length(text: str, params: Mapping[str, Any]) -> int:
     """Return how many characters `render` would give, without making the text, which may be more than memory holds."""
     counts = Counter(PLACEHOLDER.findall(text))
     longer = {name: len(as_text(params[name])) - len(f"{{{{{name}}}}}") for name in counts if name in params}
-    return len(text) + sum(counts[name] * more for name, more in longer.items())
+    return len(text) + sum(counts[name] * added for name, added in longer.items())
 
 
 def as_text(value: Any) -> str:

@@ -69,8 +69,8 @@ class CompiledTask:
             spec.pop("budget", None)
         isolation = {"isolation": list(self.isolation)} if self.isolation else {}
         namespace = {} if self.namespace is None else {"namespace": self.namespace}
-        allowed = {} if self.allowed_secrets is None else {"allowedSecrets": list(self.allowed_secrets)}
-        return {"id": self.id, "spec": spec, "prompt": self.prompt, **isolation, **namespace, **allowed}
+        allowed_secrets = {} if self.allowed_secrets is None else {"allowedSecrets": list(self.allowed_secrets)}
+        return {"id": self.id, "spec": spec, "prompt": self.prompt, **isolation, **namespace, **allowed_secrets}
 
     @cached_property
     def digest(self) -> str:
@@ -114,13 +114,13 @@ class Registry:
 
     def task(self, task_id: str) -> CompiledTask:
         """Return the task with this id; raise NotFound, which suggests the id that was probably meant."""
-        found = self.tasks.get(task_id)
-        if found is None:
+        task = self.tasks.get(task_id)
+        if task is None:
             from difflib import get_close_matches  # slow to import, and needed for a mistake only
 
             near = get_close_matches(task_id, self.tasks, n=1) if len(task_id) <= _MAX_ID_LENGTH else []
             raise NotFound("task", task_id, f"did you mean `{near[0]}`?" if near else None)
-        return found
+        return task
 
     @cached_property
     def hooks(self) -> Mapping[str, CompiledTask]:

@@ -37,13 +37,13 @@ class RemovalDecision:
 
 
 def decide_removals(
-    served: Mapping[str, CompiledTask],
+    served_tasks: Mapping[str, CompiledTask],
     compiled: Mapping[str, CompiledTask],
     *,
     limit: RemovalLimit,
     now: float,
     recent: Mapping[str, RemovedTask],
-    held: Collection[str] = (),
+    held_ids: Collection[str] = (),
     released: Collection[str] = (),
 ) -> RemovalDecision:
     """Judge a compilation against what is served now and what went within the window.
@@ -52,16 +52,17 @@ def decide_removals(
     so that files that come back one by one do not end the hold half-way. `released` may go and count as if they never were.
     A held removal holds all that went within the window: those that had gone before are served again.
     """
-    if not recent and served.keys() <= compiled.keys():
-        return RemovalDecision(total=len(served))
-    lately = {task_id: gone for task_id, gone in recent.items() if now - gone.at < REMOVAL_WINDOW_S}
-    before = {task_id: gone.task for task_id, gone in lately.items()} | dict(served)
+    if not recent and served_tasks.keys() <= compiled.keys():
+        return RemovalDecision(total=len(served_tasks))
+    lately = {task_id: removal for task_id, removal in recent.items() if now - removal.at < REMOVAL_WINDOW_S}
+    before = {task_id: removal.task for task_id, removal in lately.items()} | dict(served_tasks)
     before = {task_id: task for task_id, task in before.items() if task_id not in released}
-    removed = find_removed(before, compiled)
-    if not removed.keys().isdisjoint(held) or not limit.allows(len(removed), len(before)):
-        return RemovalDecision(held=removed, total=len(before))
+    removed_tasks = find_removed(before, compiled)
+    if not removed_tasks.keys().isdisjoint(held_ids) or not limit.allows(len(removed_tasks), len(before)):
+        return RemovalDecision(held=removed_tasks, total=len(before))
     return RemovalDecision(
-        total=len(before), recent={task_id: lately.get(task_id, RemovedTask(task, now)) for task_id, task in removed.items()}
+        total=len(before),
+        recent={task_id: lately.get(task_id, RemovedTask(task, now)) for task_id, task in removed_tasks.items()},
     )
 
 

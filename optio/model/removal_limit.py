@@ -19,19 +19,19 @@ class RemovalLimit:
     @classmethod
     def parse(cls, text: str) -> "RemovalLimit":
         """Read `50%` or `20`; raise ValueError for anything else."""
-        found = re.fullmatch(r"(\d{1,9})(%?)", text, re.ASCII)
-        if found is None or (found[2] and not 1 <= int(found[1]) <= 100):
+        match = re.fullmatch(r"(\d{1,9})(%?)", text, re.ASCII)
+        if match is None or (match[2] and not 1 <= int(match[1]) <= 100):
             raise ValueError("a share from `1%` to `100%`, or a number of tasks such as `20`")
-        return cls(int(found[1]), bool(found[2]))
+        return cls(int(match[1]), bool(match[2]))
 
-    def allows(self, removed: int, total: int) -> bool:
+    def allows(self, count: int, total: int) -> bool:
         """Return whether `removed` of `total` tasks may go at once. A share never holds fewer than three, unless they are all
         that is left."""
         if not self.percent:
-            return removed <= self.number
-        if removed < MIN_SHARED_REMOVALS and not 1 < removed == total:
+            return count <= self.number
+        if count < MIN_SHARED_REMOVALS and not 1 < count == total:
             return True
-        return removed * 100 <= self.number * total
+        return count * 100 <= self.number * total
 
     def __str__(self) -> str:
         """Return the limit as it is written in the setting."""

@@ -39,8 +39,8 @@ def with_instructions(prompt: str, spec: TaskSpec) -> str:
         return prompt
     must = "Your final answer must be" if spec.result.required else "If you have a result, your final answer must be"
     form = "one JSON value, without any other words, that fits this JSON Schema:"
-    told = "" if schema_for_cli(spec) is not None else f"{must} {form}\n{canonical(spec.result.schema)}\n"
-    return prompt + ("\n" if prompt.endswith("\n") else "\n\n") + told + _NO_WORK
+    schema_text = "" if schema_for_cli(spec) is not None else f"{must} {form}\n{canonical(spec.result.schema)}\n"
+    return prompt + ("\n" if prompt.endswith("\n") else "\n\n") + schema_text + _NO_WORK
 
 
 def schema_for_cli(spec: TaskSpec) -> Mapping[str, Any] | None:
@@ -55,7 +55,7 @@ def schema_for_cli(spec: TaskSpec) -> Mapping[str, Any] | None:
 
 
 def _is_plain(part: Mapping[str, Any]) -> bool:
-    members = [canonical(each) for each in part.get("enum", ())]
+    members = [canonical(value) for value in part.get("enum", ())]
     return part.keys() <= _PLAIN and len(members) == len(set(members))
 
 
@@ -72,7 +72,7 @@ def _is_strict(part: Mapping[str, Any]) -> bool:
         and not ("array" in kinds and "items" not in part)
         and not ("object" not in kinds and properties)
         and len({"type", "anyOf", "$ref", "enum", "const"} & part.keys() - ({"enum", "const"} if kinds else set())) == 1
-        and all(isinstance(each, dict) for each in inner)
+        and all(isinstance(subschema, dict) for subschema in inner)
         and part.get("format", "date") in _STRICT_FORMATS
     )
 

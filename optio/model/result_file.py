@@ -58,9 +58,9 @@ class ResultFile:
     """A reader of the lines of a result file. `report` is the last valid result. `other` takes in lines of further types, and
     returns what was ignored of one. A reader of output that takes in the file as well has one as `file`."""
 
-    def __init__(self, other: Callable[[dict[str, Any]], str | None] = lambda _: UNKNOWN_TYPE) -> None:
+    def __init__(self, read_other: Callable[[dict[str, Any]], str | None] = lambda _: UNKNOWN_TYPE) -> None:
         self.report: Report | None = None
-        self._other = other
+        self._read_other = read_other
         self._ignored = 0
 
     @property
@@ -92,7 +92,7 @@ class ResultFile:
             status = json.dumps(str(entry.get("status"))[:50])
             return f"a result with the status {status} was ignored: it is `ok`, `error` or `no_work`"
         if report is None:
-            return self._other(entry)
+            return self._read_other(entry)
         self.report = report
         if "costUsd" in entry:
             return "the cost in a result is not counted: report it in a line of the type `usage`"

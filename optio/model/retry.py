@@ -67,8 +67,8 @@ def decide_retry(
     if repair is None and not outcome.infrastructure and run.retries >= run.max_retries:
         return GiveUp("no retries left" if run.max_retries else "the task allows no retries")
     if budget.limit is not None and budget.is_spent:
-        spent = f"{dollars(budget.spent, exact=True)} of the run's budget of {dollars(budget.limit)}"
-        return GiveUp(f"no retry: {spent} is spent", reason="budget")
+        spent_text = f"{dollars(budget.spent, exact=True)} of the run's budget of {dollars(budget.limit)}"
+        return GiveUp(f"no retry: {spent_text} is spent", reason="budget")
     if budget.is_unknown and not outcome.infrastructure:
         return GiveUp("no retry: nobody knows what the attempt has cost, so what is left of `budgetUsd` is unknown")
     if repair == "possible":

@@ -53,8 +53,8 @@ class RunTotals:
     @property
     def success(self) -> float | None:
         """Return the share of completed runs among those that completed or failed; None if there is none."""
-        counted = self.completed + self.failed
-        return self.completed / counted if counted else None
+        judged = self.completed + self.failed
+        return self.completed / judged if judged else None
 
     @property
     def cost(self) -> Decimal:
@@ -64,17 +64,17 @@ class RunTotals:
     @property
     def cached_share(self) -> float | None:
         """Return the share of the read tokens that came from the provider's cache; None if none was read."""
-        read = self.usage.fresh + self.usage.cached + self.usage.cache_write
-        return self.usage.cached / read if read else None
+        input_tokens = self.usage.fresh + self.usage.cached + self.usage.cache_write
+        return self.usage.cached / input_tokens if input_tokens else None
 
     def duration_s(self, quantile: float = 0.5) -> float | None:
         """Return a quantile of the durations of completed runs in seconds, interpolated in its bucket; None without any."""
         total = sum(self.durations.values())
-        left = quantile * total
+        rest = quantile * total
         for bucket in sorted(self.durations):
             count = self.durations[bucket]
-            if count and left <= count:
+            if count and rest <= count:
                 low, high = _lower_us(bucket), _lower_us(bucket + 1)
-                return (low + (high - low) * left / count) / _SECOND_US
-            left -= count
+                return (low + (high - low) * rest / count) / _SECOND_US
+            rest -= count
         return None

@@ -107,8 +107,8 @@ class Declaration(NamedTuple):
 
 
 DECLARED: Mapping[str, Declaration] = {
-    each.name: each
-    for each in (
+    declaration.name: declaration
+    for declaration in (
         Declaration(
             name="claude-code",
             title="Claude Code",

@@ -40,16 +40,18 @@ def session_to_continue(attempts: Sequence[Attempt]) -> Session | None:
     Attempts whose agent never began are passed over. An agent that had no answer from its model yet has nothing to go on with,
     and some CLIs keep not even the prompt then.
     """
-    begun = [each for each in attempts if each.agent_started_at is not None or each.agent.session is not None]
-    last = begun[-1] if begun else None
+    started_attempts = [
+        attempt for attempt in attempts if attempt.agent_started_at is not None or attempt.agent.session is not None
+    ]
+    last = started_attempts[-1] if started_attempts else None
     if last is None or last.ended_at is None:
         return None
     if last.reason not in INTERRUPTED and (last.reason not in UNFIT or was_repaired(attempts)):
         return None
-    session = _attempts_of_session(last, {each.number: each for each in attempts})
+    session = _attempts_of_session(last, {attempt.number: attempt for attempt in attempts})
     # An agent that goes on and dies at once has not told its session again.
-    session_id = next((each.agent.session for each in session if each.agent.session is not None), "")
-    if _SESSION_ID.match(session_id) is None or not any(each.meter.usage.total for each in session):
+    session_id = next((attempt.agent.session for attempt in session if attempt.agent.session is not None), "")
+    if _SESSION_ID.match(session_id) is None or not any(attempt.meter.usage.total for attempt in session):
         return None
     return Session(
         id=session_id,
@@ -57,7 +59,7 @@ def session_to_continue(attempts: Sequence[Attempt]) -> Session | None:
         last=last.number,
         reason=last.reason or "",
         message=last.message or "",
-        tool_calls=sum(each.meter.tool_calls for each in session),
+        tool_calls=sum(attempt.meter.tool_calls for attempt in session),
     )
 
 
@@ -67,29 +69,29 @@ def used_directory(run: Run, attempts: Sequence[Attempt]) -> int | None:
     if run.state.terminal:
         return None
     if run.state is RunState.RUNNING:
-        current = next((each for each in attempts if each.number == run.attempt), None)
+        current = next((attempt for attempt in attempts if attempt.number == run.attempt), None)
         if current is not None and current.continues is not None:
-            return _attempts_of_session(current, {each.number: each for each in attempts})[-1].number
+            return _attempts_of_session(current, {attempt.number: attempt for attempt in attempts})[-1].number
         if current is None or current.agent_started_at is not None:
             return None
     # A running attempt whose agent has not begun may be about to continue the session. The attempts may be newer than the run.
     newest = run.attempt if run.state is RunState.QUEUED else run.attempt - 1
-    session = session_to_continue([each for each in attempts if each.number <= newest])
+    session = session_to_continue([attempt for attempt in attempts if attempt.number <= newest])
     return None if session is None else session.first
 
 
 def _attempts_of_session(last: Attempt, by_number: dict[int, Attempt]) -> list[Attempt]:
     """Return the attempts of a session, newest first."""
-    found = [last]
-    while (before := by_number.get(found[-1].continues or 0)) is not None:
-        found.append(before)
-    return found
+    numbers = [last]
+    while (before := by_number.get(numbers[-1].continues or 0)) is not None:
+        numbers.append(before)
+    return numbers
 
 
 def was_repaired(attempts: Sequence[Attempt]) -> bool:
     """Return whether one of these attempts of a run was there to mend the result of another."""
-    unfit = {each.number for each in attempts if each.reason in UNFIT}
-    return any(each.continues in unfit for each in attempts)
+    unfit = {attempt.number for attempt in attempts if attempt.reason in UNFIT}
+    return any(attempt.continues in unfit for attempt in attempts)
 
 
 def prompt_to_go_on(session: Session) -> str:

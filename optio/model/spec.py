@@ -95,12 +95,12 @@ def names_of(model: type[Spec]) -> list[str]:
 def to_json(spec: Spec, *, defaults: bool = True) -> dict[str, Any]:
     """Return the mapping that `of` reads, without values that are None, and with `defaults=False` without those that equal
     their default."""
-    found: dict[str, Any] = {}
+    document: dict[str, Any] = {}
     for key in keys_of(type(spec)):
         value = getattr(spec, key.name)
         if value is not None and (defaults or value != key.default):
-            found[key.written] = _to_json(value, defaults=defaults)
-    return found
+            document[key.written] = _to_json(value, defaults=defaults)
+    return document
 
 
 def _to_json(value: Any, *, defaults: bool) -> Any:

@@ -14,17 +14,17 @@ _DURATION = re.compile(r"(?:(\d{1,5})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?", re.ASCI
 def slug(name: str) -> str:
     """Return the id that a name leads to: `Weekly Security Report` becomes `weekly-security-report`. Empty if no letter or
     digit is left."""
-    folded = unicodedata.normalize("NFKD", name).casefold().translate(_LETTERS).encode("ascii", "ignore").decode()
-    return re.sub(r"[^a-z0-9]+", "-", folded).strip("-")
+    ascii_name = unicodedata.normalize("NFKD", name).casefold().translate(_LETTERS).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "-", ascii_name).strip("-")
 
 
 @lru_cache(maxsize=1024)
 def parse_duration(text: str) -> timedelta:
     """Return the length of a text such as `90s`, `20m` or `1h30m`; raise ValueError for anything else, and for zero."""
-    found = _DURATION.fullmatch(text)
-    if not text or not found:
+    match = _DURATION.fullmatch(text)
+    if not text or not match:
         raise ValueError(f"invalid duration `{text}`: write numbers and units, such as `90s`, `20m` or `1h30m`")
-    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
     span = timedelta(hours=hours, minutes=minutes, seconds=seconds)
     if not span:
         raise ValueError("a duration must be longer than zero")

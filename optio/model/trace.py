@@ -29,19 +29,19 @@ class TraceContext:
 def parse(text: str | None) -> TraceContext | None:
     """Return the context of a `traceparent` header; None where the header is malformed, of the forbidden version or all
     zero."""
-    found = _HEADER.fullmatch(text or "")
-    if found is None:
+    match = _HEADER.fullmatch(text or "")
+    if match is None:
         return None
-    version, trace_id, span_id, flags, more = found.groups()
-    if version == "ff" or (version == "00" and more) or not int(trace_id, 16) or not int(span_id, 16):
+    version, trace_id, span_id, flags, rest = match.groups()
+    if version == "ff" or (version == "00" and rest) or not int(trace_id, 16) or not int(span_id, 16):
         return None
     return TraceContext(trace_id, span_id, bool(int(flags, 16) & _SAMPLED))
 
 
 def clean(text: str | None) -> str | None:
     """Return a `traceparent` from outside in canonical form; None where it is malformed."""
-    found = parse(text)
-    return None if found is None else found.header
+    context = parse(text)
+    return None if context is None else context.header
 
 
 def trace_id(run_id: str) -> str:

@@ -106,8 +106,8 @@ class WebhookConfig(Spec, frozen=True, kw_only=True):
     @property
     def replay_span(self) -> timedelta | None:
         """Return `replayWindow` as a duration, its default included; None for `none`."""
-        written = self.replay_window or DEFAULT_REPLAY_WINDOW
-        return None if written == "none" else text.parse_duration(written)
+        span = self.replay_window or DEFAULT_REPLAY_WINDOW
+        return None if span == "none" else text.parse_duration(span)
 
 
 class WebhookTrigger(_Trigger, frozen=True, kw_only=True, tag="webhook"):

@@ -39,12 +39,15 @@ def untrusted_params(spec: TaskSpec, prompt: str) -> dict[str, str]:
     `command` tasks give none, since programs take no instructions from their input."""
     if spec.webhook is None or spec.agent_runtime == "command":
         return {}
-    used, mapping = set(placeholders(prompt)), spec.webhook.config.param_mapping or {}
-    own = _OWN.get(spec.webhook.config.scheme)
+    names, mapping = set(placeholders(prompt)), spec.webhook.config.param_mapping or {}
+    sender_paths = _OWN.get(spec.webhook.config.scheme)
     paths = {
         name: path
         for name, path in mapping.items()
-        if name in used and isinstance(path, str) and _is_untrusted(path) and not (own and own.fullmatch(path))
+        if name in names
+        and isinstance(path, str)
+        and _is_untrusted(path)
+        and not (sender_paths and sender_paths.fullmatch(path))
         if not _is_pinned(path, spec.webhook.config.when)
     }
     properties = (spec.params_schema or {}).get("properties", {})
@@ -67,11 +70,11 @@ def _is_untrusted(path: str) -> bool:
     return bool(steps) and (steps[-1] in _UNTRUSTED_NAMES or proposed or any(step in _UNTRUSTED_PARENTS for step in steps[:-1]))
 
 
-def _is_pinned(path: str, when: str | None) -> bool:
+def _is_pinned(path: str, expression: str | None) -> bool:
     """Return True if the filter lets one text at the path through, and no other."""
-    if when is None or re.search(r"\|\||\[\?|!\s*\(", when):
+    if expression is None or re.search(r"\|\||\[\?|!\s*\(", expression):
         return False  # another branch, an item of a list, or the opposite
-    return re.search(rf"@{re.escape(path[1:])}\s*==\s*['\"]", when) is not None
+    return re.search(rf"@{re.escape(path[1:])}\s*==\s*['\"]", expression) is not None
 
 
 def _is_bound(properties: object, name: str) -> bool:

@@ -41,7 +41,9 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
         yield from _namespace(before.namespace, after.namespace)
     were = [] if before is None else before.spec.connections
     if sorted(set(were)) != sorted(set(after.spec.connections)):
-        was, now = shorten_pair(*(", ".join(sorted(set(each))) or "none" for each in (were, after.spec.connections)))
+        was, now = shorten_pair(
+            *(", ".join(sorted(set(connections))) or "none" for connections in (were, after.spec.connections))
+        )
         weight = EffectWeight.DANGER if set(after.spec.connections) - set(were) else EffectWeight.NOTICE
         yield Effect(
             kind=EffectKind.CONNECTIONS_CHANGED,
@@ -80,27 +82,27 @@ def _new_egress(new: Environment) -> Iterator[Effect]:
 
 
 def _egress(old: Environment, new: Environment) -> Iterator[Effect]:
-    was, now = (None if each.network is None else each.network.egress for each in (old, new))
+    was, now = (None if environment.network is None else environment.network.egress for environment in (old, new))
     if was is None and now is None:
         return
-    shown = [_PUBLIC if each is None else listed(sorted(set(each))) or "nothing" for each in (was, now)]
+    texts = [_PUBLIC if environment is None else listed(sorted(set(environment))) or "nothing" for environment in (was, now)]
     # Without a list a run reaches all public addresses, and no private ones.
     hosts = [] if now is None else _private_blocks(now) if was is None else _entries_outside(now, was)
-    opened = f"{_PUBLIC} instead of {shown[0]}" if now is None else listed(hosts)
+    opening = f"{_PUBLIC} instead of {texts[0]}" if now is None else listed(hosts)
     closed = _PUBLIC if was is None else listed(_private_blocks(was) if now is None else _entries_outside(was, now))
-    if opened:
+    if opening:
         yield Effect(
             kind=EffectKind.EGRESS_OPENED,
-            text=f"reaches {opened}" + (", which it did not" if now is not None else ""),
+            text=f"reaches {opening}" + (", which it did not" if now is not None else ""),
             weight=EffectWeight.DANGER,
-            before=shown[0],
-            after=shown[1],
+            before=texts[0],
+            after=texts[1],
             lines=_remaining_hosts(hosts),
             route=_EGRESS,
         )
     if closed:
-        text = f"no longer reaches {closed}" + (f", only {shown[1]}" if was is None else "")
-        yield Effect(kind=EffectKind.EGRESS_CLOSED, text=text, before=shown[0], after=shown[1], route=_EGRESS)
+        text = f"no longer reaches {closed}" + (f", only {texts[1]}" if was is None else "")
+        yield Effect(kind=EffectKind.EGRESS_CLOSED, text=text, before=texts[0], after=texts[1], route=_EGRESS)
 
 
 def _remaining_hosts(hosts: Sequence[str]) -> tuple[str, ...]:
@@ -116,8 +118,8 @@ def _private_blocks(entries: Sequence[str]) -> list[str]:
 
 def _entries_outside(these: Sequence[str], those: Sequence[str]) -> list[str]:
     """Return the entries of `these` that no entry of `those` covers."""
-    around = [parse(each) for each in those]
-    return sorted({str(entry) for entry in map(parse, these) if not any(_is_within(entry, one) for one in around)})
+    around = [parse(entry) for entry in those]
+    return sorted({str(entry) for entry in map(parse, these) if not any(_is_within(entry, outer) for outer in around)})
 
 
 def _is_within(inner: "Entry", outer: "Entry") -> bool:
@@ -128,25 +130,25 @@ def _is_within(inner: "Entry", outer: "Entry") -> bool:
             return inner.name == outer.name
         return inner.name.removeprefix("*").endswith(outer.name[1:]) and inner.name != outer.name[2:]
     if isinstance(inner, Block) and isinstance(outer, Block):
-        one, other = ipaddress.ip_network(inner.network), ipaddress.ip_network(outer.network)
-        return one.version == other.version and one.subnet_of(other)  # type: ignore[arg-type]
+        network, outer_network = ipaddress.ip_network(inner.network), ipaddress.ip_network(outer.network)
+        return network.version == outer_network.version and network.subnet_of(outer_network)  # type: ignore[arg-type]
     return False
 
 
 def _changes(old: Environment, new: Environment) -> Iterator[Effect]:
     if old.image != new.image:
-        was, now = shorten_pair(*(each.image or "the server's default" for each in (old, new)))
-        elsewhere = _image_repository(old.image) != _image_repository(new.image)
+        was, now = shorten_pair(*(environment.image or "the server's default" for environment in (old, new)))
+        is_other_repository = _image_repository(old.image) != _image_repository(new.image)
         yield Effect(
             kind=EffectKind.IMAGE_CHANGED,
-            text=f"image: {was} -> {now}" + (": from elsewhere" if elsewhere and new.image else ""),
-            weight=EffectWeight.DANGER if elsewhere and new.image else EffectWeight.NOTICE,
+            text=f"image: {was} -> {now}" + (": from elsewhere" if is_other_repository and new.image else ""),
+            weight=EffectWeight.DANGER if is_other_repository and new.image else EffectWeight.NOTICE,
             before=was,
             after=now,
             route=("environment", "image"),
         )
     if old.setup_commands != new.setup_commands:
-        was, now = (pluralize(len(each.setup_commands), "command") for each in (old, new))
+        was, now = (pluralize(len(environment.setup_commands), "command") for environment in (old, new))
         yield Effect(
             kind=EffectKind.SETUP_CHANGED,
             text=f"set-up: {was} -> {now}" if was != now else f"set-up: other commands ({now})",
@@ -156,12 +158,15 @@ def _changes(old: Environment, new: Environment) -> Iterator[Effect]:
             route=("environment", "setupCommands"),
         )
     if old.setup_ahead != new.setup_ahead:
-        was, now = ("before a run has come" if each.setup_ahead else "as a part of each run" for each in (old, new))
+        was, now = (
+            "before a run has come" if environment.setup_ahead else "as a part of each run" for environment in (old, new)
+        )
         text = f"set-up runs: {was} -> {now}"
         yield Effect(kind=EffectKind.SETUP_CHANGED, text=text, before=was, after=now, route=("environment", "setupAhead"))
     if old.keep_failed_span != new.keep_failed_span:
         was, now = (
-            "no time" if each.keep_failed_span is None else format_duration(each.keep_failed_span) for each in (old, new)
+            "no time" if environment.keep_failed_span is None else format_duration(environment.keep_failed_span)
+            for environment in (old, new)
         )
         text = f"pods of failed runs are kept: {was} -> {now}"
         yield Effect(kind=EffectKind.KEPT_CHANGED, text=text, before=was, after=now, route=("environment", "keepFailed"))
@@ -199,7 +204,10 @@ def _image_repository(image: str | None) -> str | None:
 def _resource_numbers(resources: Resources | None) -> list[object]:
     """Return the resources as numbers for comparison: `1Gi` equals `1024Mi`."""
     limit, requests = (resources or Resources()).limit, (resources or Resources()).requests or Amounts()
-    return [each and (parse_quantity(each) or each) for each in (limit.cpu, limit.memory, requests.cpu, requests.memory)]
+    return [
+        quantity and (parse_quantity(quantity) or quantity)
+        for quantity in (limit.cpu, limit.memory, requests.cpu, requests.memory)
+    ]
 
 
 def _resources_text(resources: Resources | None) -> str:

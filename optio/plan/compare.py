@@ -58,22 +58,22 @@ class TaskChange:
             raise ValueError("a change of nothing")
         return task
 
-    def path(self, seen: DisplayPath) -> str:
+    def path(self, display_path: DisplayPath) -> str:
         """Return the path of its file to show: of the newer tree, or of the older one if the task is gone."""
         if self.broken_at is not None:
-            return seen(self.broken_at)
-        return seen(self.task.origin.path, gone=self.after is None)
+            return display_path(self.broken_at)
+        return display_path(self.task.origin.path, gone=self.after is None)
 
-    def heaviest(self, most: int) -> tuple[Effect, ...]:
+    def heaviest(self, limit: int) -> tuple[Effect, ...]:
         """Return at most this many effects; if there are more, the heaviest come first."""
-        if len(self.effects) <= most:
+        if len(self.effects) <= limit:
             return self.effects
-        return tuple(sorted(self.effects, key=lambda each: -list(EffectWeight).index(each.weight))[:most])
+        return tuple(sorted(self.effects, key=lambda effect: -list(EffectWeight).index(effect.weight))[:limit])
 
     @property
     def weight(self) -> EffectWeight:
         """The weight of its heaviest effect."""
-        return max((each.weight for each in self.effects), key=list(EffectWeight).index, default=EffectWeight.INFO)
+        return max((effect.weight for effect in self.effects), key=list(EffectWeight).index, default=EffectWeight.INFO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +99,10 @@ class Plan:
     def failing(self, fail_on: Sequence[str]) -> list[tuple[str, Effect]]:
         """Return (task id, effect) for every effect whose kind or weight is in `fail_on`; the id is empty for effects of the
         policy."""
-        wanted = set(fail_on)
-        found = [("", effect) for effect in self.policy]
-        found += [(change.task.id, effect) for change in self.changes for effect in change.effects]
-        return [(task, effect) for task, effect in found if {str(effect.kind), str(effect.weight)} & wanted]
+        weights = set(fail_on)
+        failures = [("", effect) for effect in self.policy]
+        failures += [(change.task.id, effect) for change in self.changes for effect in change.effects]
+        return [(task, effect) for task, effect in failures if {str(effect.kind), str(effect.weight)} & weights]
 
     @property
     def summary(self) -> str:
@@ -110,17 +110,17 @@ class Plan:
         errors = [pluralize(self.errors, "error")] if self.errors else []
         if not self.changes and not self.policy:
             return "; ".join(["no effect in the files without errors" if errors else "no effect", *errors])
-        parts = [self._counted(status) for status in Status if any(each.status is status for each in self.changes)]
+        parts = [self._counted(status) for status in Status if any(change.status is status for change in self.changes)]
         if parts:
-            first = next(status for status in Status if any(each.status is status for each in self.changes))
-            many = sum(each.status is first for each in self.changes)
+            first = next(status for status in Status if any(change.status is status for change in self.changes))
+            many = sum(change.status is first for change in self.changes)
             parts[0] = f"{pluralize(many, 'task')} {_STATUS_WORDS[first]}"
-        if any(each.kind is EffectKind.POLICY_CHANGED for each in self.policy):
+        if any(change.kind is EffectKind.POLICY_CHANGED for change in self.policy):
             parts.append("another policy")
         return "; ".join([", ".join(parts) or "no task changed", *self._money(), *errors])
 
     def _counted(self, status: Status) -> str:
-        return f"{sum(each.status is status for each in self.changes):,} {_STATUS_WORDS[status]}"
+        return f"{sum(change.status is status for change in self.changes):,} {_STATUS_WORDS[status]}"
 
     def _money(self) -> Iterator[str]:
         """Yield the bounded sum first: tasks without a bound cannot be added to it."""
@@ -137,10 +137,10 @@ class Plan:
     def _difference(self) -> str:
         before, after = self.before, self.after
         # A task that gained or lost its bound is part of one sum only, so the difference would mislead.
-        more = after.month - before.month
-        if before.lacking != after.lacking or not (more and before.month and after.month):
+        difference = after.month - before.month
+        if before.lacking != after.lacking or not (difference and before.month and after.month):
             return ""
-        return f" ({'+' if more > 0 else '-'}{amount(abs(more))})"
+        return f" ({'+' if difference > 0 else '-'}{amount(abs(difference))})"
 
 
 _STATUS_WORDS = {
@@ -158,34 +158,34 @@ def compare_sides(before: Side, after: Side, outlook: Forecast) -> Plan:
     old, new = before.registry.tasks, after.registry.tasks
     untold = {task_id: task for task_id, task in old.items() if task_id not in new and _is_broken(task, after)}
     mended = {task_id: task for task_id, task in new.items() if task_id not in old and _is_broken(task, before)}
-    found = pair_tasks(
+    pairs = pair_tasks(
         {task_id: task for task_id, task in old.items() if task_id not in untold},
         {task_id: task for task_id, task in new.items() if task_id not in mended},
     )
-    ahead = replace(
+    forecast = replace(
         outlook,
         hooks={config.path: task for task in new.values() if (config := hooks.config_of(task)) is not None},
-        moved={pair.id for pair in found if hooks.is_moved(pair.before, pair.after)},
-        new_month_usd=min(policy.new_month_usd(each.policy) for each in (before, after)),
+        moved={pair.id for pair in pairs if hooks.is_moved(pair.before, pair.after)},
+        new_month_usd=min(policy.new_month_usd(change.policy) for change in (before, after)),
     )
-    changes = [_pair_change(pair, ahead) for pair in found]
+    changes = [_pair_change(pair, forecast) for pair in pairs]
     changes += [_broken_change(task, after) for task in untold.values() if not _waits_for_policy(task, after)]
-    changes += [_mended_change(task, ahead) for task in mended.values()]
-    told = sorted((each for each in changes if each is not None), key=lambda each: each.task.id)
-    known = {each.task.id for each in told}
-    bound = {pair.before.id for pair in found if pair.before and money.lost_budget(pair.after, pair.before)}
-    unbound = {pair.id for pair in found if money.lost_budget(pair.before, pair.after)}
+    changes += [_mended_change(task, forecast) for task in mended.values()]
+    reported = sorted((change for change in changes if change is not None), key=lambda change: change.task.id)
+    reported_ids = {change.task.id for change in reported}
+    bound = {pair.before.id for pair in pairs if pair.before and money.lost_budget(pair.after, pair.before)}
+    unbound = {pair.id for pair in pairs if money.lost_budget(pair.before, pair.after)}
     was, now = money.total_spend(old.values(), bound), money.total_spend([*new.values(), *untold.values()], unbound)
     return Plan(
-        changes=tuple(told),
+        changes=tuple(reported),
         policy=(
             *_policy_effects(before, after, was, now),
-            *_refused_new_tasks(before, after, {each.broken_at for each in told}),
+            *_refused_new_tasks(before, after, {change.broken_at for change in reported}),
         ),
         before=was,
         after=now,
         cosmetic=tuple(
-            pair.after for pair in found if pair.id not in known and pair.after and _files_differ(pair, before, after)
+            pair.after for pair in pairs if pair.id not in reported_ids and pair.after and _files_differ(pair, before, after)
         ),
         known=len(old),
         outlook=outlook,
@@ -198,34 +198,34 @@ def _policy_effects(before: Side, after: Side, was: TotalSpend, now: TotalSpend)
     yield from policy.readability_effects(before.policy_unreadable, after.policy_unreadable)
     if not after.policy_unreadable:
         yield from policy.effects(before.policy, after.policy)
-    limits = [(each.policy or policy.EMPTY_POLICY).fleet for each in (before, after)]
+    limits = [(side.policy or policy.EMPTY_POLICY).fleet for side in (before, after)]
     yield from money.fleet_effects((was, limits[0]), (now, limits[1]))
 
 
-def _refused_new_tasks(before: Side, after: Side, broken: Collection[str | None]) -> Iterator[Effect]:
+def _refused_new_tasks(before: Side, after: Side, broken_ids: Collection[str | None]) -> Iterator[Effect]:
     """Yield new tasks that exceed the policy's limits on spend. For tasks that existed, the error of their file says so
     already."""
-    known = {(error.code, error.path) for error in before.errors}
+    old_errors = {(error.code, error.path) for error in before.errors}
     for error in after.errors:
-        if error.code in _SPEND_CODES and error.path not in broken and (error.code, error.path) not in known:
+        if error.code in _SPEND_CODES and error.path not in broken_ids and (error.code, error.path) not in old_errors:
             text = f"{brief(error.path)}: {error.message}"
             yield Effect(kind=EffectKind.MONEY_UP, text=text, weight=EffectWeight.DANGER, route=error.route)
 
 
-def _waits_for_policy(task: CompiledTask, there: Side) -> bool:
+def _waits_for_policy(task: CompiledTask, side: Side) -> bool:
     """Return whether its only fault is the unreadable policy, which is reported once for all tasks."""
-    return there.policy_unreadable and all(error.path != task.origin.path for error in there.errors)
+    return side.policy_unreadable and all(error.path != task.origin.path for error in side.errors)
 
 
-def _is_broken(task: CompiledTask, there: Side) -> bool:
-    return task.id in there.broken_ids or task.origin.path in there.broken
+def _is_broken(task: CompiledTask, side: Side) -> bool:
+    return task.id in side.broken_ids or task.origin.path in side.broken
 
 
 def _pair_change(pair: TaskPair, outlook: Forecast) -> TaskChange | None:
     if pair.before is not None and pair.after is not None and _is_same_task(pair.before, pair.after):
         return None
-    found = effects.between(pair.before, pair.after, outlook)
-    if not found:
+    pair_effects = effects.between(pair.before, pair.after, outlook)
+    if not pair_effects:
         return None
     status = (
         Status.ADDED
@@ -236,22 +236,22 @@ def _pair_change(pair: TaskPair, outlook: Forecast) -> TaskChange | None:
         if pair.renamed
         else Status.CHANGED
     )
-    return TaskChange(status=status, before=pair.before, after=pair.after, effects=found)
+    return TaskChange(status=status, before=pair.before, after=pair.after, effects=pair_effects)
 
 
 def _is_same_task(before: CompiledTask, after: CompiledTask) -> bool:
     return before is after or before.digest == after.digest
 
 
-def _broken_change(task: CompiledTask, there: Side) -> TaskChange:
+def _broken_change(task: CompiledTask, side: Side) -> TaskChange:
     text = "its file has errors, so its effects are unknown; its spend counts as before"
-    path = there.broken_ids.get(task.id, task.origin.path)
-    lines = [brief(each.message, _MAX_ERROR_LENGTH) for each in there.errors if each.path == path]
-    shown = (
+    path = side.broken_ids.get(task.id, task.origin.path)
+    lines = [brief(error.message, _MAX_ERROR_LENGTH) for error in side.errors if error.path == path]
+    texts = (
         *lines[:_MAX_ERRORS],
         *([f"and {pluralize(len(lines) - _MAX_ERRORS, 'error')} more"] if lines[_MAX_ERRORS:] else []),
     )
-    effect = Effect(kind=EffectKind.TASK_BROKEN, text=text, weight=EffectWeight.DANGER, lines=shown)
+    effect = Effect(kind=EffectKind.TASK_BROKEN, text=text, weight=EffectWeight.DANGER, lines=texts)
     return TaskChange(status=Status.BROKEN, before=task, after=None, effects=(effect,), broken_at=path)
 
 
@@ -267,5 +267,5 @@ def _mended_change(task: CompiledTask, outlook: Forecast) -> TaskChange:
 def _files_differ(pair: TaskPair, before: Side, after: Side) -> bool:
     if pair.before is None or pair.after is None:
         return False
-    one, other = pair.before.origin.path, pair.after.origin.path
-    return one != other or before.texts.get(one) != after.texts.get(other)
+    old_path, new_path = pair.before.origin.path, pair.after.origin.path
+    return old_path != new_path or before.texts.get(old_path) != after.texts.get(new_path)

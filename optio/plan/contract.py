@@ -34,7 +34,7 @@ _BOUNDS: tuple[tuple[str, str | None, bool, str], ...] = (
     ("minProperties", None, True, "minimum number of keys"),
     ("maxProperties", None, False, "maximum number of keys"),
 )
-_BOUND_KEYWORDS = {keyword for each in _BOUNDS for keyword in each[:2]}
+_BOUND_KEYWORDS = {keyword for bounds in _BOUNDS for keyword in bounds[:2]}
 _MAX_DEPTH = 20
 _WEIGHTS = {EffectKind.CALLERS_BREAK: EffectWeight.DANGER, EffectKind.PARAMS_WIDENED: EffectWeight.INFO}
 
@@ -53,10 +53,10 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
     """Yield one effect for each difference between the two schemas; nothing for a task that is new or removed."""
     if before is None or after is None:
         return
-    for each in differences(before.spec.params_schema, after.spec.params_schema):
-        text = f"{each.name}: {each.text}" if each.name else each.text
-        weight = _WEIGHTS.get(each.kind, EffectWeight.NOTICE)
-        yield Effect(kind=each.kind, text=text, weight=weight, route=("paramsSchema", *each.route))
+    for difference in differences(before.spec.params_schema, after.spec.params_schema):
+        text = f"{difference.name}: {difference.text}" if difference.name else difference.text
+        weight = _WEIGHTS.get(difference.kind, EffectWeight.NOTICE)
+        yield Effect(kind=difference.kind, text=text, weight=weight, route=("paramsSchema", *difference.route))
 
 
 def differences(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[SchemaDifference]:
@@ -84,16 +84,16 @@ def _compare_schemas(old: Any, new: Any, route: Route, name: str) -> Iterator[Sc
         yield from types
         return
     undecided = list(_undecided_keywords(old, new, route, name))
-    found = [
+    changes = [
         *types,
         *(
-            each
+            difference
             for part in (_compare_bounds, _compare_assertions, _compare_objects, _compare_items)
-            for each in part(old, new, route, name)
+            for difference in part(old, new, route, name)
         ),
     ]
     # A keyword that cannot be decided may refuse the values that another keyword newly accepts.
-    yield from (each for each in found if not undecided or each.kind is not EffectKind.PARAMS_WIDENED)
+    yield from (difference for difference in changes if not undecided or difference.kind is not EffectKind.PARAMS_WIDENED)
     yield from undecided
 
 
@@ -112,10 +112,10 @@ def _compare_types(old: Any, new: Any, route: Route, name: str) -> Iterator[Sche
     was, now = types_of(old), types_of(new)
     place = (*route, "type")
     # Widening integer to number loses nothing; narrowing number to integer does.
-    lost = {t for t in was - now if not (t == "integer" and "number" in now)}
+    refused_types = {t for t in was - now if not (t == "integer" and "number" in now)}
     gained = {t for t in now - was if not (t == "integer" and "number" in was)}
     text = f"type {_types_text(was)} -> {_types_text(now)}"
-    if lost:
+    if refused_types:
         yield SchemaDifference(EffectKind.CALLERS_BREAK, text, place, name)
     elif gained:
         yield SchemaDifference(EffectKind.PARAMS_WIDENED, text, place, name)
@@ -130,15 +130,17 @@ def _compare_values(old: Any, new: Any, route: Route, name: str) -> Iterator[Sch
     was, now = finite_values(old), finite_values(new)
     place = (*route, "enum") if "enum" in new else (*route, "const") if "const" in new else route
     try:
-        lost = None if was is None else _refused_values(new, was)
+        refused_values = None if was is None else _refused_values(new, was)
         gained = None if now is None else _refused_values(old, now)
     except SchemaError:  # the rest of the schema is invalid by itself
         yield SchemaDifference(EffectKind.PARAMS_CHANGED, "other values; whether callers break cannot be decided", place, name)
         return
-    if lost is None and now is not None:
+    if refused_values is None and now is not None:
         yield SchemaDifference(EffectKind.CALLERS_BREAK, f"only {_values_text(now)} {_is_or_are(now)} accepted", place, name)
-    elif lost:
-        yield SchemaDifference(EffectKind.CALLERS_BREAK, f"{_values_text(lost)} {_is_or_are(lost)} refused", place, name)
+    elif refused_values:
+        yield SchemaDifference(
+            EffectKind.CALLERS_BREAK, f"{_values_text(refused_values)} {_is_or_are(refused_values)} refused", place, name
+        )
     if now is None:
         yield SchemaDifference(EffectKind.PARAMS_WIDENED, "other values are accepted too", place, name)
     elif gained:
@@ -159,14 +161,14 @@ def _is_or_are(values: list[Any]) -> str:
 
 
 def _compare_bounds(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
-    for keyword, strict, lower, what in _BOUNDS:
+    for keyword, strict, lower, noun in _BOUNDS:
         was, now = _bound(old, keyword, strict), _bound(new, keyword, strict)
         if was == now:
             continue
         sign = 1 if lower else -1
         tighter = now is not None and (was is None or (sign * now[0], now[1]) > (sign * was[0], was[1]))
         place = (*route, strict if strict and strict in new else keyword)
-        text = f"{what} {_bound_text(was, lower)} -> {_bound_text(now, lower)}"
+        text = f"{noun} {_bound_text(was, lower)} -> {_bound_text(now, lower)}"
         yield SchemaDifference(EffectKind.CALLERS_BREAK if tighter else EffectKind.PARAMS_WIDENED, text, place, name)
 
 
@@ -192,13 +194,13 @@ def _compare_assertions(old: Any, new: Any, route: Route, name: str) -> Iterator
             continue
         place = (*route, keyword)
         if was == nothing:
-            asked = keyword if now is True else f"{keyword} {quoted(now)}"
-            yield SchemaDifference(EffectKind.CALLERS_BREAK, f"must have {asked}", place, name)
+            assertion = keyword if now is True else f"{keyword} {quoted(now)}"
+            yield SchemaDifference(EffectKind.CALLERS_BREAK, f"must have {assertion}", place, name)
         elif now == nothing:
             yield SchemaDifference(EffectKind.PARAMS_WIDENED, f"no longer needs {keyword}", place, name)
         else:
-            shown = " -> ".join(quoted_pair(was, now))
-            yield SchemaDifference(EffectKind.PARAMS_CHANGED, f"{keyword} {shown}", place, name)
+            change_text = " -> ".join(quoted_pair(was, now))
+            yield SchemaDifference(EffectKind.PARAMS_CHANGED, f"{keyword} {change_text}", place, name)
 
 
 def _compare_defaults(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:
@@ -207,10 +209,10 @@ def _compare_defaults(old: Any, new: Any, route: Route, name: str) -> Iterator[S
     if (was is missing) == (now is missing) and (was is missing or canonical(was) == canonical(now)):
         return
     if missing in (was, now):
-        shown = ["none" if value is missing else quoted(value) for value in (was, now)]
+        texts = ["none" if value is missing else quoted(value) for value in (was, now)]
     else:
-        shown = list(quoted_pair(was, now))
-    yield SchemaDifference(EffectKind.DEFAULT_CHANGED, f"default {shown[0]} -> {shown[1]}", (*route, "default"), name)
+        texts = list(quoted_pair(was, now))
+    yield SchemaDifference(EffectKind.DEFAULT_CHANGED, f"default {texts[0]} -> {texts[1]}", (*route, "default"), name)
 
 
 def _compare_objects(old: Any, new: Any, route: Route, name: str) -> Iterator[SchemaDifference]:

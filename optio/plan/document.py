@@ -19,34 +19,34 @@ from optio.plan.money import TotalSpend
 from optio.plan.words import utc_time
 
 
-def plan_document(plan: Plan, seen: DisplayPath) -> dict[str, Any]:
+def plan_document(plan: Plan, display_path: DisplayPath) -> dict[str, Any]:
     """Return the plan as the JSON object described above. `seen` gives the paths to show."""
     return {
         "summary": {
             "text": plan.summary,
-            "tasks": {status.value: sum(each.status is status for each in plan.changes) for status in Status},
-            "effects": {weight.value: sum(each.weight is weight for each in plan.effects) for weight in EffectWeight},
+            "tasks": {status.value: sum(change.status is status for change in plan.changes) for status in Status},
+            "effects": {weight.value: sum(change.weight is weight for change in plan.effects) for weight in EffectWeight},
             "worstCase": {"before": _total_document(plan.before), "after": _total_document(plan.after)},
         },
         "from": utc_time(plan.outlook.now),
         "to": utc_time(plan.outlook.until),
-        "policy": [effect_document(each) for each in plan.policy],
-        "tasks": [_change_document(each, seen) for each in plan.changes],
+        "policy": [effect_document(change) for change in plan.policy],
+        "tasks": [_change_document(change, display_path) for change in plan.changes],
         "cosmetic": [task.id for task in plan.cosmetic],
     }
 
 
-def _change_document(change: TaskChange, seen: DisplayPath) -> dict[str, Any]:
+def _change_document(change: TaskChange, display_path: DisplayPath) -> dict[str, Any]:
     before, after = change.before, change.after
     return {
         "id": change.task.id,
         "idBefore": None if before is None else before.id,
         "status": change.status.value,
-        "path": None if change.status is Status.REMOVED else change.path(seen),
-        "pathBefore": None if before is None else seen(before.origin.path, gone=True),
+        "path": None if change.status is Status.REMOVED else change.path(display_path),
+        "pathBefore": None if before is None else display_path(before.origin.path, gone=True),
         "digest": None if after is None else after.digest,
         "digestBefore": None if before is None else before.digest,
-        "effects": [effect_document(each) for each in change.effects],
+        "effects": [effect_document(effect) for effect in change.effects],
         "expected": change.expected,
     }
 

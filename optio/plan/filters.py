@@ -36,20 +36,20 @@ def compare_filters(old: str | None, new: str | None) -> FilterDifference | None
     if old == new:
         return None
     try:
-        was, now = (True if each is None else queries.normal_filter(each) for each in (old, new))
+        was, now = (True if expression is None else queries.normal_filter(expression) for expression in (old, new))
     except (PathSyntax, RecursionError):
         return FilterDifference()
     if was == now:
         return None
     cases = list(_possible_cases(was, now))
-    both = {(_holds(was, case), _holds(now, case)) for case in cases}
-    if both and both <= {(True, True), (False, False)}:
+    outcomes = {(_holds(was, case), _holds(now, case)) for case in cases}
+    if outcomes and outcomes <= {(True, True), (False, False)}:
         return None
     if new is None:
         return FilterDifference("without a filter, every delivery of these events starts a run")
-    if now is True or (both and all(passes for _, passes in both)):
+    if now is True or (outcomes and all(passes for _, passes in outcomes)):
         return FilterDifference("the filter is always true")
-    if now is False or (both and both <= _NARROWER):
+    if now is False or (outcomes and outcomes <= _NARROWER):
         return FilterDifference()
     return FilterDifference(_loosened_text(was, now, cases))
 
@@ -58,47 +58,49 @@ def _loosened_text(was: Normal, now: Normal, cases: Sequence[Case]) -> str | Non
     """Describe what the newer filter gives up, judging by the form of both."""
     old, new = _subjects(was), _subjects(now)
     if turned := [
-        each for each in old if each in new and _is_negated(_requirements_of(was, each), _requirements_of(now, each))
+        condition
+        for condition in old
+        if condition in new and _is_negated(_requirements_of(was, condition), _requirements_of(now, condition))
     ]:
         return f"the condition on {_subjects_text(turned)} is reversed"
     if _is_selective(was) and not _is_selective(now):
         return _unselective_text(now)
-    if gone := [each for each in old if each not in new] or _dropped_conditions(was, now):
-        return f"the condition on {_subjects_text(gone)} is gone"
-    free = [each for each in old if _is_needed(was, each, cases) and not _is_needed(now, each, cases)]
+    if dropped_conditions := [condition for condition in old if condition not in new] or _dropped_conditions(was, now):
+        return f"the condition on {_subjects_text(dropped_conditions)} is gone"
+    free = [condition for condition in old if _is_needed(was, condition, cases) and not _is_needed(now, condition, cases)]
     return f"the condition on {_subjects_text(free)} is no longer required" if free and set(old) == set(new) else None
 
 
 def _unselective_text(now: Normal) -> str:
     """Describe a filter that a usual delivery passes: one that has its fields."""
-    asked = [_condition_parts(atom)[0] for atom, sign in _literals(now) if atom[0] == "exists" and sign]
-    if len(asked) == 1 and _is_selective(now, has_fields=False):
-        return f"every delivery that has {_subjects_text(asked)} passes the filter"
+    existence_tests = [_condition_parts(atom)[0] for atom, sign in _literals(now) if atom[0] == "exists" and sign]
+    if len(existence_tests) == 1 and _is_selective(now, has_fields=False):
+        return f"every delivery that has {_subjects_text(existence_tests)} passes the filter"
     return "the filter is true for nearly every delivery"
 
 
 def _dropped_conditions(was: Normal, now: Normal) -> list[Normal]:
     """Return the subjects of conditions that were dropped from a conjunction, if nothing else changed."""
-    parts = [set(each[1]) if each[0] == "and" else {each} for each in (was, now)]
+    parts = [set(formula[1]) if formula[0] == "and" else {formula} for formula in (was, now)]
     return [subject for part in was[1] if part not in parts[1] for subject in _subjects(part)] if parts[1] < parts[0] else []
 
 
 def _is_needed(formula: Normal, subject: Normal, cases: Sequence[Case]) -> bool:
     """Return whether the formula is never true unless one of its conditions on the subject holds."""
-    mine = [each for each in _literals(formula) if _condition_parts(each[0])[0] == subject]
-    without = (case for case in cases if all(case[atom] is not sign for atom, sign in mine))
-    return bool(mine) and not any(_holds(formula, case) for case in without)
+    literals = [literal for literal in _literals(formula) if _condition_parts(literal[0])[0] == subject]
+    without = (case for case in cases if all(case[atom] is not sign for atom, sign in literals))
+    return bool(literals) and not any(_holds(formula, case) for case in without)
 
 
 def _subjects_text(subjects: list[Normal]) -> str:
-    return " and ".join(dict.fromkeys(f"`{_operand_text(each)}`" for each in subjects))
+    return " and ".join(dict.fromkeys(f"`{_operand_text(subject)}`" for subject in subjects))
 
 
 def _operand_text(operand: Normal) -> str:
     if operand[0] == "query":
         return queries.query_text(operand[1])
     if operand[0] == "call":
-        return f"{operand[1]}({', '.join(_operand_text(each) for each in operand[2])})"
+        return f"{operand[1]}({', '.join(_operand_text(argument) for argument in operand[2])})"
     return json.dumps(operand[2])
 
 
@@ -109,8 +111,8 @@ def _literals(formula: Normal) -> Iterator[tuple[Normal, bool]]:
     if formula[0] == "is":
         yield formula[1:]
         return
-    for each in formula[1]:
-        yield from _literals(each)
+    for part in formula[1]:
+        yield from _literals(part)
 
 
 def _holds(formula: Normal, case: Case) -> bool:
@@ -118,8 +120,8 @@ def _holds(formula: Normal, case: Case) -> bool:
         return formula
     if formula[0] == "is":
         return case[formula[1]] is formula[2]
-    found = (_holds(each, case) for each in formula[1])
-    return all(found) if formula[0] == "and" else any(found)
+    outcomes = (_holds(part, case) for part in formula[1])
+    return all(outcomes) if formula[0] == "and" else any(outcomes)
 
 
 def _possible_cases(*formulas: Normal) -> Iterator[Case]:
@@ -149,8 +151,8 @@ def _is_possible(case: Case) -> bool:
     return True
 
 
-def _eq(one: Normal, other: Normal) -> Normal:
-    return ("eq", *sorted((one, other), key=repr))
+def _eq(left: Normal, right: Normal) -> Normal:
+    return ("eq", *sorted((left, right), key=repr))
 
 
 def _condition_parts(atom: Normal) -> tuple[Normal, Normal]:
@@ -159,10 +161,10 @@ def _condition_parts(atom: Normal) -> tuple[Normal, Normal]:
         return ("query", atom[1]), None
     if atom[0] == "call":
         return atom[2][0], None
-    one, other = atom[1:]
-    if other[0] == "value":
-        return one, other
-    return (other, one) if one[0] == "value" else (one, None)
+    left, right = atom[1:]
+    if right[0] == "value":
+        return left, right
+    return (right, left) if left[0] == "value" else (left, None)
 
 
 def _conditions(formula: Normal) -> Iterator[tuple[Normal, bool]]:
@@ -173,22 +175,22 @@ def _conditions(formula: Normal) -> Iterator[tuple[Normal, bool]]:
         if not places:
             yield atom, sign
         for at in places:
-            above = atom[1][0], segments[:at]
-            yield ("exists", above), True
+            parent = atom[1][0], segments[:at]
+            yield ("exists", parent), True
             for inner, holds in _conditions(segments[at][1][0][1]):
-                yield _nested_condition(above, inner), holds
+                yield _nested_condition(parent, inner), holds
 
 
-def _nested_condition(above: Normal, part: Normal) -> Normal:
+def _nested_condition(parent: Normal, part: Normal) -> Normal:
     """Return a condition of a nested filter as a condition on what stands below the outer query."""
     if part[0] == "exists":
-        return "exists", _nested_condition(above, ("query", part[1]))[1]
+        return "exists", _nested_condition(parent, ("query", part[1]))[1]
     if part[0] in ("eq", "lt"):
-        return part[0], *(_nested_condition(above, each) for each in part[1:])
+        return part[0], *(_nested_condition(parent, inner) for inner in part[1:])
     if part[0] == "call":
-        return "call", part[1], tuple(_nested_condition(above, each) for each in part[2])
+        return "call", part[1], tuple(_nested_condition(parent, inner) for inner in part[2])
     if part[0] == "query" and part[1][0] == queries.PAYLOAD:
-        return "query", (above[0], above[1] + (("child", (("all",),)),) + part[1][1])
+        return "query", (parent[0], parent[1] + (("child", (("all",),)),) + part[1][1])
     return part
 
 
@@ -207,16 +209,16 @@ def _is_selective(formula: Normal, *, has_fields: bool = True) -> bool:
             return part
         if part[0] == "is":
             return usual[part[1:]]
-        found = (holds(each) for each in part[1])
-        return all(found) if part[0] == "and" else any(found)
+        outcomes = (holds(inner) for inner in part[1])
+        return all(outcomes) if part[0] == "and" else any(outcomes)
 
     return not holds(formula)
 
 
 def _is_usual(atom: Normal, sign: bool) -> bool:
     if atom[0] == "exists":
-        inner = (each[1] for _, selectors in atom[1][1] for each in selectors if each[0] == "filter")
-        return sign and not any(_is_selective(each) for each in inner)
+        inner = (selector[1] for _, selectors in atom[1][1] for selector in selectors if selector[0] == "filter")
+        return sign and not any(_is_selective(selector) for selector in inner)
     if atom[0] == "eq":
         value = _condition_parts(atom)[1]
         return not sign and value is not None and value[1] != "bool"
@@ -236,7 +238,7 @@ def _matches_all(name: str, pattern: str) -> bool:
 
 def _requirements_of(formula: Normal, subject: Normal) -> dict[str, set[Any]]:
     """Collect the demands on one subject: values to have or not to have, the side of a bound, and other conditions."""
-    found: dict[str, set[Any]] = {"is": set(), "not": set(), "side": set(), "yes": set(), "no": set()}
+    requirements: dict[str, set[Any]] = {"is": set(), "not": set(), "side": set(), "yes": set(), "no": set()}
     for atom, sign in _conditions(formula):
         about, value = _condition_parts(atom)
         if about != subject:
@@ -244,12 +246,12 @@ def _requirements_of(formula: Normal, subject: Normal) -> dict[str, set[Any]]:
         if atom[0] == "eq" and value is not None:
             # Not true means false, and the reverse.
             opposite = ("value", "bool", not value[2]) if value[1] == "bool" and not sign else None
-            found["is" if sign or opposite else "not"].add(opposite or value)
+            requirements["is" if sign or opposite else "not"].add(opposite or value)
         elif atom[0] == "lt" and value is not None:
-            found["side"].add((atom[1] == about) is sign)
+            requirements["side"].add((atom[1] == about) is sign)
         else:
-            found["yes" if sign else "no"].add(atom)
-    return found
+            requirements["yes" if sign else "no"].add(atom)
+    return requirements
 
 
 def _is_negated(was: Mapping[str, set[Any]], now: Mapping[str, set[Any]]) -> bool:
@@ -260,5 +262,5 @@ def _is_negated(was: Mapping[str, set[Any]], now: Mapping[str, set[Any]]) -> boo
     return flipped or sides or excluded or bool(truths[0] and truths[1] and not truths[0] & truths[1])
 
 
-def _possible_outcomes(asked: Mapping[str, set[Any]]) -> set[bool]:
-    return {value[2] for value in asked["is"] if value[1] == "bool"}
+def _possible_outcomes(requirements: Mapping[str, set[Any]]) -> set[bool]:
+    return {value[2] for value in requirements["is"] if value[1] == "bool"}

@@ -68,24 +68,30 @@ def plan_diagnostics(
     """Return the diagnostics of a plan in files of the newer tree; for removed tasks, in the file of the older one. `gate` is a
     policy that the tree's own check did not apply; `busy` counts the recent runs of removed tasks, as a server knows them."""
     in_use = list(_busy_diagnostics(plan, busy or {}))
-    told = {each.path for each in in_use}
-    found = [each for each in _task_diagnostics(plan, tree, gate) if each.code != "OPT810" or each.path not in told]
-    return sort_diagnostics([*found, *_policy_diagnostics(plan, tree), *mass_deletion(plan, allow_prune=allow_prune), *in_use])
+    reported_paths = {diagnostic.path for diagnostic in in_use}
+    diagnostics = [
+        diagnostic
+        for diagnostic in _task_diagnostics(plan, tree, gate)
+        if diagnostic.code != "OPT810" or diagnostic.path not in reported_paths
+    ]
+    return sort_diagnostics(
+        [*diagnostics, *_policy_diagnostics(plan, tree), *mass_deletion(plan, allow_prune=allow_prune), *in_use]
+    )
 
 
 def mass_deletion(plan: Plan, *, allow_prune: bool) -> Iterator[Diagnostic]:
     """Yield OPT804 if a change removes all tasks, or more than a fifth of them and more than two."""
-    gone = [change for change in plan.changes if change.status is Status.REMOVED]
+    removals = [change for change in plan.changes if change.status is Status.REMOVED]
     if (
         allow_prune
-        or not gone
-        or (len(gone) < plan.known and len(gone) <= max(_MASS_DELETE_MIN, _MASS_DELETE_SHARE * plan.known))
+        or not removals
+        or (len(removals) < plan.known and len(removals) <= max(_MASS_DELETE_MIN, _MASS_DELETE_SHARE * plan.known))
     ):
         return
-    path = min(_origin(change) for change in gone)
+    path = min(_origin(change) for change in removals)
     yield diagnostic(
         "OPT804",
-        f"{len(gone):,} of {pluralize(plan.known, 'task')} would be removed",
+        f"{len(removals):,} of {pluralize(plan.known, 'task')} would be removed",
         path=path,
         hint=_HINTS["OPT804"],
     )
@@ -94,9 +100,9 @@ def mass_deletion(plan: Plan, *, allow_prune: bool) -> Iterator[Diagnostic]:
 def _policy_diagnostics(plan: Plan, tree: SourceTree) -> Iterator[Diagnostic]:
     """Yield OPT811 for a policy that gives something up. Errors of the policy have diagnostics of their own."""
     looser = [
-        each
-        for each in plan.policy
-        if each.kind is EffectKind.POLICY_CHANGED and each.weight is EffectWeight.DANGER and each.route
+        effect
+        for effect in plan.policy
+        if effect.kind is EffectKind.POLICY_CHANGED and effect.weight is EffectWeight.DANGER and effect.route
     ]
     document = None
     with suppress(Unreadable):
@@ -120,10 +126,10 @@ def _busy_diagnostics(plan: Plan, busy: Mapping[str, int]) -> Iterator[Diagnosti
 
 def _task_diagnostics(plan: Plan, tree: SourceTree, gate: PolicySpec | None) -> Iterator[Diagnostic]:
     bases, policies = Bases(tree), TreePolicy(tree)
-    there = set(tree.task_files())
+    paths = set(tree.task_files())
 
     def resolved(path: str) -> ResolvedTask | None:
-        return compile_file(path, tree, bases, policies).task if path in there else None
+        return compile_file(path, tree, bases, policies).task if path in paths else None
 
     for change in plan.changes:
         task = resolved(_origin(change)) if change.after is not None else None
@@ -132,9 +138,9 @@ def _task_diagnostics(plan: Plan, tree: SourceTree, gate: PolicySpec | None) -> 
         for effect in change.effects:
             for code in rule_codes(effect):
                 yield _diagnostic(code, change, effect, task)
-    for each in plan.cosmetic:
-        message, hint = f"`{each.id}` behaves the same: only its file differs", _HINTS["OPT809"]
-        yield diagnostic("OPT809", message, path=each.origin.path, hint=hint)
+    for path in plan.cosmetic:
+        message, hint = f"`{path.id}` behaves the same: only its file differs", _HINTS["OPT809"]
+        yield diagnostic("OPT809", message, path=path.origin.path, hint=hint)
 
 
 def rule_codes(effect: Effect) -> Iterator[str]:

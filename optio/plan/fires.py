@@ -77,10 +77,12 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Fo
         yield Effect(
             kind=EffectKind.CATCH_UP_CHANGED, text=text, before=_catch_up(old), after=_catch_up(new), route=(*route, "misfire")
         )
-    given = _schedule_params(before, old), _schedule_params(after, new)
+    schedule_params = _schedule_params(before, old), _schedule_params(after, new)
     for name, was, now in changed_entries(old.param_mapping, new.param_mapping, "not given"):
         # An explicit value equal to the default is no change.
-        if all(name in each for each in given) and canonical(given[0][name]) == canonical(given[1][name]):
+        if all(name in params for params in schedule_params) and canonical(schedule_params[0][name]) == canonical(
+            schedule_params[1][name]
+        ):
             continue
         place = (*route, "paramMapping", name)
         text = f"the schedule's runs get {name}: {was} -> {now}"
@@ -97,8 +99,8 @@ def _route(task: CompiledTask | None) -> Route:
 
 
 def _catch_up(config: ScheduleConfig) -> str:
-    most = f" of at most {config.max_catch_up}" if config.misfire == "all" else ""
-    return f"misfire {config.misfire}{most}, overlap {config.overlap}"
+    limit_text = f" of at most {config.max_catch_up}" if config.misfire == "all" else ""
+    return f"misfire {config.misfire}{limit_text}, overlap {config.overlap}"
 
 
 def _is_same_schedule(old: ScheduleConfig, new: ScheduleConfig, now: datetime) -> bool:
@@ -109,20 +111,20 @@ def _is_same_schedule(old: ScheduleConfig, new: ScheduleConfig, now: datetime) -
 def _have_same_fires(old: str, old_zone: str, new: str, new_zone: str, now: datetime) -> bool:
     if (cron.expand(old), old_zone) == (cron.expand(new), new_zone):
         return True
-    one, other = cron.fires(old, old_zone, now), cron.fires(new, new_zone, now)
-    if any(a != b for a, b in zip(islice(one, _FIRES_COMPARED), islice(other, _FIRES_COMPARED), strict=False)):
+    old_fires, new_fires = cron.fires(old, old_zone, now), cron.fires(new, new_zone, now)
+    if any(a != b for a, b in zip(islice(old_fires, _FIRES_COMPARED), islice(new_fires, _FIRES_COMPARED), strict=False)):
         return False
     # Frequent schedules agree long before the first clock change, so compare the days around those too.
     set_at = {change.at for zone in {old_zone, new_zone} for change in clock_changes(zone, now, now + _YEAR)}
     spans = [(at - _DAY, at + _DAY) for at in set_at]
     return all(
-        list(cron.fires_between(old, old_zone, *each)) == list(cron.fires_between(new, new_zone, *each)) for each in spans
+        list(cron.fires_between(old, old_zone, *span)) == list(cron.fires_between(new, new_zone, *span)) for span in spans
     )
 
 
 def _fires_changed(before: CompiledTask | None, after: CompiledTask | None, outlook: Forecast, route: Route) -> Effect:
     old, new = fires_of(before, outlook), fires_of(after, outlook)
-    shown = _schedule_text(config_of(before)), _schedule_text(config_of(after))
+    texts = _schedule_text(config_of(before)), _schedule_text(config_of(after))
     lines = [_next_fire_text(old, new, config_of(before), config_of(after))]
     if old.slots is None or new.slots is None:
         lines.append(f"more than {MAX_LISTED_FIRES:,} fires: counted, not listed")
@@ -134,10 +136,10 @@ def _fires_changed(before: CompiledTask | None, after: CompiledTask | None, outl
             lines.append("the same times in these days, different ones later")
     lines += _skipped_times(config_of(before), config_of(after), outlook)
     text = f"fires in 30 days: {old.count:,}" + (", as before" if old.count == new.count else f" -> {new.count:,}")
-    if shown[0] != shown[1]:
-        text += f"  ({shown[0]} -> {shown[1]})" if all(shown) else f"  ({shown[0] or shown[1]})"
+    if texts[0] != texts[1]:
+        text += f"  ({texts[0]} -> {texts[1]})" if all(texts) else f"  ({texts[0] or texts[1]})"
     return Effect(
-        kind=EffectKind.FIRES_CHANGED, text=text, before=shown[0], after=shown[1], lines=tuple(filter(None, lines)), route=route
+        kind=EffectKind.FIRES_CHANGED, text=text, before=texts[0], after=texts[1], lines=tuple(filter(None, lines)), route=route
     )
 
 
@@ -162,26 +164,26 @@ def _skipped_times(was: ScheduleConfig | None, now: ScheduleConfig | None, outlo
     if now is None:
         return
     for change in clock_changes(now.timezone, outlook.now, outlook.until + _YEAR):
-        found = dst_effect(now.cron_expression, change) if change.skips else None
-        if found is None:
+        effect = dst_effect(now.cron_expression, change) if change.skips else None
+        if effect is None:
             continue
-        if was is None or was.timezone != now.timezone or dst_effect(was.cron_expression, change) != found:
-            at, more = found.times[0], len(found.times) - 1
-            others = f" and {pluralize(more, 'further time')}" if more else ""
+        if was is None or was.timezone != now.timezone or dst_effect(was.cron_expression, change) != effect:
+            at, further = effect.times[0], len(effect.times) - 1
+            further_text = f" and {pluralize(further, 'further time')}" if further else ""
             instead = cron.next_fire(now.cron_expression, now.timezone, change.at - _SECOND)
-            fate = f"it starts at {_fire_text(instead, now)}" if found.what == "moved" else "it does not start then"
-            yield f"{at:%a %Y-%m-%d}: the clocks of {now.timezone} skip {at:%H:%M}{others}, so {fate}"
+            fate = f"it starts at {_fire_text(instead, now)}" if effect.what == "moved" else "it does not start then"
+            yield f"{at:%a %Y-%m-%d}: the clocks of {now.timezone} skip {at:%H:%M}{further_text}, so {fate}"
         return
 
 
-def _slots_text(what: str, slots: list[datetime], config: ScheduleConfig | None) -> list[str]:
+def _slots_text(noun: str, slots: list[datetime], config: ScheduleConfig | None) -> list[str]:
     if not slots or config is None:
         return []
     zone = ZoneInfo(config.timezone)
-    shown = []
+    texts = []
     for at in slots[:_MAX_SLOTS_SHOWN]:
         local = at.astimezone(zone)
         note = calendar.dst_note(config.cron_expression, local)
-        shown.append(local_time(local) + (f" ({note})" if note else ""))
-    more = f" and {len(slots) - _MAX_SLOTS_SHOWN:,} more" if len(slots) > _MAX_SLOTS_SHOWN else ""
-    return [f"{pluralize(len(slots), 'time')} {what}: {', '.join(shown)}{more}"]
+        texts.append(local_time(local) + (f" ({note})" if note else ""))
+    rest_text = f" and {len(slots) - _MAX_SLOTS_SHOWN:,} more" if len(slots) > _MAX_SLOTS_SHOWN else ""
+    return [f"{pluralize(len(slots), 'time')} {noun}: {', '.join(texts)}{rest_text}"]

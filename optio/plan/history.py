@@ -38,7 +38,7 @@ class RunHistory:
 
     def in_horizon(self, *triggers: str) -> int:
         """Return how many runs these triggers would start in 30 days at the same rate."""
-        return round(sum(self.triggered.get(each, 0) for each in triggers) * (HORIZON / self.over))
+        return round(sum(self.triggered.get(trigger, 0) for trigger in triggers) * (HORIZON / self.over))
 
 
 def add_recent_runs(plan: Plan, past: Mapping[str, RunHistory]) -> Plan:
@@ -47,13 +47,12 @@ def add_recent_runs(plan: Plan, past: Mapping[str, RunHistory]) -> Plan:
 
 
 def _add_recent_runs(change: TaskChange, past: Mapping[str, RunHistory]) -> TaskChange:
-    known = past.get(change.task.id)
-    if change.after is not None or known is None or not known.runs:
+    task_past = past.get(change.task.id)
+    if change.after is not None or task_past is None or not task_past.runs:
         return change
-    line = (
-        f"{pluralize(known.runs, 'run')} began in the last {_days_text(known.over)}; {known.active:,} of them wait or run now"
-    )
-    return replace(change, effects=tuple(_append_line(each, line) for each in change.effects))
+    starts = f"{pluralize(task_past.runs, 'run')} began in the last {_days_text(task_past.over)}"
+    line = f"{starts}; {task_past.active:,} of them wait or run now"
+    return replace(change, effects=tuple(_append_line(effect, line) for effect in change.effects))
 
 
 def _append_line(effect: Effect, line: str) -> Effect:
@@ -66,10 +65,10 @@ def add_expected_spend(plan: Plan, past: Mapping[str, RunHistory]) -> Plan:
 
 
 def _add_expected_spend(change: TaskChange, past: Mapping[str, RunHistory], outlook: Forecast) -> TaskChange:
-    known = past.get(change.before.id) if change.before is not None else None
-    if known is None:
+    task_past = past.get(change.before.id) if change.before is not None else None
+    if task_past is None:
         return change
-    return replace(change, expected=expected_spend(change.before, change.after, known, outlook))
+    return replace(change, expected=expected_spend(change.before, change.after, task_past, outlook))
 
 
 def expected_spend(before: CompiledTask | None, after: CompiledTask | None, past: RunHistory, outlook: Forecast) -> str:
@@ -80,8 +79,8 @@ def expected_spend(before: CompiledTask | None, after: CompiledTask | None, past
     if past.mean is None:
         return f"expected in 30 days: {runs}; the cost of a run is unknown"
     money = f"{_usd_text(was * past.mean)} -> {_usd_text(now * past.mean)}"
-    each = f"{_usd_text(past.mean)} each, as {pluralize(len(past.costs), 'run')} cost in the last {_days_text(past.over)}"
-    return f"expected in 30 days: {money} ({runs}, at {each})"
+    mean_text = f"{_usd_text(past.mean)} each, as {pluralize(len(past.costs), 'run')} cost in the last {_days_text(past.over)}"
+    return f"expected in 30 days: {money} ({runs}, at {mean_text})"
 
 
 def _expected_starts(task: CompiledTask | None, past: RunHistory, outlook: Forecast) -> int:

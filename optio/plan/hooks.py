@@ -29,8 +29,8 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Fo
     if old is None and new is not None:
         yield _webhook_added(new, route)
     if old is not None and new is None:
-        left, weight = _abandoned_path_text(old, outlook)
-        text = f"{_url(old)} {left}"
+        abandonment, weight = _abandoned_path_text(old, outlook)
+        text = f"{_url(old)} {abandonment}"
         yield Effect(kind=EffectKind.WEBHOOK_REMOVED, text=text, weight=weight, before=_url(old), route=route)
     if (
         new is not None
@@ -75,39 +75,41 @@ def _webhook_added(config: WebhookConfig, route: Route) -> Effect:
 
 def _abandoned_path_text(old: WebhookConfig, outlook: Forecast) -> tuple[str, EffectWeight]:
     """Return what happens to senders of a path that the task has left, with its weight."""
-    other = outlook.hooks.get(old.path)
-    config = config_of(other)
-    if other is None or config is None:
+    successor = outlook.hooks.get(old.path)
+    config = config_of(successor)
+    if successor is None or config is None:
         return "answers 404: its senders are refused", EffectWeight.DANGER
     if config.secret is not None and _refuses_more(old, config):
-        return f"starts {other.id} instead, and its senders must change their signature", EffectWeight.DANGER
-    return f"starts {other.id} instead", EffectWeight.NOTICE
+        return f"starts {successor.id} instead, and its senders must change their signature", EffectWeight.DANGER
+    return f"starts {successor.id} instead", EffectWeight.NOTICE
 
 
 def _webhook_changes(old: WebhookConfig, new: WebhookConfig, route: Route, outlook: Forecast) -> Iterator[Effect]:
     if old.path != new.path:
-        left, weight = _abandoned_path_text(old, outlook)
-        other = outlook.hooks.get(old.path)
-        if other is not None and other.id in outlook.moved:
+        abandonment, weight = _abandoned_path_text(old, outlook)
+        neighbour = outlook.hooks.get(old.path)
+        if neighbour is not None and neighbour.id in outlook.moved:
             # Taking over a free path is deliberate; swapping paths sends each task the other's deliveries.
             weight = EffectWeight.DANGER
         yield Effect(
             kind=EffectKind.WEBHOOK_MOVED,
-            text=f"{_url(old)} -> {_url(new)}: the old one {left}",
+            text=f"{_url(old)} -> {_url(new)}: the old one {abandonment}",
             weight=weight,
             before=_url(old),
             after=_url(new),
             route=(*route, "path"),
         )
     if _signature_text(old) != _signature_text(new) and new.secret is not None:
-        kept = old.secret is not None and new.previous_secret == old.secret and _signature_form(old) == _signature_form(new)
-        refused = _refuses_more(old, new)
-        lines = ("the old secret is still accepted: senders can change to the new one",) if kept else ()
+        keeps_old_secret = (
+            old.secret is not None and new.previous_secret == old.secret and _signature_form(old) == _signature_form(new)
+        )
+        refusals = _refuses_more(old, new)
+        lines = ("the old secret is still accepted: senders can change to the new one",) if keeps_old_secret else ()
         yield Effect(
             kind=EffectKind.SIGNATURE_CHANGED,
             text=f"signed: {_signature_text(old)} -> {_signature_text(new)}"
-            + (": senders must change their signature" if refused else ""),
-            weight=EffectWeight.DANGER if refused else EffectWeight.NOTICE,
+            + (": senders must change their signature" if refusals else ""),
+            weight=EffectWeight.DANGER if refusals else EffectWeight.NOTICE,
             before=_signature_text(old),
             after=_signature_text(new),
             lines=lines,
@@ -139,7 +141,7 @@ def _delivery_header(config: WebhookConfig) -> object:
 
 
 def _is_default_header(header: str, config: WebhookConfig) -> bool:
-    return [each.name.lower() for each in sender_of(config).delivery if isinstance(each, InHeader)] == [header.lower()]
+    return [place.name.lower() for place in sender_of(config).delivery if isinstance(place, InHeader)] == [header.lower()]
 
 
 def _signature_form(config: WebhookConfig) -> tuple[str, str, str]:
@@ -166,8 +168,8 @@ def _refuses_more(old: WebhookConfig, new: WebhookConfig) -> bool:
     """Return whether a signature that was accepted is refused now."""
     if old.secret is None:
         return True
-    were = {each.name for each in (old.secret, old.previous_secret) if each is not None}
-    are = {each.name for each in (new.secret, new.previous_secret) if each is not None}
+    were = {secret.name for secret in (old.secret, old.previous_secret) if secret is not None}
+    are = {secret.name for secret in (new.secret, new.previous_secret) if secret is not None}
     return _signature_form(old) != _signature_form(new) or not were <= are
 
 
@@ -179,12 +181,12 @@ def _filter_text(config: WebhookConfig) -> str:
 
 
 def _filter_changes(old: WebhookConfig, new: WebhookConfig, route: Route) -> Iterator[Effect]:
-    other = filters.compare_filters(old.when, new.when)
-    if other is None and _event_filter(old) == _event_filter(new):
+    difference = filters.compare_filters(old.when, new.when)
+    if difference is None and _event_filter(old) == _event_filter(new):
         return
     all_start = "every event starts runs" if new.when is None else "events of every name reach the filter"
-    dropped = all_start if old.events is not None and new.events is None else None
-    dangers = [each for each in (dropped, None if other is None else other.danger) if each is not None]
+    opening = all_start if old.events is not None and new.events is None else None
+    dangers = [danger for danger in (opening, None if difference is None else difference.danger) if danger is not None]
     was, now = shorten_pair(_filter_text(old), _filter_text(new))
     yield Effect(
         kind=EffectKind.FILTER_CHANGED,
@@ -193,7 +195,7 @@ def _filter_changes(old: WebhookConfig, new: WebhookConfig, route: Route) -> Ite
         before=was,
         after=now,
         lines=tuple(dangers),
-        route=(*route, "events" if other is None or dropped else "when"),
+        route=(*route, "events" if difference is None or opening else "when"),
     )
 
 
@@ -208,14 +210,14 @@ def _mapping_changes(before: CompiledTask | None, after: CompiledTask | None, ro
         return
     place = (*route, "paramMapping")
     if (old.param_mapping is None) != (new.param_mapping is None):
-        was, now = ("the whole body" if each.param_mapping is None else "a mapping" for each in (old, new))
+        was, now = ("the whole body" if config.param_mapping is None else "a mapping" for config in (old, new))
         text = f"parameters of a delivery: {was} -> {now}"
         lines = tuple(f"{name}: {quoted(value)}" for name, value in sorted((new.param_mapping or {}).items()))
         yield Effect(kind=EffectKind.MAPPING_CHANGED, text=text, before=was, after=now, lines=lines, route=place)
         return
-    meant = _param_sources(before, old), _param_sources(after, new)
+    sources = _param_sources(before, old), _param_sources(after, new)
     for name, was, now in changed_entries(old.param_mapping or {}, new.param_mapping or {}, "not given"):
-        if meant[0].get(name) != meant[1].get(name):
+        if sources[0].get(name) != sources[1].get(name):
             text = f"a delivery's {name}: {was} -> {now}"
             yield Effect(kind=EffectKind.MAPPING_CHANGED, text=text, before=was, after=now, route=(*place, name))
 

@@ -24,9 +24,9 @@ def _task_added(task: CompiledTask) -> Effect:
     spec = task.spec
     agent = spec.agent_runtime if spec.model is None else f"{spec.agent_runtime}, {brief(spec.model)}"
     cost = max_run_usd(spec)
-    most = "without a budget" if cost is None else f"at most {amount(cost)} a run"
+    spend_text = "without a budget" if cost is None else f"at most {amount(cost)} a run"
     lines = () if spec.enabled else ("`enabled: false`: no trigger starts it yet",)
-    return Effect(kind=EffectKind.TASK_ADDED, text=f"{agent}, {most}", after=task.id, lines=lines, route=("name",))
+    return Effect(kind=EffectKind.TASK_ADDED, text=f"{agent}, {spend_text}", after=task.id, lines=lines, route=("name",))
 
 
 def _identity_changes(before: CompiledTask, after: CompiledTask) -> Iterator[Effect]:

@@ -12,16 +12,16 @@ _SENTENCE_END = re.compile(r"(?<=[.!?;:&|])\s+")
 
 def line_diff(old: Iterable[str], new: Iterable[str], *, around: int) -> tuple[str, ...]:
     """Return a unified diff without its header, with `around` lines of context; empty if the texts are too long to compare."""
-    one, other = ([line for text in texts for line in _readable_lines(text)] for texts in (old, new))
-    if len(one) + len(other) > _MAX_LINES:
+    old_lines, new_lines = ([line for text in texts for line in _readable_lines(text)] for texts in (old, new))
+    if len(old_lines) + len(new_lines) > _MAX_LINES:
         return ()
-    return tuple(list(unified_diff(one, other, lineterm="", n=around))[2:])
+    return tuple(list(unified_diff(old_lines, new_lines, lineterm="", n=around))[2:])
 
 
 def diff_size(diff: Sequence[str]) -> str:
     """Return the size of a diff as `+3 -1 lines`."""
-    added, lost = (sum(line.startswith(sign) for line in diff) for sign in "+-")
-    return f"+{added:,} -{lost:,} lines"
+    additions, removals = (sum(line.startswith(sign) for line in diff) for sign in "+-")
+    return f"+{additions:,} -{removals:,} lines"
 
 
 def _readable_lines(text: str) -> Iterator[str]:

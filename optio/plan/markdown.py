@@ -28,7 +28,7 @@ _FOOTER_LENGTH = 400
 
 
 def render_markdown(
-    plan: Plan, seen: DisplayPath, errors: Sequence[Diagnostic] = (), failing: Sequence[tuple[str, Effect]] = ()
+    plan: Plan, display_path: DisplayPath, errors: Sequence[Diagnostic] = (), failing: Sequence[tuple[str, Effect]] = ()
 ) -> str:
     """Return the summary, the errors and effects that make the plan fail, a table, and each task's effects, folded. Drops diffs
     and then tasks that would exceed GitHub's limit on comments, and says so."""
@@ -40,7 +40,7 @@ def render_markdown(
     if not plan.changes and not plan.policy:
         return "\n\n".join(parts) + "\n"
     if plan.changes:
-        parts.append("\n".join(_table(plan, seen)))
+        parts.append("\n".join(_table(plan, display_path)))
     if plan.policy:
         parts.append("**The policy**\n\n" + "\n".join(_effects(plan.policy, diff=True)))
     room = MAX_LENGTH - _FOOTER_LENGTH - sum(len(part) + 2 for part in parts)
@@ -49,8 +49,8 @@ def render_markdown(
         if len(block) > room:
             block = _details(change, diff=False)
         if len(block) > room:
-            left = len(plan.changes) - index
-            parts.append(f"... and {pluralize(left, 'task')} more, left out to keep this short: `optio plan` shows all.")
+            rest_count = len(plan.changes) - index
+            parts.append(f"... and {pluralize(rest_count, 'task')} more, left out to keep this short: `optio plan` shows all.")
             break
         room -= len(block) + 2
         parts.append(block)
@@ -61,10 +61,10 @@ def render_markdown(
 
 
 def _errors(errors: Sequence[Diagnostic]) -> Iterator[str]:
-    for each in errors[:_MAX_ERRORS]:
-        hint = f" ({prose(each.hint)})" if each.hint else ""
-        where = f"{each.path}:{each.span.start.line}:{each.span.start.column}"
-        yield f"- :x: {code(where)} {prose(each.message)}{hint} {code(f'{each.code} {each.rule}')}"
+    for error in errors[:_MAX_ERRORS]:
+        hint = f" ({prose(error.hint)})" if error.hint else ""
+        position = f"{error.path}:{error.span.start.line}:{error.span.start.column}"
+        yield f"- :x: {code(position)} {prose(error.message)}{hint} {code(f'{error.code} {error.rule}')}"
     if len(errors) > _MAX_ERRORS:
         yield f"- ... and {pluralize(len(errors) - _MAX_ERRORS, 'error')} more: `optio check` shows all"
 
@@ -81,13 +81,13 @@ def _failing(failing: Sequence[tuple[str, Effect]]) -> Iterator[str]:
         yield f"- ... and {pluralize(len(kinds) - _MAX_ERRORS, 'task')} more"
 
 
-def _table(plan: Plan, seen: DisplayPath) -> Iterator[str]:
+def _table(plan: Plan, display_path: DisplayPath) -> Iterator[str]:
     yield "| | task | file | effects |"
     yield "|---|---|---|---|"
     for change in plan.changes[:_MAX_ROWS]:
-        kinds = dict.fromkeys(_effect_text(each) for each in change.effects)
-        where = code(change.path(seen)).replace("|", "\\|")
-        yield f"| {MARKS[change.status]} {change.status} | {code(change.task.id)} | {where} | {', '.join(kinds)} |"
+        kinds = dict.fromkeys(_effect_text(effect) for effect in change.effects)
+        path_text = code(change.path(display_path)).replace("|", "\\|")
+        yield f"| {MARKS[change.status]} {change.status} | {code(change.task.id)} | {path_text} | {', '.join(kinds)} |"
     if len(plan.changes) > _MAX_ROWS:
         yield f"| | ... and {pluralize(len(plan.changes) - _MAX_ROWS, 'task')} more | | |"
 
@@ -97,13 +97,13 @@ def _effect_text(effect: Effect) -> str:
 
 
 def _details(change: TaskChange, *, diff: bool) -> str:
-    opened = " open" if change.weight is EffectWeight.DANGER else ""
-    head = f"<details{opened}><summary>{MARKS[change.status]} {change.task.id} ({change.status})</summary>"
-    expected = [] if change.expected is None else [f"- {prose(change.expected)}"]
-    more = len(change.effects) - MAX_EFFECTS
-    left = [f"- ... and {pluralize(more, 'effect')} more"] if more > 0 else []
-    shown = _effects(change.heaviest(MAX_EFFECTS), diff=diff)
-    return "\n".join([head, "", *shown, *left, *expected, "", "</details>"])
+    open_attribute = " open" if change.weight is EffectWeight.DANGER else ""
+    head = f"<details{open_attribute}><summary>{MARKS[change.status]} {change.task.id} ({change.status})</summary>"
+    spend_lines = [] if change.expected is None else [f"- {prose(change.expected)}"]
+    rest_count = len(change.effects) - MAX_EFFECTS
+    rest_lines = [f"- ... and {pluralize(rest_count, 'effect')} more"] if rest_count > 0 else []
+    effect_lines = _effects(change.heaviest(MAX_EFFECTS), diff=diff)
+    return "\n".join([head, "", *effect_lines, *rest_lines, *spend_lines, "", "</details>"])
 
 
 def _effects(effects: tuple[Effect, ...], *, diff: bool) -> Iterator[str]:
@@ -112,10 +112,10 @@ def _effects(effects: tuple[Effect, ...], *, diff: bool) -> Iterator[str]:
         for line in effect.lines:
             yield f"  - {prose(line)}"
         if effect.diff and diff:
-            shown = [brief(line, _MAX_LINE_LENGTH) for line in effect.diff]
-            fence = "`" * max(3, 1 + max(_longest_backquotes(line) for line in shown))
+            diff_lines = [brief(line, _MAX_LINE_LENGTH) for line in effect.diff]
+            fence = "`" * max(3, 1 + max(_longest_backquotes(line) for line in diff_lines))
             yield f"\n  {fence}diff"
-            yield from (f"  {line}" for line in shown)
+            yield from (f"  {line}" for line in diff_lines)
             yield f"  {fence}\n"
         elif effect.diff:
             yield f"  - {pluralize(len(effect.diff), 'line')} of diff left out"
@@ -125,17 +125,17 @@ def prose(value: str) -> str:
     """Return a sentence on one line, with everything except plain words and counts in code spans."""
     parts: list[str] = []
     coded: list[str] = []  # adjacent values share a code span
-    for found in _TOKEN.finditer(brief(value, _MAX_LINE_LENGTH)):
-        opened, word, closed = found["open"], found["value"], found["close"]
-        quoted = len(word) > 2 and word.startswith("`") and word.endswith("`")
-        if _PLAIN.fullmatch(word) and not _NOT_PLAIN.fullmatch(word) and not (not parts and _NOT_PLAIN.match(word + closed)):
-            parts += [*_spans(coded), f"{opened}{word}{closed}"]
+    for match in _TOKEN.finditer(brief(value, _MAX_LINE_LENGTH)):
+        prefix, word, suffix = match["open"], match["value"], match["close"]
+        is_quoted = len(word) > 2 and word.startswith("`") and word.endswith("`")
+        if _PLAIN.fullmatch(word) and not _NOT_PLAIN.fullmatch(word) and not (not parts and _NOT_PLAIN.match(word + suffix)):
+            parts += [*_spans(coded), f"{prefix}{word}{suffix}"]
             continue
-        if quoted or opened:
+        if is_quoted or prefix:
             parts += _spans(coded)
-        coded.append(word[1:-1] if quoted else word)
-        if quoted or opened or closed:
-            parts.append(opened + "".join(_spans(coded)) + closed)
+        coded.append(word[1:-1] if is_quoted else word)
+        if is_quoted or prefix or suffix:
+            parts.append(prefix + "".join(_spans(coded)) + suffix)
     return " ".join([*parts, *_spans(coded)])
 
 
@@ -148,11 +148,11 @@ def _spans(words: list[str]) -> list[str]:
 
 def code(value: str) -> str:
     """Return a code span of exactly this text, on one line."""
-    shown = brief(value, _MAX_LINE_LENGTH)
-    fence = "`" * (1 + _longest_backquotes(shown))
-    blank = " " if shown.startswith("`") or shown.endswith("`") or not shown.strip() else ""
-    return f"{fence}{blank}{shown}{blank}{fence}"
+    text = brief(value, _MAX_LINE_LENGTH)
+    fence = "`" * (1 + _longest_backquotes(text))
+    blank = " " if text.startswith("`") or text.endswith("`") or not text.strip() else ""
+    return f"{fence}{blank}{text}{blank}{fence}"
 
 
 def _longest_backquotes(text: str) -> int:
-    return max((len(found) for found in _TICKS.findall(text)), default=0)
+    return max((len(ticks) for ticks in _TICKS.findall(text)), default=0)

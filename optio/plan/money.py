@@ -63,12 +63,12 @@ class TotalSpend:
     @property
     def cure(self) -> str:
         """The keys to write, such as `budgetUsd`, for the tasks without a bound."""
-        found = []
+        cures = []
         for key, text in (("budgetUsd", "budgetUsd"), ("startLimit", PROPOSED_TEXT)):
             ids = sorted(task_id for task_id, lacks in self.lacking.items() if lacks == key)
             if ids:
-                found.append(f"`{text}` for {listed(ids, _MAX_NAMES)}")
-        return " and ".join(found)
+                cures.append(f"`{text}` for {listed(ids, _MAX_NAMES)}")
+        return " and ".join(cures)
 
 
 def task_spend(task: CompiledTask | None) -> TaskSpend:
@@ -109,35 +109,35 @@ def lost_budget(before: CompiledTask | None, after: CompiledTask | None) -> bool
 def total_spend(tasks: Iterable[CompiledTask], unbound: Collection[str] = ()) -> TotalSpend:
     """Return the worst case of a tree. Of `command` tasks without a budget, only those with an id in `unbound` count."""
     spends = {task.id: task_spend(task) for task in tasks}
-    found = {task_id: each for task_id, each in spends.items() if each.counted or task_id in unbound}
+    counted_spends = {task_id: spend for task_id, spend in spends.items() if spend.counted or task_id in unbound}
     return TotalSpend(
-        day=_sum(each.day for each in found.values()),
-        month=_sum(each.month for each in found.values()),
-        lacking={task_id: each.month.lacks for task_id, each in found.items() if each.month.lacks is not None},
+        day=_sum(spend.day for spend in counted_spends.values()),
+        month=_sum(spend.month for spend in counted_spends.values()),
+        lacking={task_id: spend.month.lacks for task_id, spend in counted_spends.items() if spend.month.lacks is not None},
     )
 
 
 def _sum(parts: Iterable[WorstCase]) -> Decimal:
-    return sum((each.usd for each in parts if each.usd is not None), ZERO_USD)
+    return sum((part.usd for part in parts if part.usd is not None), ZERO_USD)
 
 
 def fleet_effects(before: tuple[TotalSpend, Fleet], after: tuple[TotalSpend, Fleet]) -> Iterator[Effect]:
     """Yield totals beyond the policy's fleet limits, if they grew or were within the limits before."""
     (old, was), (new, now) = before, after
-    for key, length, limits, spent in (
+    for key, length, limits, spends in (
         ("dayUsd", "in 24 hours", (was.day_usd, now.day_usd), (old.day, new.day)),
         ("monthUsd", "in 30 days", (was.month_usd, now.month_usd), (old.month, new.month)),
     ):
-        most = None if limits[1] is None else parse_money(limits[1])
-        if most is None:
+        limit = None if limits[1] is None else parse_money(limits[1])
+        if limit is None:
             continue
-        is_new = limits[0] is None or spent[0] <= parse_money(limits[0])
-        if spent[1] > most and (is_new or spent[1] > spent[0]):
-            text = f"all triggers together may spend {amount(spent[1])} {length}: `fleet.{key}` allows {amount(most)}"
-            yield _fleet_excess(text, amount(spent[0]), amount(spent[1]), key)
+        is_new = limits[0] is None or spends[0] <= parse_money(limits[0])
+        if spends[1] > limit and (is_new or spends[1] > spends[0]):
+            text = f"all triggers together may spend {amount(spends[1])} {length}: `fleet.{key}` allows {amount(limit)}"
+            yield _fleet_excess(text, amount(spends[0]), amount(spends[1]), key)
         unbounded = sorted(set(new.lacking) - (set(old.lacking) if limits[0] is not None else set()))
         if unbounded:
-            text = f"unbounded spend of {listed(unbounded, _MAX_NAMES)} {length}: `fleet.{key}` allows {amount(most)}"
+            text = f"unbounded spend of {listed(unbounded, _MAX_NAMES)} {length}: `fleet.{key}` allows {amount(limit)}"
             yield _fleet_excess(text, str(old), str(new), key)
 
 
@@ -190,11 +190,11 @@ def _has_risen(old: TaskSpend, new: TaskSpend) -> bool:
     return False
 
 
-def _weight(old: TaskSpend, new: TaskSpend, most: Decimal) -> EffectWeight:
+def _weight(old: TaskSpend, new: TaskSpend, limit: Decimal) -> EffectWeight:
     """Return DANGER for a lost bound, for twice as much as before, and for more than `most` where nothing was spent."""
     if new.month.lacks == "budgetUsd" or new.bound is None:
         return EffectWeight.DANGER
-    limit = 2 * old.month.usd if old.month.usd else most
+    limit = 2 * old.month.usd if old.month.usd else limit
     return EffectWeight.DANGER if new.bound >= limit else EffectWeight.NOTICE
 
 
@@ -217,8 +217,8 @@ def _spend_breakdown(task: CompiledTask | None, new: TaskSpend) -> Iterator[str]
         return
     yield f"each run at most {_run_cost_text(task)}"
     if new.month.lacks == "startLimit":
-        most = worst_case(spec.replace(start_limit=PROPOSED_LIMIT), fires=0, over=MONTH).usd
-        yield f"no bound: write `{PROPOSED_TEXT}` for at most {amount(most)} in 30 days"
+        usd = worst_case(spec.replace(start_limit=PROPOSED_LIMIT), fires=0, over=MONTH).usd
+        yield f"no bound: write `{PROPOSED_TEXT}` for at most {amount(usd)} in 30 days"
 
 
 def _run_cost_text(task: CompiledTask) -> str:
@@ -227,8 +227,8 @@ def _run_cost_text(task: CompiledTask) -> str:
     if spec.agent_runtime == "command":
         return amount(spec.budget_limit)
     if call is None:
-        why = "no `model` is named" if spec.model is None else f"the price of `{brief(spec.model)}` is unknown"
-        return f"{amount(spec.budget_limit)}, plus one model call, which is not counted: {why}"
+        reason = "no `model` is named" if spec.model is None else f"the price of `{brief(spec.model)}` is unknown"
+        return f"{amount(spec.budget_limit)}, plus one model call, which is not counted: {reason}"
     return (
         f"{amount(max_run_usd(spec))}: its budget of {amount(spec.budget_limit)}, and one call of the model at {amount(call)}"
     )

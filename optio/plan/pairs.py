@@ -44,39 +44,39 @@ def _some_task(pair: TaskPair) -> CompiledTask:
 
 def pair_tasks(before: Mapping[str, CompiledTask], after: Mapping[str, CompiledTask]) -> list[TaskPair]:
     """Return every task of both trees exactly once, sorted by id."""
-    gone = {task_id: task for task_id, task in before.items() if task_id not in after}
+    removed_tasks = {task_id: task for task_id, task in before.items() if task_id not in after}
     new = {task_id: task for task_id, task in after.items() if task_id not in before}
-    found = [TaskPair(before[task_id], task) for task_id, task in after.items() if task_id in before]
-    found += [TaskPair(gone.pop(old), new.pop(now)) for old, now in list(_find_renames(gone, new))]
-    found += [TaskPair(task, None) for task in gone.values()]
-    found += [TaskPair(None, task) for task in new.values()]
-    return sorted(found, key=lambda pair: pair.id)
+    pairs = [TaskPair(before[task_id], task) for task_id, task in after.items() if task_id in before]
+    pairs += [TaskPair(removed_tasks.pop(old), new.pop(now)) for old, now in list(_find_renames(removed_tasks, new))]
+    pairs += [TaskPair(task, None) for task in removed_tasks.values()]
+    pairs += [TaskPair(None, task) for task in new.values()]
+    return sorted(pairs, key=lambda pair: pair.id)
 
 
-def _find_renames(gone: Mapping[str, CompiledTask], new: Mapping[str, CompiledTask]) -> Iterator[tuple[str, str]]:
+def _find_renames(removed_tasks: Mapping[str, CompiledTask], new: Mapping[str, CompiledTask]) -> Iterator[tuple[str, str]]:
     """Yield (old id, new id), the surest matches first: equal but for the names, then in the same file, then similar."""
-    left, right = dict(sorted(gone.items())), dict(sorted(new.items()))
+    old_tasks, new_tasks = dict(sorted(removed_tasks.items())), dict(sorted(new.items()))
     for mark in (_definition, _file):
-        for old, now in _match_by(left, right, mark):
-            del left[old], right[now]
+        for old, now in _match_by(old_tasks, new_tasks, mark):
+            del old_tasks[old], new_tasks[now]
             yield old, now
-    if len(left) * len(right) > _MAX_COMPARISONS:
+    if len(old_tasks) * len(new_tasks) > _MAX_COMPARISONS:
         return
-    facts = {id(task): (_words(task), _values(task)) for task in (*left.values(), *right.values())}
-    alike = sorted((-_likeness(facts[id(a)], facts[id(b)]), a.id, b.id) for a in left.values() for b in right.values())
+    facts = {id(task): (_words(task), _values(task)) for task in (*old_tasks.values(), *new_tasks.values())}
+    alike = sorted((-_likeness(facts[id(a)], facts[id(b)]), a.id, b.id) for a in old_tasks.values() for b in new_tasks.values())
     for score, old, now in alike:
-        if -score >= MIN_LIKENESS and old in left and now in right:
-            del left[old], right[now]
+        if -score >= MIN_LIKENESS and old in old_tasks and now in new_tasks:
+            del old_tasks[old], new_tasks[now]
             yield old, now
 
 
 def _match_by(
-    left: Mapping[str, CompiledTask], right: Mapping[str, CompiledTask], mark: Callable[[CompiledTask], str]
+    old_tasks: Mapping[str, CompiledTask], new_tasks: Mapping[str, CompiledTask], mark: Callable[[CompiledTask], str]
 ) -> list[tuple[str, str]]:
     ids: dict[str, list[str]] = {}
-    for task in left.values():
+    for task in old_tasks.values():
         ids.setdefault(mark(task), []).append(task.id)
-    return [(same.pop(0), task.id) for task in right.values() if (same := ids.get(mark(task)))]
+    return [(old_ids.pop(0), task.id) for task in new_tasks.values() if (old_ids := ids.get(mark(task)))]
 
 
 def _file(task: CompiledTask) -> str:
@@ -88,8 +88,8 @@ def _definition(task: CompiledTask) -> str:
     return canonical([spec, task.prompt])
 
 
-def _likeness(one: tuple[Counter[str], Counter[str]], other: tuple[Counter[str], Counter[str]]) -> float:
-    return min(_overlap(a, b) for a, b in zip(one, other, strict=True))
+def _likeness(old: tuple[Counter[str], Counter[str]], new: tuple[Counter[str], Counter[str]]) -> float:
+    return min(_overlap(a, b) for a, b in zip(old, new, strict=True))
 
 
 def _overlap(one: Counter[str], other: Counter[str]) -> float:

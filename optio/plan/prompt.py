@@ -28,6 +28,6 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
         return
     diff = line_diff([old], [new], around=2)
     lines = f", {diff_size(diff)}" if diff else ", too many lines to show how they differ"
-    sizes = " -> ".join(dict.fromkeys(f"{estimate_tokens(each):,}" for each in (old, new)))
+    sizes = " -> ".join(dict.fromkeys(f"{estimate_tokens(prompt):,}" for prompt in (old, new)))
     text = f"prompt: about {sizes} tokens (bytes / {_BYTES_PER_TOKEN}){lines}"
     yield Effect(kind=EffectKind.PROMPT_CHANGED, text=text, before=was, after=now, route=route, diff=diff)

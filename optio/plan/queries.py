@@ -49,13 +49,13 @@ def _segment_text(kind: str, selectors: Normal) -> str:
             return f"{'..' if kind == 'below' else '.'}{name}"
         return f"{'..' if kind == 'below' else ''}[{name!r}]"
     words = {"all": "*", "filter": "?...", "slice": ":"}
-    inner = ", ".join(words.get(each[0]) or repr(each[1]) for each in selectors)
+    inner = ", ".join(words.get(selector[0]) or repr(selector[1]) for selector in selectors)
     return f"{'..' if kind == 'below' else ''}[{inner}]"
 
 
 def _query(query: Any, root: str, *, top: bool) -> Normal:
     """Rebase the query: in a filter, `@` is the payload, which is also the first item of the list at its root."""
-    segments = tuple(_segment(each) for each in query.segments)
+    segments = tuple(_segment(segment) for segment in query.segments)
     if top and root == "$" and segments and segments[0] in (("child", (("index", 0),)), ("child", (("index", -1),))):
         return PAYLOAD, segments[1:]
     return root, segments
@@ -63,7 +63,7 @@ def _query(query: Any, root: str, *, top: bool) -> Normal:
 
 def _segment(segment: Any) -> Normal:
     kind = "child" if type(segment).__name__ == "JSONPathChildSegment" else "below"
-    return kind, tuple(_selector(each) for each in segment.selectors)
+    return kind, tuple(_selector(selector) for selector in segment.selectors)
 
 
 def _selector(selector: Any) -> Normal:
@@ -89,7 +89,7 @@ def _formula(part: Any, sign: bool, *, top: bool) -> Normal:
             return _formula(part.right, not sign, top=top)
         case "LogicalExpression":
             word = "and" if part.operator == "&&" else "or"
-            parts = [_formula(each, sign, top=top) for each in (part.left, part.right)]
+            parts = [_formula(operand, sign, top=top) for operand in (part.left, part.right)]
             return join_formulas(word if sign else _NEGATED[word], parts)
         case "ComparisonExpression":
             return _comparison(part, sign, top=top)
@@ -107,15 +107,15 @@ def join_formulas(word: str, parts: list[Normal]) -> Normal:
     for part in parts:
         if part is (not idle):
             return part
-        for each in part[1] if not isinstance(part, bool) and part[0] == word else (part,):
-            if each is not idle:
-                flat[repr(each)] = each
-    found = tuple(flat[key] for key in sorted(flat))
-    return idle if not found else found[0] if len(found) == 1 else (word, found)
+        for inner in part[1] if not isinstance(part, bool) and part[0] == word else (part,):
+            if inner is not idle:
+                flat[repr(inner)] = inner
+    parts_in_order = tuple(flat[key] for key in sorted(flat))
+    return idle if not parts_in_order else parts_in_order[0] if len(parts_in_order) == 1 else (word, parts_in_order)
 
 
 def _comparison(part: Any, sign: bool, *, top: bool) -> Normal:
-    left, right = (_operand(each, top=top) for each in (part.left, part.right))
+    left, right = (_operand(operand, top=top) for operand in (part.left, part.right))
     match part.operator:
         case "==":
             return _equal(left, right, sign)
@@ -129,26 +129,26 @@ def _comparison(part: Any, sign: bool, *, top: bool) -> Normal:
     return join_formulas("or" if sign else "and", [less, _equal(left, right, sign)])
 
 
-def _equal(one: Normal, other: Normal, sign: bool) -> Normal:
-    if one == other:
+def _equal(first: Normal, second: Normal, sign: bool) -> Normal:
+    if first == second:
         return sign
-    if one[0] == other[0] == "value":
+    if first[0] == second[0] == "value":
         return not sign
-    return "is", ("eq", *sorted((one, other), key=repr)), sign
+    return "is", ("eq", *sorted((first, second), key=repr)), sign
 
 
-def _less(less: Normal, more: Normal, sign: bool) -> Normal:
-    if less == more:
+def _less(smaller: Normal, greater: Normal, sign: bool) -> Normal:
+    if smaller == greater:
         return not sign
-    if less[0] == more[0] == "value":
-        a, b = less[2], more[2]
+    if smaller[0] == greater[0] == "value":
+        a, b = smaller[2], greater[2]
         known = type(a) is type(b) is str or all(type(each) in (int, float) for each in (a, b))
         return (known and a < b) is sign
-    return "is", ("lt", less, more), sign
+    return "is", ("lt", smaller, greater), sign
 
 
 def _call(part: Any, sign: bool, *, top: bool) -> Normal:
-    arguments = tuple(_operand(each, top=top) for each in part.args)
+    arguments = tuple(_operand(argument, top=top) for argument in part.args)
     if part.name == "match" and arguments[1][:2] == ("value", "str") and _LITERAL.fullmatch(arguments[1][2]):
         return _equal(arguments[0], arguments[1], sign)
     return "is", ("call", part.name, arguments), sign
@@ -161,7 +161,7 @@ def _operand(part: Any, *, top: bool) -> Normal:
         case "RelativeFilterQuery" | "_RelativeQuery":
             return "query", _query(part.query, PAYLOAD, top=top)
         case "FunctionExtension":
-            return "call", part.name, tuple(_operand(each, top=top) for each in part.args)
+            return "call", part.name, tuple(_operand(argument, top=top) for argument in part.args)
     value = getattr(part, "value", None)
     if isinstance(value, float) and value.is_integer():
         value = int(value)

@@ -30,7 +30,9 @@ def paint_nothing(text: str, style: str) -> str:
     return text
 
 
-def render_lines(plan: Plan, seen: DisplayPath, *, paint: Paint = paint_nothing, verbose: bool = False) -> Iterator[str]:
+def render_lines(
+    plan: Plan, display_path: DisplayPath, *, paint: Paint = paint_nothing, verbose: bool = False
+) -> Iterator[str]:
     """Yield the summary, then every task with its effects. `seen` gives the paths to show; `paint(text, style)` adds an ANSI
     style; `verbose` adds tasks whose files differ but which behave the same."""
     yield paint(plan.summary, "1")
@@ -40,21 +42,21 @@ def render_lines(plan: Plan, seen: DisplayPath, *, paint: Paint = paint_nothing,
         yield from _effect_lines(effect, len(effect.kind), paint)
     for change in plan.changes:
         yield ""
-        yield from _change_lines(change, seen, paint)
+        yield from _change_lines(change, display_path, paint)
     if plan.changes or plan.policy:
         yield ""
         yield from _legend(plan)
     if verbose and plan.cosmetic:
         yield ""
         for task in plan.cosmetic:
-            yield f"= {task.id} ({seen(task.origin.path)}): its file differs, its behaviour does not"
+            yield f"= {task.id} ({display_path(task.origin.path)}): its file differs, its behaviour does not"
 
 
-def _change_lines(change: TaskChange, seen: DisplayPath, paint: Paint) -> Iterator[str]:
+def _change_lines(change: TaskChange, display_path: DisplayPath, paint: Paint) -> Iterator[str]:
     mark = MARKS[change.status]
-    where = change.path(seen)
-    yield paint(f"{mark} {change.task.id}", _STATUS[mark]) + paint(f"  {change.status}, {brief(where, _MAX_TEXT_LENGTH)}", "2")
-    width = max(len(each.kind) for each in change.effects)
+    path = change.path(display_path)
+    yield paint(f"{mark} {change.task.id}", _STATUS[mark]) + paint(f"  {change.status}, {brief(path, _MAX_TEXT_LENGTH)}", "2")
+    width = max(len(effect.kind) for effect in change.effects)
     for effect in change.heaviest(MAX_EFFECTS):
         yield from _effect_lines(effect, width, paint)
     if len(change.effects) > MAX_EFFECTS:
@@ -68,18 +70,18 @@ def _effect_lines(effect: Effect, width: int, paint: Paint) -> Iterator[str]:
     yield f"{'':<{_INDENT - 2}}{mark} {paint(f'{effect.kind:<{width}}', _COLOURS[effect.weight])}  " + brief(
         effect.text, _MAX_TEXT_LENGTH
     )
-    below = " " * (_INDENT + width + 2)
+    indent = " " * (_INDENT + width + 2)
     for line in effect.lines:
-        yield below + brief(line, _MAX_TEXT_LENGTH)
+        yield indent + brief(line, _MAX_TEXT_LENGTH)
     for line in effect.diff[:_MAX_DIFF_LINES]:
         style = "32" if line.startswith("+") else "31" if line.startswith("-") else "2"
-        yield below + paint(brief(line, _MAX_TEXT_LENGTH), style)
+        yield indent + paint(brief(line, _MAX_TEXT_LENGTH), style)
     if len(effect.diff) > _MAX_DIFF_LINES:
-        yield f"{below}... {pluralize(len(effect.diff) - _MAX_DIFF_LINES, 'line')} more"
+        yield f"{indent}... {pluralize(len(effect.diff) - _MAX_DIFF_LINES, 'line')} more"
 
 
 def _legend(plan: Plan) -> Iterator[str]:
-    dangers = sum(each.weight is EffectWeight.DANGER for each in plan.effects)
+    dangers = sum(effect.weight is EffectWeight.DANGER for effect in plan.effects)
     if dangers:
         yield f"`!` marks effects to review: {pluralize(dangers, 'effect')}"
     yield f"times from {plan.outlook.now:%Y-%m-%d %H:%M} UTC on, for 30 days"

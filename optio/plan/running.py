@@ -20,13 +20,13 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
     if before is None or after is None:
         return
     old, new = before.spec, after.spec
-    for kind, key, what, read in _ROWS:
-        was, now = read(old), read(new)
+    for kind, key, noun, getter in _ROWS:
+        was, now = getter(old), getter(new)
         if was != now:
             was, now = shorten_pair(was, now)
             weight = EffectWeight.INFO if key == "priority" else EffectWeight.NOTICE
             diff = line_diff(_command_lines(old), _command_lines(new), around=1) if key == "command" else ()
-            text = f"{what}: {diff_size(diff)}" if diff else f"{what}: {was} -> {now}"
+            text = f"{noun}: {diff_size(diff)}" if diff else f"{noun}: {was} -> {now}"
             lines = _result_lines(old.result, new.result) if key == "result" else ()
             yield Effect(kind=kind, text=text, weight=weight, before=was, after=now, route=(key,), diff=diff, lines=lines)
 
@@ -58,7 +58,7 @@ def _command_text(spec: TaskSpec) -> str:
 def _command_lines(spec: TaskSpec) -> list[str]:
     """Return the lines of a multi-line command; a command of one line is shown whole."""
     words = [spec.command] if isinstance(spec.command, str) else spec.command or []
-    return words if any("\n" in each.strip() for each in words) else []
+    return words if any("\n" in word.strip() for word in words) else []
 
 
 def _start_limit_text(limit: StartLimit | None) -> str:
@@ -81,24 +81,24 @@ def _result_text(result: ResultSpec | None) -> str:
 def _in_order(schema: Any) -> Any:
     """Return the schema with lists in order whose order says nothing; what it tells the agent in words stays."""
     if isinstance(schema, list):
-        return [_in_order(each) for each in schema]
+        return [_in_order(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    found = {key: _in_order(value) for key, value in schema.items()}
+    ordered = {key: _in_order(value) for key, value in schema.items()}
     for key in ("enum", "required", "type"):
-        if isinstance(found.get(key), list):
-            found[key] = sorted(found[key], key=canonical)
-    if isinstance(found.get("type"), list) and len(found["type"]) == 1:
-        found["type"] = found["type"][0]
-    return found
+        if isinstance(ordered.get(key), list):
+            ordered[key] = sorted(ordered[key], key=canonical)
+    if isinstance(ordered.get("type"), list) and len(ordered["type"]) == 1:
+        ordered["type"] = ordered["type"][0]
+    return ordered
 
 
 def _result_lines(old: ResultSpec | None, new: ResultSpec | None) -> tuple[str, ...]:
     """Return what another schema means for results, one line each."""
     if old is None or new is None:
         return ()
-    found = differences(old.schema, new.schema)
-    return tuple(f"{each.name or 'the result'}: {each.text.replace('a new parameter', 'a new key')}" for each in found)
+    changes = differences(old.schema, new.schema)
+    return tuple(f"{change.name or 'the result'}: {change.text.replace('a new parameter', 'a new key')}" for change in changes)
 
 
 _ROWS: tuple[tuple[EffectKind, str, str, Callable[[TaskSpec], str]], ...] = (

@@ -51,8 +51,8 @@ _SCHEMA_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 _STRICTER_VALUE: dict[str, Callable[[Any, Any], Any]] = {
     **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), max),
     **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), min),
-    "required": lambda one, other: sorted({*one, *other}),
-    "uniqueItems": lambda one, other: one or other,
+    "required": lambda left, right: sorted({*left, *right}),
+    "uniqueItems": lambda left, right: left or right,
 }
 # Keywords whose meaning depends on their neighbours, so that they cannot be merged; and keywords that never affect them.
 _CONTEXT_KEYWORDS = frozenset(
@@ -73,16 +73,16 @@ def normalize(schema: Mapping[str, Any]) -> Schema:
     """Return the normal form of a whole schema of parameters. A schema that is too large or uses `unevaluated...` only loses
     its annotations."""
     root = dict(schema)
-    whole, plain = _Normalizer(root), _Normalizer(root, plain=True)
+    full, plain = _Normalizer(root), _Normalizer(root, plain=True)
     try:
-        found: Schema = whole.of(root, (), filled=True)
+        schema_text: Schema = full.of(root, (), filled=True)
     except (ArithmeticError, RecursionError):  # a bound such as NaN, or endless recursion
         return root
-    if whole.left < 0 or '"unevaluated' in canonical(found):
-        found = plain.of(root, (), filled=True)
-    if '"$ref"' in canonical(found) or '"$dynamicRef"' in canonical(found):
-        found |= {key: root[key] for key in ("$defs", "definitions", "$id", "$anchor") if key in root}
-    return found
+    if full.left < 0 or '"unevaluated' in canonical(schema_text):
+        schema_text = plain.of(root, (), filled=True)
+    if '"$ref"' in canonical(schema_text) or '"$dynamicRef"' in canonical(schema_text):
+        schema_text |= {key: root[key] for key in ("$defs", "definitions", "$id", "$anchor") if key in root}
+    return schema_text
 
 
 class _Normalizer:
@@ -100,50 +100,51 @@ class _Normalizer:
         self.left -= 1
         if (self.left < 0 and not self._plain) or len(within) > _MAX_DEPTH:
             return dict(schema)
-        found = {key: value for key, value in schema.items() if key not in _ANNOTATIONS and not key.startswith("x-")}
-        default = {"default": found.pop("default")} if "default" in found else {}
-        self._below(found, within, filled=filled)
+        normal = {key: value for key, value in schema.items() if key not in _ANNOTATIONS and not key.startswith("x-")}
+        default = {"default": normal.pop("default")} if "default" in normal else {}
+        self._below(normal, within, filled=filled)
         if not self._plain:
-            found = _simplify(_fold_alternatives(self._written_out(found, within)))
-        return found | default if filled else found
+            normal = _simplify(_fold_alternatives(self._written_out(normal, within)))
+        return normal | default if filled else normal
 
-    def _below(self, found: Schema, within: tuple[str, ...], *, filled: bool) -> None:
+    def _below(self, normal: Schema, within: tuple[str, ...], *, filled: bool) -> None:
         for key in _SCHEMA_MAPS:
-            if isinstance(found.get(key), Mapping):
+            if isinstance(normal.get(key), Mapping):
                 inner = filled and key == "properties"
-                found[key] = {
-                    name: {} if each is True else self.of(each, within, filled=inner) for name, each in found[key].items()
+                normal[key] = {
+                    name: {} if subschema is True else self.of(subschema, within, filled=inner)
+                    for name, subschema in normal[key].items()
                 }
         for key in _SUBSCHEMA_KEYWORDS:
-            if key in found:
-                found[key] = self.of(found[key], within, filled=False)
-                if key not in ("if", "not", "contains") and found[key] == {}:
-                    found[key] = True
+            if key in normal:
+                normal[key] = self.of(normal[key], within, filled=False)
+                if key not in ("if", "not", "contains") and normal[key] == {}:
+                    normal[key] = True
         for key in _SCHEMA_LISTS:
-            if isinstance(found.get(key), list):
-                found[key] = [self.of(each, within, filled=False) for each in found[key]]
+            if isinstance(normal.get(key), list):
+                normal[key] = [self.of(subschema, within, filled=False) for subschema in normal[key]]
                 if key != "prefixItems":
-                    found[key] = sorted(found[key], key=canonical)
+                    normal[key] = sorted(normal[key], key=canonical)
 
-    def _written_out(self, found: Schema, within: tuple[str, ...]) -> Schema:
+    def _written_out(self, normal: Schema, within: tuple[str, ...]) -> Schema:
         """Merge references and `allOf` into the schema where that keeps its meaning."""
         parts, left = [], []
-        target = self._target(found.get("$ref"))
-        if target is not None and found["$ref"] not in within:
-            parts.append(self.of(target, (*within, found["$ref"]), filled=False))
-            found = {key: value for key, value in found.items() if key != "$ref"}
-        parts += found.get("allOf", [])
+        target = self._target(normal.get("$ref"))
+        if target is not None and normal["$ref"] not in within:
+            parts.append(self.of(target, (*within, normal["$ref"]), filled=False))
+            normal = {key: value for key, value in normal.items() if key != "$ref"}
+        parts += normal.get("allOf", [])
         for key in ("anyOf", "oneOf"):
-            if isinstance(found.get(key), list) and len(found[key]) == 1:
-                parts += found.pop(key)
+            if isinstance(normal.get(key), list) and len(normal[key]) == 1:
+                parts += normal.pop(key)
         for part in parts:
-            merged = _merge(found | {"allOf": []}, part)
-            if merged is None:
+            merge = _merge(normal | {"allOf": []}, part)
+            if merge is None:
                 left.append(part)
             else:
-                found = merged
-        found.pop("allOf", None)
-        return found | ({"allOf": sorted(left, key=canonical)} if left else {})
+                normal = merge
+        normal.pop("allOf", None)
+        return normal | ({"allOf": sorted(left, key=canonical)} if left else {})
 
     def _target(self, reference: Any) -> Any:
         """Return the schema that `#/...` names; None for other references, and if an `$id` changes their base."""
@@ -155,119 +156,121 @@ class _Normalizer:
         return value if isinstance(value, Mapping) else None
 
 
-def _merge(one: Schema, other: Any) -> Schema | None:
+def _merge(left: Schema, right: Any) -> Schema | None:
     """Return one schema that accepts what both accept, or None if their keywords cannot be combined."""
-    if other is True or other == {}:
-        return one
-    if not isinstance(other, dict):
+    if right is True or right == {}:
+        return left
+    if not isinstance(right, dict):
         return None
-    if _CONTEXT_KEYWORDS & {*one, *other} and not _are_independent(one, other):
+    if _CONTEXT_KEYWORDS & {*left, *right} and not _are_independent(left, right):
         return None
-    found = dict(one)
-    for key, value in other.items():
+    result = dict(left)
+    for key, value in right.items():
         if key == "allOf":
             return None
-        if key not in found or canonical(found[key]) == canonical(value):
-            found[key] = value
+        if key not in result or canonical(result[key]) == canonical(value):
+            result[key] = value
         elif key in _STRICTER_VALUE:
-            found[key] = _STRICTER_VALUE[key](found[key], value)
+            result[key] = _STRICTER_VALUE[key](result[key], value)
         elif key == "type":
-            found[key] = _common_types(types_of(one), types_of(other))
+            result[key] = _common_types(types_of(left), types_of(right))
         elif key == "enum":
-            known = {canonical(each) for each in value}
-            found[key] = [each for each in found[key] if canonical(each) in known]
-        elif key == "properties" and not set(found[key]) & set(value):
-            found[key] = found[key] | value
+            texts = {canonical(item) for item in value}
+            result[key] = [item for item in result[key] if canonical(item) in texts]
+        elif key == "properties" and not set(result[key]) & set(value):
+            result[key] = result[key] | value
         else:
             return None
-    return found
+    return result
 
 
-def _are_independent(one: Schema, other: Schema) -> bool:
+def _are_independent(left: Schema, right: Schema) -> bool:
     """Return whether keywords that depend on their neighbours keep their meaning when the two schemas are merged."""
-    if set(one) <= _INDEPENDENT_KEYWORDS or set(other) <= _INDEPENDENT_KEYWORDS:
+    if set(left) <= _INDEPENDENT_KEYWORDS or set(right) <= _INDEPENDENT_KEYWORDS:
         return True
     objects = {"properties", "patternProperties", "additionalProperties"}
-    return _CONTEXT_KEYWORDS & {*one, *other} == {"additionalProperties"} and not (objects & set(one) and objects & set(other))
+    return _CONTEXT_KEYWORDS & {*left, *right} == {"additionalProperties"} and not (
+        objects & set(left) and objects & set(right)
+    )
 
 
-def _common_types(one: set[str], other: set[str]) -> list[str]:
-    both = one & other
-    if "integer" in one ^ other and "number" in one ^ other:
-        both |= {"integer"}
-    return sorted(both)
+def _common_types(left: set[str], right: set[str]) -> list[str]:
+    common = left & right
+    if "integer" in left ^ right and "number" in left ^ right:
+        common |= {"integer"}
+    return sorted(common)
 
 
 def types_of(schema: Mapping[str, Any]) -> set[str]:
     """Return the types that a schema accepts; `number` includes integers."""
-    given = schema.get("type", sorted(TYPES - {"integer"}))
-    return {given} if isinstance(given, str) else set(given)
+    declared_type = schema.get("type", sorted(TYPES - {"integer"}))
+    return {declared_type} if isinstance(declared_type, str) else set(declared_type)
 
 
-def _fold_alternatives(found: Schema) -> Schema:
+def _fold_alternatives(normal: Schema) -> Schema:
     """Turn alternatives that are values into `enum`, and alternatives with distinct types into one schema."""
     for key in ("anyOf", "oneOf"):
-        parts = found.get(key)
-        if not isinstance(parts, list) or not all(isinstance(each, dict) for each in parts):
+        parts = normal.get(key)
+        if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
             continue
-        rest = {name: value for name, value in found.items() if name != key}
-        folded = _fold_values(parts, key) or _fold_types(parts)
-        merged = None if folded is None else _merge(rest, folded)
-        if merged is not None:
-            found = merged
-    return found
+        rest = {name: value for name, value in normal.items() if name != key}
+        alternative = _fold_values(parts, key) or _fold_types(parts)
+        merge = None if alternative is None else _merge(rest, alternative)
+        if merge is not None:
+            normal = merge
+    return normal
 
 
 def _fold_values(parts: Sequence[Schema], key: str) -> Schema | None:
-    if any(set(each) != {"enum"} for each in parts):
+    if any(set(part) != {"enum"} for part in parts):
         return None
-    values = [value for each in parts for value in each["enum"]]
-    names = {canonical(each) for each in values}
+    values = [value for part in parts for value in part["enum"]]
+    names = {canonical(part) for part in values}
     # `oneOf` refuses a value that fits two alternatives.
     return None if key == "oneOf" and len(names) < len(values) else {"enum": values}
 
 
 def _fold_types(parts: Sequence[Schema]) -> Schema | None:
     """Merge alternatives such as `string or null`, each with its own types and only keywords of these."""
-    found: Schema = {"type": []}
-    known: set[str] = set()
-    for each in parts:
-        types = types_of(each)
+    union: Schema = {"type": []}
+    seen_types: set[str] = set()
+    for part in parts:
+        types = types_of(part)
         wider = types | ({"integer", "number"} if types & {"integer", "number"} else set())
-        keywords = {key: value for key, value in each.items() if key != "type"}
-        if "type" not in each or known & wider or any(not _KEYWORD_TYPES.get(key, TYPES) <= wider for key in keywords):
+        keywords = {key: value for key, value in part.items() if key != "type"}
+        if "type" not in part or seen_types & wider or any(not _KEYWORD_TYPES.get(key, TYPES) <= wider for key in keywords):
             return None
-        known |= wider
-        found |= keywords
-        found["type"] += types
-    return found
+        seen_types |= wider
+        union |= keywords
+        union["type"] += types
+    return union
 
 
-def _simplify(found: Schema) -> Schema:
+def _simplify(normal: Schema) -> Schema:
     """Reduce a schema to its shortest equal form."""
-    if "const" in found:
-        only = found.pop("const")
-        found = _merge(found, {"enum": [only]}) or found | {"const": only}
-    types = types_of(found)
+    if "const" in normal:
+        constant = normal.pop("const")
+        normal = _merge(normal, {"enum": [constant]}) or normal | {"const": constant}
+    types = types_of(normal)
     if "number" in types:
         types.discard("integer")
-        if found.get("multipleOf") == 1:
+        if normal.get("multipleOf") == 1:
             types = types - {"number"} | {"integer"}
     if "integer" in types:
-        _round_bounds(found)
-    _drop_looser_bounds(found)
-    found = {key: value for key, value in found.items() if not _is_idle(key, value, types)}
-    if found.get("unevaluatedProperties") is False and not set(found) & {
+        _round_bounds(normal)
+    _drop_looser_bounds(normal)
+    normal = {key: value for key, value in normal.items() if not _is_idle(key, value, types)}
+    if normal.get("unevaluatedProperties") is False and not set(normal) & {
         *("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "$ref", "$dynamicRef", "dependentSchemas"),
         "additionalProperties",
     }:
-        found["additionalProperties"] = found.pop("unevaluatedProperties")
-    found.pop("type", None)
+        normal["additionalProperties"] = normal.pop("unevaluatedProperties")
+    normal.pop("type", None)
     if types < TYPES - {"integer"} or "integer" in types:
-        found["type"] = min(types) if len(types) == 1 else sorted(types)
-    if "required" in found:
-        found["required"] = sorted(set(found["required"]))
-    return _simplify_enum(found)
+        normal["type"] = min(types) if len(types) == 1 else sorted(types)
+    if "required" in normal:
+        normal["required"] = sorted(set(normal["required"]))
+    return _simplify_enum(normal)
 
 
 def _is_idle(keyword: str, value: Any, types: set[str]) -> bool:
@@ -279,41 +282,41 @@ def _is_idle(keyword: str, value: Any, types: set[str]) -> bool:
     return keyword in _DEFAULT_VALUES and canonical(value) == canonical(_DEFAULT_VALUES[keyword])
 
 
-def _round_bounds(found: Schema) -> None:
+def _round_bounds(normal: Schema) -> None:
     """Turn the bounds of integers into inclusive ones."""
     for key, strict, round_, step in (
         ("minimum", "exclusiveMinimum", math.ceil, 1),
         ("maximum", "exclusiveMaximum", math.floor, -1),
     ):
         bounds = []
-        if key in found:
-            bounds.append(round_(found.pop(key)))
-        if strict in found:
-            value = found.pop(strict)
+        if key in normal:
+            bounds.append(round_(normal.pop(key)))
+        if strict in normal:
+            value = normal.pop(strict)
             bounds.append(round_(value) + step * (round_(value) == value))
         if bounds:
-            found[key] = max(bounds) if step > 0 else min(bounds)
-    if found.get("multipleOf") == 1:
-        del found["multipleOf"]
+            normal[key] = max(bounds) if step > 0 else min(bounds)
+    if normal.get("multipleOf") == 1:
+        del normal["multipleOf"]
 
 
-def _drop_looser_bounds(found: Schema) -> None:
+def _drop_looser_bounds(normal: Schema) -> None:
     """Keep the stricter of an inclusive and an exclusive bound."""
     for key, strict, sign in (("minimum", "exclusiveMinimum", 1), ("maximum", "exclusiveMaximum", -1)):
-        if key in found and strict in found:
-            del found[strict if sign * found[key] > sign * found[strict] else key]
+        if key in normal and strict in normal:
+            del normal[strict if sign * normal[key] > sign * normal[strict] else key]
 
 
-def _simplify_enum(found: Schema) -> Schema:
+def _simplify_enum(normal: Schema) -> Schema:
     """Drop values of `enum` that the other keywords refuse; a full `enum` becomes the whole schema."""
-    if not isinstance(found.get("enum"), list):
-        return found
-    rest = {key: value for key, value in found.items() if key != "enum"}
+    if not isinstance(normal.get("enum"), list):
+        return normal
+    rest = {key: value for key, value in normal.items() if key != "enum"}
     try:
         takes = validator(rest).is_valid
-        values = {canonical(_integer_if_whole(each)): each for each in found["enum"] if takes(each)}
+        values = {canonical(_integer_if_whole(value)): value for value in normal["enum"] if takes(value)}
     except SchemaError:  # the rest of the schema is invalid by itself
-        return found
+        return normal
     names = set(values)
     if names == {"true", "false"}:
         return {"type": "boolean"}

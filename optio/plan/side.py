@@ -32,9 +32,11 @@ def compile_side(tree: SourceTree, compiler: IncrementalCompiler | None = None) 
     return Side(
         registry=compilation.registry,
         broken=compilation.broken,
-        broken_ids={meant: path for path, meant in compiler.unserved(compilation).items() if meant is not None},
+        broken_ids={task_id: path for path, task_id in compiler.unserved(compilation).items() if task_id is not None},
         errors=tuple(
-            each for each in compilation.diagnostics if each.severity is Severity.ERROR and not repeats_policy_error(each)
+            diagnostic
+            for diagnostic in compilation.diagnostics
+            if diagnostic.severity is Severity.ERROR and not repeats_policy_error(diagnostic)
         ),
         policy=policies.spec,
         policy_unreadable=policies.unreadable,

@@ -12,16 +12,16 @@ from optio.plan.effect import Effect
 
 def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
     """Yield one effect for each parameter that newly carries such text into the prompt."""
-    known = _untrusted_paths(before)
+    old_paths = _untrusted_paths(before)
     for name, path in _untrusted_paths(after).items():
-        if name not in known or queries.normal_path(known[name]) != queries.normal_path(path):
+        if name not in old_paths or queries.normal_path(old_paths[name]) != queries.normal_path(path):
             text = f"`{{{{{name}}}}}` puts text by outsiders into the prompt: `{path}`"
             route = (*hooks.route_of(after), "paramMapping", name)
             yield Effect(
                 kind=EffectKind.STRANGERS_WORDS,
                 text=text,
                 weight=EffectWeight.DANGER,
-                before=known.get(name),
+                before=old_paths.get(name),
                 after=path,
                 route=route,
             )

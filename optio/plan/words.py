@@ -46,13 +46,13 @@ def shorten_pair(was: str, now: str) -> tuple[str, str]:
         return _escape_invisible(was), _escape_invisible(now)
     start = _common_prefix_length(was, now)
     end = _common_prefix_length(was[start:][::-1], now[start:][::-1])
-    one, other = (_escape_invisible(_shorten_around(text, start, len(text) - end)) for text in (was, now))
-    return one, other
+    old_text, new_text = (_escape_invisible(_shorten_around(text, start, len(text) - end)) for text in (was, now))
+    return old_text, new_text
 
 
-def _common_prefix_length(one: str, other: str) -> int:
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+def _common_prefix_length(left: str, right: str) -> int:
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(left), len(right)))
 
 
 def _shorten_around(text: str, start: int, end: int) -> str:
@@ -64,17 +64,17 @@ def _shorten_around(text: str, start: int, end: int) -> str:
     )
 
 
-def _shorten_middle(text: str, most: int) -> str:
-    return text if len(text) <= most + 3 else f"{text[: most // 2]}...{text[-most // 2 :]}"
+def _shorten_middle(text: str, limit: int) -> str:
+    return text if len(text) <= limit + 3 else f"{text[: limit // 2]}...{text[-limit // 2 :]}"
 
 
 def quoted_pair(was: Any, now: Any) -> tuple[str, str]:
     """Return both values in backquotes, shortened so that their difference stays visible."""
-    one, other = _value_text(was), _value_text(now)
-    if one == other:  # the string "5" and the number 5
-        one, other = canonical(was), canonical(now)
-    one, other = shorten_pair(one, other)
-    return f"`{one}`", f"`{other}`"
+    old_text, new_text = _value_text(was), _value_text(now)
+    if old_text == new_text:  # the string "5" and the number 5
+        old_text, new_text = canonical(was), canonical(now)
+    old_text, new_text = shorten_pair(old_text, new_text)
+    return f"`{old_text}`", f"`{new_text}`"
 
 
 def changed_entries(old: Mapping[str, Any], new: Mapping[str, Any], absent: str) -> Iterator[tuple[str, str, str]]:
@@ -88,15 +88,15 @@ def changed_entries(old: Mapping[str, Any], new: Mapping[str, Any], absent: str)
             yield name, *quoted_pair(old[name], new[name])
 
 
-def listed(names: Sequence[str], most: int = MAX_LISTED) -> str:
+def listed(names: Sequence[str], limit: int = MAX_LISTED) -> str:
     """Return `a, b and 3 more`."""
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+    text = ", ".join(names[:limit])
+    return text if len(names) <= limit else f"{text} and {len(names) - limit} more"
 
 
-def pluralize(count: int, what: str, plural: str | None = None) -> str:
+def pluralize(count: int, noun: str, plural: str | None = None) -> str:
     """Return a count with its noun: `1 run`, `2,000 runs`."""
-    return f"{count:,} {what if count == 1 else plural or what + 's'}"
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def local_time(at: datetime) -> str:

@@ -40,9 +40,9 @@ class MetricsServer:
         self._server = _MetricsHttpServer(settings)
         self.port: int = self._server.server_address[1]
 
-    def wait_for(self, what: str) -> None:
+    def wait_for(self, dependency: str) -> None:
         """Say in `/readyz` what the process waits for before it starts."""
-        self._server.waits_for = what
+        self._server.waits_for = dependency
 
     def attach(self, services: Services) -> None:
         """Answer for these services from now on: the process has started."""
@@ -84,9 +84,9 @@ class _MetricsHttpServer(_BoundedThreads, http.server.HTTPServer):
         try:
             super().__init__((settings.metrics_host, settings.metrics_port), _Handler)
         except OSError as err:
-            where = f"{settings.metrics_host}:{settings.metrics_port}"
+            address = f"{settings.metrics_host}:{settings.metrics_port}"
             raise SettingsError(
-                f"cannot serve metrics on {where}: {err.strerror or err}: choose another with OPTIO_METRICS_PORT"
+                f"cannot serve metrics on {address}: {err.strerror or err}: choose another with OPTIO_METRICS_PORT"
             ) from err
 
     def server_bind(self) -> None:
@@ -137,8 +137,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def version_string(self) -> str:
         return f"optio/{__version__}"
 
-    def _health(self, found: health.Health) -> None:
-        self._answer(found.status, json.dumps(found.to_json()).encode(), "application/json")
+    def _health(self, result: health.Health) -> None:
+        self._answer(result.status, json.dumps(result.to_json()).encode(), "application/json")
 
     def _answer(self, status: int, data: bytes, media_type: str) -> None:
         self.send_response(status, HTTPStatus(status).phrase)
@@ -205,11 +205,11 @@ class _StartingHandler(http.server.BaseHTTPRequestHandler):
         if length.isascii() and length.isdigit() and len(length) < 10:
             self.rfile.read(min(int(length), _MAX_DISCARDED_BYTES))
         path = self.path.partition("?")[0]
-        found = ALIVE if path == "/healthz" else not_started(self.server.waits_for)
+        result = ALIVE if path == "/healthz" else not_started(self.server.waits_for)
         if path in ("/healthz", "/readyz"):
-            self._answer(found.status, found.to_json(), "application/json")
+            self._answer(result.status, result.to_json(), "application/json")
         else:
-            problem = {"type": "about:blank", "title": "Service unavailable", "status": 503, "detail": found.problems[0]}
+            problem = {"type": "about:blank", "title": "Service unavailable", "status": 503, "detail": result.problems[0]}
             self._answer(503, problem, "application/problem+json")
         return False
 

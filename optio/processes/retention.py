@@ -73,26 +73,26 @@ class Retention:
         store = self._services.store
         if not store.acquire_job_lease(CHORE, self._owner, EVERY, _LEASE):
             return None
-        gone: Counter[str] = Counter()
-        held = began = time.monotonic()
+        deletions: Counter[str] = Counter()
+        lease_at = started_at = time.monotonic()
         for kind, count in store.prune(retention_of(self._services.settings)):
-            gone[kind] += count
+            deletions[kind] += count
             now = time.monotonic()
             if count:
                 self._services.telemetry.tell(Pruned(kind, count))
-            if now - held > _LEASE.total_seconds() / 4:
+            if now - lease_at > _LEASE.total_seconds() / 4:
                 if not store.renew_job_lease(CHORE, self._owner, _LEASE):
-                    return gone  # this process was suspended for long, and another has the turn now
-                held = now
+                    return deletions  # this process was suspended for long, and another has the turn now
+                lease_at = now
             self._services.pulses.beat(CHORE, 0)
             # Pause for as long as the step took: at most half of the time is used.
-            if self._stopping.wait(max(_PAUSE_S, now - began) if count else 0):
+            if self._stopping.wait(max(_PAUSE_S, now - started_at) if count else 0):
                 # Not done: another process may go on at once.
                 store.renew_job_lease(CHORE, self._owner, timedelta(0))
-                return gone
-            began = time.monotonic()
+                return deletions
+            started_at = time.monotonic()
         store.release_job_lease(CHORE, self._owner)
-        if any(gone.values()):
-            words = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in gone.items() if count)
+        if any(deletions.values()):
+            words = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in deletions.items() if count)
             log.info("deleted by retention: %s", words, extra={"event": "pruned"})
-        return gone
+        return deletions

@@ -59,16 +59,16 @@ class StoreClock:
     def __init__(self, store: Clock) -> None:
         self._store = store
         self._at = datetime.min.replace(tzinfo=UTC)
-        self._asked = -_MAX_WAIT_S
+        self._asked_at = -_MAX_WAIT_S
         self._wall = 0.0
 
     def __call__(self) -> datetime:
         """Return the store's time. Raises StoreUnavailable."""
-        passed = time.monotonic() - self._asked
+        passed = time.monotonic() - self._asked_at
         # They deviate if the machine slept, or its clock was set; the store may use the very same clock.
         if passed >= _MAX_WAIT_S or abs(time.time() - self._wall - passed) > _MAX_CLOCK_DRIFT_S:
             self._at = self._store.now()
-            self._asked, self._wall = time.monotonic(), time.time()
+            self._asked_at, self._wall = time.monotonic(), time.time()
             return self._at
         return self._at + timedelta(seconds=passed)
 
@@ -111,7 +111,7 @@ class Scheduler:
         self._stopping = False
         # After a start, nothing is known of the clock before it.
         self._stale = self._set_back = True
-        self._looked = 0.0
+        self._looked_at = 0.0
         self._noted_at: float | None = None
         self._last = datetime.min.replace(tzinfo=UTC)
         self._definitions: dict[str, CompiledTask] = {}
@@ -120,7 +120,7 @@ class Scheduler:
         self._agenda = Agenda()
         self._ready: list[_PlannedSlots] = []
         # Digests of definitions that cannot be used: they are left out until the task changes, and the others go on.
-        self._broken: set[str] = set()
+        self._broken_ids: set[str] = set()
         self._thread = threading.Thread(target=self._loop, name="scheduler", daemon=True)
         self._unsubscribe: Callable[[], None] = lambda: None
 
@@ -179,7 +179,7 @@ class Scheduler:
             log.warning("the clock was set back from %s to %s", self._last.isoformat(), now.isoformat())
             self._set_back = self._stale = True
         self._last = now
-        if self._stale or time.monotonic() - self._looked >= self._longest:
+        if self._stale or time.monotonic() - self._looked_at >= self._longest:
             self._stale = False
             self._reload(now)
         self._fire(now)
@@ -263,29 +263,29 @@ class Scheduler:
                     fired.append((plan.firing, result, took))
                     if plan.firing.next_fire is not None:
                         self._agenda.add(task_id, plan.firing.next_fire)
-        started = [(run_id, self._tasks[firing.task_id].namespace) for firing, fresh, _ in fired for run_id in fresh]
-        if started:
-            log.info("%d scheduled runs queued", len(started), extra={"event": "schedule_fired"})
-            announce_queued(self._services.broker, started)
+        starts = [(run_id, self._tasks[firing.task_id].namespace) for firing, fresh, _ in fired for run_id in fresh]
+        if starts:
+            log.info("%d scheduled runs queued", len(starts), extra={"event": "schedule_fired"})
+            announce_queued(self._services.broker, starts)
         for firing, fresh, took in fired:
             self._tell_of(firing, fresh, now, now + took)
         if unavailable is not None:
             self._stale = True
             raise unavailable
 
-    def _tell_of(self, firing: Firing, started: list[str], began: datetime, ended: datetime) -> None:
+    def _tell_of(self, firing: Firing, run_ids: list[str], started_at: datetime, ended_at: datetime) -> None:
         """Publish what this scheduler did. If another one was first, that one publishes it."""
-        if firing.runs and not started:
+        if firing.runs and not run_ids:
             return
-        fresh = [run for run in firing.runs if run.id in started]
-        verdicts: Counter[str] = Counter(each.verdict for each in firing.verdicts if each.verdict != "fired")
+        fresh = [run for run in firing.runs if run.id in run_ids]
+        verdicts: Counter[str] = Counter(verdict.verdict for verdict in firing.verdicts if verdict.verdict != "fired")
         verdicts["fired"] = len(fresh)
         if firing.skipped is not None:
             verdicts[firing.skipped.verdict] += firing.skipped.count or 0
-        late = tuple(ended - run.slot for run in fresh if run.slot is not None)
-        self._services.telemetry.tell(Fired(firing.task_id, +verdicts, late))
+        lateness = tuple(ended_at - run.slot for run in fresh if run.slot is not None)
+        self._services.telemetry.tell(Fired(firing.task_id, +verdicts, lateness))
         for run in fresh:
-            self._services.telemetry.tell(Queued(run.id, firing.task_id, run.trigger, began, run.traceparent))
+            self._services.telemetry.tell(Queued(run.id, firing.task_id, run.trigger, started_at, run.traceparent))
 
     def _reload(self, now: datetime) -> None:
         """Take up the served generation and the stored schedules."""
@@ -293,24 +293,24 @@ class Scheduler:
         generation = self._take_up(now)
         self._tasks = self._served(generation)
         self._generation = None if generation is None else generation.id
-        wanted = generation.tasks if generation is not None else {}
-        current = set(wanted.values())
-        self._broken &= current
+        digests = generation.tasks if generation is not None else {}
+        current = set(digests.values())
+        self._broken_ids &= current
         self._definitions = {digest: task for digest, task in self._definitions.items() if digest in current}
-        kept = store.schedules()
+        rows = store.schedules()
         # Nothing is left to change, unless the clock was wrong, or another version has kept something else.
-        changes = self._sound(schedule.reconcile(self._tasks, kept, now, clock_set_back=self._set_back), wanted)
+        changes = self._sound(schedule.reconcile(self._tasks, rows, now, clock_set_back=self._set_back), digests)
         if changes.put or changes.drop:
-            store.change_schedules(changes.put, changes.drop, seen=kept)
-            kept = store.schedules()
+            store.change_schedules(changes.put, changes.drop, seen=rows)
+            rows = store.schedules()
         self._agenda = Agenda(
             (row.task_id, row.next_fire)
-            for row in kept.values()
-            if row.next_fire is not None and row.task_id in self._tasks and wanted[row.task_id] not in self._broken
+            for row in rows.values()
+            if row.next_fire is not None and row.task_id in self._tasks and digests[row.task_id] not in self._broken_ids
         )
         self._ready = [lot for lot in self._ready if all(self._is_served(plan.firing) for plan in lot.plans.values())]
         self._set_back = False
-        self._looked = time.monotonic()
+        self._looked_at = time.monotonic()
 
     def _is_served(self, firing: Firing) -> bool:
         task = self._tasks.get(firing.task_id)
@@ -333,12 +333,12 @@ class Scheduler:
 
     def _served(self, generation: GenerationRow | None) -> dict[str, CompiledTask]:
         """Return the definitions of a generation that can be read."""
-        found: dict[str, CompiledTask] = {}
-        wanted = generation.tasks if generation is not None else {}
-        if sum(digest not in self._definitions for digest in wanted.values()) > _DEFINITIONS_PER_READ:
+        tasks: dict[str, CompiledTask] = {}
+        digests = generation.tasks if generation is not None else {}
+        if sum(digest not in self._definitions for digest in digests.values()) > _DEFINITIONS_PER_READ:
             self._definitions |= self._services.store.served_definitions()
-        for task_id, digest in wanted.items():
-            if digest not in self._definitions and digest not in self._broken:
+        for task_id, digest in digests.items():
+            if digest not in self._definitions and digest not in self._broken_ids:
                 try:
                     self._definitions[digest] = self._services.store.definition(digest)
                 except StoreUnavailable:
@@ -346,22 +346,22 @@ class Scheduler:
                 except Exception as err:
                     self._leave_out(task_id, digest, err)
             if digest in self._definitions:
-                found[task_id] = self._definitions[digest]
-        return found
+                tasks[task_id] = self._definitions[digest]
+        return tasks
 
-    def _sound(self, changes: ScheduleChanges, wanted: Mapping[str, str]) -> ScheduleChanges:
+    def _sound(self, changes: ScheduleChanges, digests: Mapping[str, str]) -> ScheduleChanges:
         """Return the changes without those that follow from definitions which cannot be used here. Their rows are kept, so that
         missed slots can be caught up once the definitions are usable."""
-        for task_id, why in changes.broken.items():
-            self._leave_out(task_id, wanted[task_id], why)
-        left = {task_id for task_id in changes.drop if wanted.get(task_id) in self._broken}
+        for task_id, reason in changes.broken.items():
+            self._leave_out(task_id, digests[task_id], reason)
+        undecided = {task_id for task_id in changes.drop if digests.get(task_id) in self._broken_ids}
         return replace(
             changes,
-            drop=[task_id for task_id in changes.drop if task_id not in left],
-            closings=[closing for closing in changes.closings if closing.task_id not in left],
+            drop=[task_id for task_id in changes.drop if task_id not in undecided],
+            closings=[closing for closing in changes.closings if closing.task_id not in undecided],
         )
 
     def _leave_out(self, task_id: str, digest: str, err: Exception) -> None:
-        if digest not in self._broken:
+        if digest not in self._broken_ids:
             log.error("the schedule of `%s` is left out until the task changes: %s: %s", task_id, type(err).__name__, err)
-            self._broken.add(digest)
+            self._broken_ids.add(digest)

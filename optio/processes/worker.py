@@ -57,14 +57,14 @@ class Worker:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._untidy = threading.Event()
-        self._served = threading.Event()
+        self._is_served = threading.Event()
         self._scope = services.settings.scope
         self._warming = WarmPoolSync(services.store, services.executor, self._place, self._scope)
         self._noted_at: float | None = None
         self._refusals: set[str] = set()
         self._running: dict[str, tuple[Execution, threading.Thread]] = {}
         # Runs that a CANCEL named since the last claim began. One of them may be among those that it returns.
-        self._named: set[str] = set()
+        self._named_ids: set[str] = set()
         self._capacity = services.settings.worker_concurrent or services.settings.max_workflow_concurrent
         # A process begins at once; a pod has to be made, and its agent begins when it runs.
         self._reason = "started" if services.settings.executor == "process" else "starting"
@@ -80,9 +80,9 @@ class Worker:
         topics = [topic for topic in _TOPICS if topic is not Topic.START or self._scope.includes(None)]
         self._unsubscribe = self._services.broker.subscribe(self._hint, topics)
         self._services.executor.prepare()
-        for found in self._services.executor.examine():
-            if found.status != "ok":
-                log.warning("%s: %s: %s", found.name, found.detail, found.hint)
+        for probe in self._services.executor.examine():
+            if probe.status != "ok":
+                log.warning("%s: %s: %s", probe.name, probe.detail, probe.hint)
         if self._services.metrics is not None:
             self._services.metrics.add(self._readings)
         loops = [self._claim_loop, self._heartbeat_loop, self._tidy_loop]
@@ -99,7 +99,7 @@ class Worker:
         self._stopping.set()
         self._wake.set()
         self._untidy.set()
-        self._served.set()
+        self._is_served.set()
         self._unsubscribe()
         for thread in self._threads[
             :1
@@ -121,16 +121,16 @@ class Worker:
     def _hint(self, topic: Topic, key: str) -> None:
         if topic is not Topic.CANCEL:
             if topic is Topic.REGISTRY:
-                self._served.set()
+                self._is_served.set()
             if topic is not Topic.QUEUE or not key or self._scope.includes(key):
                 self._wake.set()
             return
         with self._lock:
-            found = self._running.get(key)
-            if found is None:
-                self._named.add(key)
-        if found is not None:
-            found[0].look()
+            execution = self._running.get(key)
+            if execution is None:
+                self._named_ids.add(key)
+        if execution is not None:
+            execution[0].look()
 
     def _claim_loop(self) -> None:
         store = self._services.store
@@ -144,7 +144,7 @@ class Worker:
             if self._stopping.is_set():
                 break
             with self._lock:
-                self._named.clear()
+                self._named_ids.clear()
             try:
                 self._note()
                 orphaned = NEVER_ORPHANED
@@ -152,14 +152,16 @@ class Worker:
                     self._release_the_dead()
                     if steady.look(store.now(), self._services.executor.clock()):
                         orphaned = self._services.settings.orphan_timeout
-                most = self._services.settings.max_workflow_concurrent
-                asked = self._services.executor.clock()
-                for claim in store.adopt(self.name, lease, most, place=self._place, scope=self._scope, orphaned=orphaned):
+                max_running = self._services.settings.max_workflow_concurrent
+                asked_at = self._services.executor.clock()
+                for claim in store.adopt(
+                    self.name, lease, max_running, place=self._place, scope=self._scope, orphaned=orphaned
+                ):
                     self._services.telemetry.tell(Adopted(claim.run))
-                    self._begin(claim, asked)
+                    self._begin(claim, asked_at)
                 free = self._capacity - len(self._busy)
                 self._refusals.clear()
-                asked = self._services.executor.clock()
+                asked_at = self._services.executor.clock()
                 for claim in store.claim(
                     self.name,
                     lease,
@@ -170,7 +172,7 @@ class Worker:
                     most=free,
                     reason=self._reason,
                 ):
-                    self._begin(claim, asked, self._claimed(claim, swept))
+                    self._begin(claim, asked_at, self._claimed(claim, swept))
                 self._services.refusals.intersection_update(self._refusals)
                 self._services.refusals.update(self._refusals)
                 self._services.broker.ready(len(self._busy) < self._capacity)
@@ -200,10 +202,10 @@ class Worker:
         if run.lease_until is None:
             return None
         # By the store's clock alone: the lease began when the run was claimed.
-        claimed = run.lease_until - self._services.settings.lease
-        waited = claimed - max(run.queued_at, run.not_before)
+        claimed_at = run.lease_until - self._services.settings.lease
+        wait = claimed_at - max(run.queued_at, run.not_before)
         # The notification of a younger run may still be on its way.
-        return Claimed(run, waited, swept and waited > _HINTED and not claim.deferred)
+        return Claimed(run, wait, swept and wait > _HINTED and not claim.deferred)
 
     def _readings(self) -> Iterator[Gauge]:
         yield Gauge("worker_runs", "runs that this worker has", len(self._busy))
@@ -217,10 +219,10 @@ class Worker:
         return self._services.settings.max_workflow_concurrent - running
 
     def _admit(self, view: AdmissionView) -> list[str]:
-        self._refusals |= {each.reason for each in view.shortages} & {*PLACE_REFUSALS, SECRET_SOURCE}
+        self._refusals |= {shortage.reason for shortage in view.shortages} & {*PLACE_REFUSALS, SECRET_SOURCE}
         return admission.starts(view, max_running=self._services.settings.max_workflow_concurrent)
 
-    def _begin(self, claim: Claim, leased_at: float, claimed: Claimed | None = None) -> None:
+    def _begin(self, claim: Claim, leased_at: float, fact: Claimed | None = None) -> None:
         run_id = claim.run.id
 
         def freed() -> None:
@@ -228,7 +230,7 @@ class Worker:
             self._busy.discard(run_id)
             self._wake.set()
 
-        execution = Execution(claim, self._parts, self.name, freed, leased_at=leased_at, claimed=claimed)
+        execution = Execution(claim, self._parts, self.name, freed, leased_at=leased_at, claimed=fact)
 
         def work() -> None:
             try:
@@ -246,7 +248,7 @@ class Worker:
             before = self._running.get(run_id)
             self._running[run_id] = (execution, thread)
             self._busy.add(run_id)
-            if run_id in self._named:
+            if run_id in self._named_ids:
                 execution.look()
         if before is not None:
             before[0].leave()  # this process was suspended for longer than its own lease
@@ -263,7 +265,7 @@ class Worker:
                 running = {run_id: execution for run_id, (execution, _) in self._running.items()}
             if not running:
                 continue
-            asked = self._services.executor.clock()
+            asked_at = self._services.executor.clock()
             try:
                 owned = self._services.store.renew(self.name, lease)
                 suspects = self._drop_the_forgotten(suspects, set(owned) - set(running))
@@ -278,7 +280,7 @@ class Worker:
                     execution.leave()
                     self._untidy.set()
                     continue
-                execution.renewed(asked)
+                execution.renewed(asked_at)
                 if owned[run_id]:
                     execution.cancel()
         self._services.pulses.end("leases")
@@ -298,7 +300,7 @@ class Worker:
     def _pool_loop(self) -> None:
         while not self._stopping.is_set():
             self._services.pulses.beat("pools", 0)
-            self._served.clear()
+            self._is_served.clear()
             try:
                 self._warming.look()
             except OptioError as err:
@@ -307,44 +309,44 @@ class Worker:
                 log.exception("the pools could not be updated this time")
             self._services.pulses.beat("pools", _POLL_S)
             if not self._stopping.is_set():
-                self._served.wait(_POLL_S)
+                self._is_served.wait(_POLL_S)
         self._services.pulses.end("pools")
 
     def _tidy_loop(self) -> None:
         pause = 0.0
         while not self._stopping.is_set():
-            needed = pause == 0.0
+            is_needed = pause == 0.0
             if self._untidy.wait(pause):
                 # The worker that has taken a run over may only now find out that its agent is gone.
-                needed = True
+                is_needed = True
                 self._untidy.clear()
                 self._stopping.wait(self._services.settings.lease.total_seconds())
             pause = _TIDY_PERIOD_S
             try:
-                self._tidy_for_all(needed=needed)
+                self._tidy_for_all(is_needed=is_needed)
             except OptioError as err:
                 log.warning("what ended attempts left is looked through later: %s", err)
                 self._untidy.set()
             except Exception:
                 log.exception("what ended attempts left could not be looked through")
 
-    def _tidy_for_all(self, *, needed: bool) -> None:
+    def _tidy_for_all(self, *, is_needed: bool) -> None:
         """Tidy a place that all its workers see, by one of them at a time, or at once if this worker knows of something to
         remove."""
         store, every = self._services.store, timedelta(seconds=_TIDY_PERIOD_S * 0.9)
         if store.acquire_job_lease(self._tidying, self.name, every, _TIDY_LEASE):
             self.tidy()
             store.release_job_lease(self._tidying, self.name)
-        elif needed:
+        elif is_needed:
             self.tidy()
 
     def tidy(self) -> None:
         """End and remove attempts that no worker will return to: their worker died between outcome and removal, or was away for
         so long that the run was repeated elsewhere."""
         store, executor = self._services.store, self._services.executor
-        found = executor.attempts()
-        running = store.running_attempts() if found else {}
-        for run_id, attempt in found:
+        attempts = executor.attempts()
+        running = store.running_attempts() if attempts else {}
+        for run_id, attempt in attempts:
             if self._stopping.is_set():
                 return
             if running.get(run_id) == attempt:  # nearly all: no query for each
@@ -399,15 +401,15 @@ class _ClockSteadiness:
     """A check whether the store's clock has advanced steadily for a while. After a jump, leases of living workers seem to be
     over until they are renewed, and their agents must not be taken for dead."""
 
-    def __init__(self, needed: timedelta) -> None:
-        self._needed = needed.total_seconds()
-        self._ahead: float | None = None
+    def __init__(self, span: timedelta) -> None:
+        self._needed_s = span.total_seconds()
+        self._last_offset: float | None = None
         self._since = 0.0
 
     def look(self, now: datetime, clock: float) -> bool:
         """Take a sample and return whether the clock is steady. `now` is the store's time, `clock` one that nobody sets."""
-        ahead = now.timestamp() - clock
-        if self._ahead is None or abs(ahead - self._ahead) > _MAX_CLOCK_JUMP_S:
+        offset = now.timestamp() - clock
+        if self._last_offset is None or abs(offset - self._last_offset) > _MAX_CLOCK_JUMP_S:
             self._since = clock
-        self._ahead = ahead
-        return clock - self._since > self._needed
+        self._last_offset = offset
+        return clock - self._since > self._needed_s

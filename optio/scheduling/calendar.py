@@ -86,15 +86,17 @@ def dst_note(expression: str, local: datetime) -> str:
     """
     first, second = local.replace(fold=0).utcoffset(), local.replace(fold=1).utcoffset()
     if first is not None and second is not None and first > second:
-        which = "second" if local.fold else "first"
-        return f"the {which} {local:%H:%M} of that night: the clocks go back"
+        ordinal = "second" if local.fold else "first"
+        return f"the {ordinal} {local:%H:%M} of that night: the clocks go back"
     before = (local.astimezone(UTC) - _DST_MARGIN).astimezone(local.tzinfo)
     if before.utcoffset() == first:
         return ""
     wall = local.replace(tzinfo=UTC, fold=0)
     if cron.next_fire(expression, "UTC", wall - _SECOND) != wall:
-        meant = cron.last_fires(expression, "UTC", wall, wall - timedelta(days=1), 1)
-        return f"moved from {meant[0]:%H:%M}, which the clocks skip that night" if meant else "moved by the clocks"
+        skipped_fires = cron.last_fires(expression, "UTC", wall, wall - timedelta(days=1), 1)
+        return (
+            f"moved from {skipped_fires[0]:%H:%M}, which the clocks skip that night" if skipped_fires else "moved by the clocks"
+        )
     return ""
 
 
@@ -106,26 +108,26 @@ def _is_near_dst(zone: str, at: datetime) -> bool:
 def _dst_spans(zone: str, year: int) -> tuple[tuple[datetime, datetime], ...]:
     """Return the hours around each clock change that may affect fires of this year."""
     first, last = datetime(year, 1, 1, tzinfo=UTC) - _DST_MARGIN, datetime(year + 1, 1, 1, tzinfo=UTC) + _DST_MARGIN
-    spans = [(each.at, abs(each.after - each.before)) for each in clock_changes(zone, first, last)]
+    spans = [(change.at, abs(change.after - change.before)) for change in clock_changes(zone, first, last)]
     return tuple((at - span, at + max(_DST_MARGIN, span)) for at, span in spans)
 
 
 def fires_by_schedule(schedules: Iterable[TimedTask], after: datetime, until: datetime) -> FiresBySchedule:
     """Return all fires in (after, until] by expression and zone, so that tasks with equal schedules share them."""
-    return {key: tuple(fires(*key, after, until)) for key in dict.fromkeys(timed.key for timed in schedules)}
+    return {key: tuple(fires(*key, after, until)) for key in dict.fromkeys(timed_task.key for timed_task in schedules)}
 
 
-def calendar_days(schedules: Iterable[TimedTask], found: FiresBySchedule, zone: str) -> list[Day]:
+def calendar_days(schedules: Iterable[TimedTask], fires: FiresBySchedule, zone: str) -> list[Day]:
     """Return the given fires by days of this zone, in order; `found` comes from `fires_by_schedule` for the same tasks."""
     place = ZoneInfo(zone)
-    parted = {
-        key: [(day, tuple(its)) for day, its in groupby(mine, lambda fire: fire.at.astimezone(place).date())]
-        for key, mine in found.items()
+    fires_by_day = {
+        key: [(day, tuple(its)) for day, its in groupby(schedule_fires, lambda fire: fire.at.astimezone(place).date())]
+        for key, schedule_fires in fires.items()
     }
     by_day: dict[date, list[CalendarRow]] = {}
-    for timed in schedules:
-        for day, its in parted[timed.key]:
-            by_day.setdefault(day, []).append(CalendarRow(timed, its))
+    for timed_task in schedules:
+        for day, its in fires_by_day[timed_task.key]:
+            by_day.setdefault(day, []).append(CalendarRow(timed_task, its))
     return [
         Day(day, tuple(sorted(rows, key=lambda row: (row.fires[0].at.astimezone(UTC), row.timed.task_id))))
         for day, rows in sorted(by_day.items())
@@ -136,15 +138,19 @@ def clock_change_nights(schedules: Iterable[TimedTask], after: datetime, until: 
     """Return every clock change in (after, until] of the zones in which something is scheduled, in order, also those that
     change no fire."""
     by_zone: dict[str, list[TimedTask]] = {}
-    for timed in schedules:
-        by_zone.setdefault(timed.zone, []).append(timed)
-    found = [
+    for timed_task in schedules:
+        by_zone.setdefault(timed_task.zone, []).append(timed_task)
+    nights = [
         ClockChangeNight(
             zone,
             change,
-            tuple((timed.task_id, it) for timed in mine if (it := dst_effect(timed.expression, change)) is not None),
+            tuple(
+                (timed_task.task_id, effect)
+                for timed_task in zone_tasks
+                if (effect := dst_effect(timed_task.expression, change)) is not None
+            ),
         )
-        for zone, mine in by_zone.items()
+        for zone, zone_tasks in by_zone.items()
         for change in clock_changes(zone, after, until)
     ]
-    return sorted(found, key=lambda night: (night.change.at, night.zone))
+    return sorted(nights, key=lambda night: (night.change.at, night.zone))

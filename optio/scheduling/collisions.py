@@ -44,33 +44,36 @@ class Collisions:
 
 
 def find_collisions(
-    schedules: Sequence[TimedTask], found: FiresBySchedule, after: datetime, until: datetime, limit: int
+    schedules: Sequence[TimedTask], fires: FiresBySchedule, after: datetime, until: datetime, limit: int
 ) -> Collisions:
     """Return the collisions of these schedules in (after, until]; `found` holds their fires in that span."""
-    load = count_starts(schedules, found)
+    load = count_starts(schedules, fires)
     crowded = tuple(sorted((at, number) for at, number in load.items() if number > limit))
-    moves = tuple(sorted(spread_minutes(schedules, found, limit))) if crowded else ()
-    most = then = max(load.values(), default=0)
+    moves = tuple(sorted(spread_minutes(schedules, fires, limit))) if crowded else ()
+    peak = new_peak = max(load.values(), default=0)
     if moves:
-        written = {move.task_id: move.new for move in moves}
-        moved = [each._replace(expression=written.get(each.task_id, each.expression)) for each in schedules]
-        fresh = fires_by_schedule((each for each in moved if each.key not in found), after, until)
-        then = max(count_starts(moved, {**found, **fresh}).values())
-    return Collisions(limit, most, crowded, moves, then)
+        new_expressions = {move.task_id: move.new for move in moves}
+        moved_schedules = [
+            timed_task._replace(expression=new_expressions.get(timed_task.task_id, timed_task.expression))
+            for timed_task in schedules
+        ]
+        fresh = fires_by_schedule((timed_task for timed_task in moved_schedules if timed_task.key not in fires), after, until)
+        new_peak = max(count_starts(moved_schedules, {**fires, **fresh}).values())
+    return Collisions(limit, peak, crowded, moves, new_peak)
 
 
-def spread_minutes(schedules: Sequence[TimedTask], found: FiresBySchedule, limit: int) -> Iterator[MinuteMove]:
+def spread_minutes(schedules: Sequence[TimedTask], fires: FiresBySchedule, limit: int) -> Iterator[MinuteMove]:
     """Yield moves that empty the fullest minutes, down to `limit` starts where their hours have room for it."""
-    load = Counter({round(at.timestamp()): number for at, number in count_starts(schedules, found).items()})
+    load = Counter({round(at.timestamp()): number for at, number in count_starts(schedules, fires).items()})
     at: dict[int, list[_TaskGroup]] = {}
-    for flock in _task_groups(schedules, found):
+    for flock in _task_groups(schedules, fires):
         for moment in flock.moments:
             if load[moment] > limit:
                 at.setdefault(moment, []).append(flock)
     stuck: set[tuple[str, str]] = set()
-    for moment in sorted(at, key=lambda each: (-load[each], each)):
+    for moment in sorted(at, key=lambda minute: (-load[minute], minute)):
         # Tasks that fire rarely move first: that changes the fewest starts.
-        for flock in sorted(at[moment], key=lambda each: (len(each.moments), each.key)):
+        for flock in sorted(at[moment], key=lambda minute: (len(minute.moments), minute.key)):
             # A task that no other minute helps here is not helped at less crowded moments either.
             if load[moment] > limit and flock.timed and flock.key not in stuck:
                 yield from _moves(flock, moment, load, limit)
@@ -89,25 +92,25 @@ class _TaskGroup:
     timed: list[TimedTask]
 
 
-def _task_groups(schedules: Sequence[TimedTask], found: FiresBySchedule) -> Iterator[_TaskGroup]:
+def _task_groups(schedules: Sequence[TimedTask], fires: FiresBySchedule) -> Iterator[_TaskGroup]:
     by_key: dict[tuple[str, str], list[TimedTask]] = {}
-    for timed in schedules:
-        by_key.setdefault(timed.key, []).append(timed)
-    for key, mine in by_key.items():
+    for timed_task in schedules:
+        by_key.setdefault(timed_task.key, []).append(timed_task)
+    for key, tasks in by_key.items():
         minute = cron.expand(key[0]).split()[0]
         if minute.isdigit():
             # Without fires that a clock change has moved: another minute would not change those.
-            own = [round(fire.at.timestamp()) for fire in found[key] if fire.at.minute == int(minute)]
-            yield _TaskGroup(key, int(minute), own, sorted(mine, key=lambda each: _rank(each.task_id)))
+            moments = [round(fire.at.timestamp()) for fire in fires[key] if fire.at.minute == int(minute)]
+            yield _TaskGroup(key, int(minute), moments, sorted(tasks, key=lambda timed_task: _rank(timed_task.task_id)))
 
 
 def _moves(flock: _TaskGroup, moment: int, load: Counter[int], limit: int) -> Iterator[MinuteMove]:
     """Yield moves until the moment has no more than `limit` starts, or no other minute would be better for any task left."""
-    moved = {minute: (minute - flock.minute) * _SECONDS for minute in range(_MINUTES) if minute != flock.minute}
-    worst = {minute: max(load[each + by] for each in flock.moments) for minute, by in moved.items()}
+    shifts = {minute: (minute - flock.minute) * _SECONDS for minute in range(_MINUTES) if minute != flock.minute}
+    worst = {minute: max(load[each + by] for each in flock.moments) for minute, by in shifts.items()}
     while flock.timed and load[moment] > limit:
-        timed = flock.timed[-1]
-        order = [minute for minute in _preferred_minutes(timed.task_id) if minute != flock.minute]
+        timed_task = flock.timed[-1]
+        order = [minute for minute in _preferred_minutes(timed_task.task_id) if minute != flock.minute]
         free = next((minute for minute in order if worst[minute] < limit), None)
         minute = min(order, key=lambda each: worst[each]) if free is None else free
         if worst[minute] + 1 >= load[moment]:
@@ -115,17 +118,17 @@ def _moves(flock: _TaskGroup, moment: int, load: Counter[int], limit: int) -> It
         flock.timed.pop()
         for each in flock.moments:
             load[each] -= 1
-            load[each + moved[minute]] += 1
+            load[each + shifts[minute]] += 1
         worst[minute] += 1
-        fields = cron.expand(timed.expression).split()
-        yield MinuteMove(timed.task_id, timed.expression, " ".join([str(minute), *fields[1:]]))
+        fields = cron.expand(timed_task.expression).split()
+        yield MinuteMove(timed_task.task_id, timed_task.expression, " ".join([str(minute), *fields[1:]]))
 
 
-def count_starts(schedules: Iterable[TimedTask], found: FiresBySchedule) -> Counter[datetime]:
+def count_starts(schedules: Iterable[TimedTask], fires: FiresBySchedule) -> Counter[datetime]:
     """Return the number of runs that start at each moment, in UTC."""
     load: Counter[datetime] = Counter()
-    for key, number in Counter(timed.key for timed in schedules).items():
-        for fire in found[key]:
+    for key, number in Counter(timed_task.key for timed_task in schedules).items():
+        for fire in fires[key]:
             load[fire.at.astimezone(UTC)] += number
     return load
 

@@ -47,7 +47,7 @@ class _Simulator(CronSim):
         minute = self.dt.minute
         if minute in self.minutes:
             return False
-        later = min((each for each in self.minutes if each > minute), default=60)
+        later = min((candidate for candidate in self.minutes if candidate > minute), default=60)
         self.dt = self.dt.replace(second=0) + timedelta(minutes=later - minute)
         return True
 
@@ -55,7 +55,7 @@ class _Simulator(CronSim):
         hour = self.dt.hour
         if hour in self.hours:
             return False
-        later = min((each for each in self.hours if each > hour), default=24)
+        later = min((candidate for candidate in self.hours if candidate > hour), default=24)
         self.dt = self.dt.replace(minute=0, second=0) + timedelta(hours=later - hour)
         return True
 
@@ -97,7 +97,7 @@ def next_fire(expression: str, zone: str, after: datetime) -> datetime | None:
     return next(fires(expression, zone, after), None)
 
 
-def last_fires(expression: str, zone: str, before: datetime, since: datetime, most: int) -> list[datetime]:
+def last_fires(expression: str, zone: str, before: datetime, since: datetime, limit: int) -> list[datetime]:
     """Return at most `most` fire times in (since, before], oldest first, in UTC. The search goes backwards from `before`, so a
     long gap costs nothing."""
     # CronSim's reverse walk is exclusive of its start; a second later makes `before` itself count.
@@ -106,13 +106,13 @@ def last_fires(expression: str, zone: str, before: datetime, since: datetime, mo
         walk = _fires_by_offset_backwards(expression, zone, start)
     else:
         walk = (fire.astimezone(UTC) for fire in _simulator(expression, start.astimezone(ZoneInfo(zone)), reverse=True))
-    found: list[datetime] = []
+    fires: list[datetime] = []
     for fire in walk:
-        if fire <= since or len(found) == most:
+        if fire <= since or len(fires) == limit:
             break
         if fire <= before:
-            found.append(fire)
-    return found[::-1]
+            fires.append(fire)
+    return fires[::-1]
 
 
 def count_fires(expression: str, zone: str, after: datetime, until: datetime) -> int | None:
@@ -191,15 +191,15 @@ def longest_gap(expression: str) -> tuple[datetime, datetime] | None:
     # Only a day that some years lack can be missed for so long.
     if month.startswith("*") or ("#" not in weekday and not day.startswith(("29", "30", "31"))):
         return None
-    found: list[tuple[datetime, datetime]] = []
+    gaps: list[tuple[datetime, datetime]] = []
     for year in range(_CYCLE.year + 1, _CYCLE.year + _YEARS + 1):
         begin = datetime(year, 1, 1, tzinfo=UTC)
         before = last_fires(expression, "UTC", begin - _SECOND, _CYCLE - _DAY * 366, 1)
         after = next_fire(expression, "UTC", begin - _SECOND)
         if before and after is not None and after - before[0] > _RARE_GAP:
-            found.append((before[0], after))
+            gaps.append((before[0], after))
     # Of equal gaps the last, which is still to come.
-    return max(reversed(found), key=lambda gap: gap[1] - gap[0], default=None)
+    return max(reversed(gaps), key=lambda gap: gap[1] - gap[0], default=None)
 
 
 def explain(expression: str) -> str:
@@ -270,10 +270,10 @@ def _explain_error(fields: str, message: str) -> CronError:
 
 def _is_bad_alone(fields: str, index: int) -> bool:
     """Return whether the field is wrong by itself, and not only together with the month."""
-    alone = ["*"] * 5
-    alone[index] = fields.split()[index]
+    single = ["*"] * 5
+    single[index] = fields.split()[index]
     try:
-        CronSim(" ".join(alone), datetime(2024, 1, 1, tzinfo=UTC))
+        CronSim(" ".join(single), datetime(2024, 1, 1, tzinfo=UTC))
     except CronSimError:
         return True
     return False

@@ -34,10 +34,10 @@ def shape_of(expression: str, zone: str) -> ScheduleShape:
 
 def by_zone(shapes: Iterable[ScheduleShape]) -> dict[str, list[ScheduleShape]]:
     """Return the shapes by zone, as `minutes_between` takes them."""
-    found: dict[str, list[ScheduleShape]] = {}
+    shapes_by_zone: dict[str, list[ScheduleShape]] = {}
     for shape in shapes:
-        found.setdefault(shape.zone, []).append(shape)
-    return found
+        shapes_by_zone.setdefault(shape.zone, []).append(shape)
+    return shapes_by_zone
 
 
 def minutes_between(
@@ -46,19 +46,23 @@ def minutes_between(
     """Yield each schedule that fires in [begin, end), with its fires as minutes since `begin`. A schedule may come in parts,
     one for each date of its own zone. Both times are whole minutes in UTC."""
     length = (end - begin) // _MINUTE
-    for zone, mine in shapes.items():
+    for zone, zone_shapes in shapes.items():
         offset = _constant_offset(zone, begin, end)
         if offset is None:
-            yield from _exact(mine, begin, end)
+            yield from _exact(zone_shapes, begin, end)
             continue
         local = begin + offset
         place, base = 0, -(60 * local.hour + local.minute)
         while base < length:
             day = local.date() + _DAY * place
-            whole = base == 0 and length == _DAY_MINUTES
-            for shape in mine:
+            is_whole_day = base == 0 and length == _DAY_MINUTES
+            for shape in zone_shapes:
                 if _includes(shape.dates, day):
-                    at = shape.minutes if whole else [base + each for each in shape.minutes if 0 <= base + each < length]
+                    at = (
+                        shape.minutes
+                        if is_whole_day
+                        else [base + minute for minute in shape.minutes if 0 <= base + minute < length]
+                    )
                     if at:
                         yield shape, at
             place, base = place + 1, base + _DAY_MINUTES
@@ -67,22 +71,22 @@ def minutes_between(
 def day_pattern(shapes: Mapping[str, Sequence[ScheduleShape]], begin: datetime, end: datetime) -> Hashable | None:
     """Return what decides the fires in [begin, end): equal patterns mean equal minutes. None near a clock change, where every
     day is a pattern of its own."""
-    found: list[Hashable] = [end - begin]
-    for zone, mine in shapes.items():
+    pattern: list[Hashable] = [end - begin]
+    for zone, zone_shapes in shapes.items():
         offset = _constant_offset(zone, begin, end)
         if offset is None:
             return None
-        kinds = dict.fromkeys(shape.dates for shape in mine)
+        kinds = dict.fromkeys(shape.dates for shape in zone_shapes)
         first, last = (begin + offset).date(), (end + offset - _MINUTE).date()
         days = (first + _DAY * place for place in range((last - first).days + 1))
-        found.append((offset, tuple(tuple(_includes(dates, day) for dates in kinds) for day in days)))
-    return tuple(found)
+        pattern.append((offset, tuple(tuple(_includes(dates, day) for dates in kinds) for day in days)))
+    return tuple(pattern)
 
 
 def _exact(shapes: Sequence[ScheduleShape], begin: datetime, end: datetime) -> Iterator[tuple[ScheduleShape, Sequence[int]]]:
     for shape in shapes:
-        found = cron.fires_between(shape.expression, shape.zone, begin - _MINUTE, end - _MINUTE)
-        if at := [(fire - begin) // _MINUTE for fire in found]:
+        fires = cron.fires_between(shape.expression, shape.zone, begin - _MINUTE, end - _MINUTE)
+        if at := [(fire - begin) // _MINUTE for fire in fires]:
             yield shape, at
 
 

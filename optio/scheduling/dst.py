@@ -47,27 +47,27 @@ def dst_effects(expression: str, zone: str) -> tuple[tuple[ClockChange, DstEffec
 @lru_cache(maxsize=4096)
 def _find_effects(expression: str, zone: str) -> tuple[tuple[ClockChange, DstEffect], ...]:
     has_day = cron.day_test(expression)
-    found: dict[bool, tuple[ClockChange, DstEffect]] = {}
+    effects: dict[bool, tuple[ClockChange, DstEffect]] = {}
     for change in _changes_by_rule(zone):
         # A cheap test that skips most changes.
-        if change.skips in found or not (has_day(change.old.date()) or has_day(change.new.date())):
+        if change.skips in effects or not (has_day(change.old.date()) or has_day(change.new.date())):
             continue
-        if (it := dst_effect(expression, change)) is not None:
-            found[change.skips] = change, it
-    return tuple(found[skips] for skips in (True, False) if skips in found)
+        if (effect := dst_effect(expression, change)) is not None:
+            effects[change.skips] = change, effect
+    return tuple(effects[skips] for skips in (True, False) if skips in effects)
 
 
 @lru_cache(maxsize=1024)
 def _windows(zone: str) -> tuple[tuple[int, int], ...]:
     """Return the spans of a day, in minutes since midnight, that the clocks skip or show twice."""
-    found = set()
+    windows = set()
     for change in clock_changes(zone, datetime(_RULES_YEAR, 1, 1, tzinfo=UTC), datetime(_RULES_YEAR + 1, 1, 1, tzinfo=UTC)):
         first = min(change.old, change.new)
         begin = 60 * first.hour + first.minute
         end = begin + abs(change.old - change.new) // timedelta(minutes=1)
         # A span over midnight continues on the next day.
-        found |= {(begin, end), (begin - _MINUTES_OF_DAY, end - _MINUTES_OF_DAY)}
-    return tuple(found)
+        windows |= {(begin, end), (begin - _MINUTES_OF_DAY, end - _MINUTES_OF_DAY)}
+    return tuple(windows)
 
 
 @lru_cache(maxsize=1024)

@@ -25,20 +25,20 @@ _FIRST, _LAST = datetime(2026, 1, 1, tzinfo=UTC), datetime(2088, 1, 1, tzinfo=UT
 def max_fires(expression: str, zone: str, days: int) -> int:
     """Return the most fires in `days` times 24 hours, wherever these begin."""
     fields = cron.expand(expression).split(" ", 2)[2]
-    found = len(cron.minutes_of_day(expression)) * _max_dates(fields, days)
+    count = len(cron.minutes_of_day(expression)) * _max_dates(fields, days)
     span = _DAY * days
     for change in _distinct_changes(fields, zone, days):
-        found = _max_within(cron.fires_between(expression, zone, change.at - span - _MINUTE, change.at + span), span, found)
-    return found
+        count = _max_within(cron.fires_between(expression, zone, change.at - span - _MINUTE, change.at + span), span, count)
+    return count
 
 
-def _max_within(times: Iterable[datetime], span: timedelta, found: int) -> int:
+def _max_within(times: Iterable[datetime], span: timedelta, highest: int) -> int:
     """Return the most of these times, which are in order, that lie in one span without its end, or `found` if that is more."""
     at = list(times)
     for first, begin in enumerate(at):
-        while first + found < len(at) and at[first + found] - begin < span:
-            found += 1
-    return found
+        while first + highest < len(at) and at[first + highest] - begin < span:
+            highest += 1
+    return highest
 
 
 @lru_cache(maxsize=4096)
@@ -65,15 +65,15 @@ def _distinct_changes(fields: str, zone: str, days: int) -> tuple[ClockChange, .
     day, month, weekday = fields.split()
     has_day = None if (day, month, weekday) == ("*", "*", "*") else lru_cache(None)(cron.day_test(f"0 0 {fields}"))
     span, clocks = _DAY * days, _changes(zone)
-    moments = [each.at for each in clocks]
-    found: dict[object, ClockChange] = {}
+    moments = [clock.at for clock in clocks]
+    distinct: dict[object, ClockChange] = {}
     for place, change in enumerate(clocks):
         # Days that hold an earlier change, too, are counted at that one.
-        beside = clocks[place : bisect_right(moments, change.at + span)]
-        near = tuple((each.at - change.at, each.after - each.before) for each in beside)
+        neighbours = clocks[place : bisect_right(moments, change.at + span)]
+        near = tuple((clock.at - change.at, clock.after - clock.before) for clock in neighbours)
         dates = (change.old.date() + _DAY * by for by in range(-days - 1, days + 3))
-        found.setdefault((change.old.time(), near, has_day and tuple(map(has_day, dates))), change)
-    return tuple(found.values())
+        distinct.setdefault((change.old.time(), near, has_day and tuple(map(has_day, dates))), change)
+    return tuple(distinct.values())
 
 
 @lru_cache(maxsize=1024)

@@ -29,7 +29,7 @@ def find_slot(expression: str, zone_name: str, at: datetime) -> datetime:
     first = min(time.astimezone(UTC) for time in times)
     following = cron.next_fire(expression, zone_name, first)
     coming = None if following is None else following.astimezone(zone)
-    then = "there is none later" if coming is None else f"the next is {coming:%Y-%m-%dT%H:%M, a %A}"
+    next_text = "there is none later" if coming is None else f"the next is {coming:%Y-%m-%dT%H:%M, a %A}"
     if at.tzinfo is None and first.astimezone(zone).replace(tzinfo=None) != at:
-        then = f"the clocks skip {at:%H:%M} then, and {then}"
-    raise NoSlot(then, coming)
+        next_text = f"the clocks skip {at:%H:%M} then, and {next_text}"
+    raise NoSlot(next_text, coming)

@@ -38,11 +38,11 @@ class ClockChange(NamedTuple):
 
 def clock_changes(zone: str, after: datetime, until: datetime) -> Iterator[ClockChange]:
     """Yield every clock change of the zone in (after, until], in order."""
-    for (_, end, before), (_, _, then) in pairwise(offset_spans(zone, after)):
+    for (_, end, before), (_, _, after_change) in pairwise(offset_spans(zone, after)):
         if end > until:
             return
-        if before != then:
-            yield ClockChange(end, before, then)
+        if before != after_change:
+            yield ClockChange(end, before, after_change)
 
 
 def offset_spans(zone: str, at: datetime, *, backwards: bool = False) -> Iterator[tuple[datetime, datetime, timedelta]]:
@@ -50,8 +50,8 @@ def offset_spans(zone: str, at: datetime, *, backwards: bool = False) -> Iterato
     backwards."""
     years = range(at.year, 1, -1) if backwards else range(at.year, _LAST_YEAR)
     for year in years:
-        found = pairwise(_offset_bounds(zone, year))
-        for begin, end in reversed(list(found)) if backwards else found:
+        spans = pairwise(_offset_bounds(zone, year))
+        for begin, end in reversed(list(spans)) if backwards else spans:
             if begin < at if backwards else end > at:
                 yield begin, end, _offset(zone, begin)
 
@@ -61,11 +61,11 @@ def _offset_bounds(zone: str, year: int) -> tuple[datetime, ...]:
     """Return the beginning of the year, the moments at which the zone's offset changes, and the end of the year."""
     days, place = _midnights(year), ZoneInfo(zone)
     offsets = [day.astimezone(place).utcoffset() for day in days]
-    found = {days[0], days[-1]}
+    bounds = {days[0], days[-1]}
     for (before, after), (old, new) in zip(pairwise(days), pairwise(offsets), strict=True):
         if old != new:
-            found.add(_find_change(zone, before, after))
-    return tuple(sorted(found))
+            bounds.add(_find_change(zone, before, after))
+    return tuple(sorted(bounds))
 
 
 @lru_cache(maxsize=64)

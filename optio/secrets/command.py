@@ -82,9 +82,9 @@ class SecretCommand:
         """Return the value, or None when there is no such secret; raise SecretUnavailable. May take as long as the time
         limit."""
         with self._lock:
-            known = self._known(name)
-            if known is not None:
-                return known.give()
+            reply = self._known(name)
+            if reply is not None:
+                return reply.give()
             call = self._calls.get(name)
             is_mine = call is None
             if call is None:
@@ -109,7 +109,7 @@ class SecretCommand:
         with self._lock:
             del self._calls[name]
             now = time.monotonic()
-            self._answers = {other: entry for other, entry in self._answers.items() if entry[0] > now}
+            self._answers = {other_name: entry for other_name, entry in self._answers.items() if entry[0] > now}
             self._answers[name] = now + kept_s, answer
         call.set_result(answer)
 
@@ -151,11 +151,11 @@ class SecretCommand:
     def _read(self, process: "subprocess.Popen[bytes]") -> tuple[bytes, bytes]:
         """Return standard output and standard error of the program, once it has ended."""
         limit = time.monotonic() + self._timeout_s
-        found: dict[int, bytes] = {}
+        output: dict[int, bytes] = {}
         with selectors.DefaultSelector() as waiting:
             pipes: list[IO[bytes]] = [pipe for pipe in (process.stdout, process.stderr) if pipe is not None]
             for pipe in pipes:
-                found[pipe.fileno()] = b""
+                output[pipe.fileno()] = b""
                 waiting.register(pipe, selectors.EVENT_READ)
             while waiting.get_map() or process.poll() is None:
                 has_ended = process.poll() is not None
@@ -166,22 +166,22 @@ class SecretCommand:
                     data = os.read(key.fd, 1 << 16)
                     if not data:
                         waiting.unregister(key.fileobj)
-                    found[key.fd] += data
-                if len(found[pipes[0].fileno()]) > MAX_VALUE_BYTES:
+                    output[key.fd] += data
+                if len(output[pipes[0].fileno()]) > MAX_VALUE_BYTES:
                     raise _Failed(f"printed more than {MAX_VALUE_BYTES:,} bytes")
-                found[pipes[1].fileno()] = found[pipes[1].fileno()][-_MAX_STDERR_BYTES:]
+                output[pipes[1].fileno()] = output[pipes[1].fileno()][-_MAX_STDERR_BYTES:]
                 if has_ended and not ready:
                     break
-            return found[pipes[0].fileno()], found[pipes[1].fileno()]
+            return output[pipes[0].fileno()], output[pipes[1].fileno()]
 
     def _complaint(self, stdout: bytes, stderr: bytes) -> str:
         """Return the end of what the program wrote to standard error, for people. Values that it may have printed are
         masked."""
         with self._lock:
-            known = [answer.value for _, answer in self._answers.values() if answer.value is not None]
-        mask = Masker([*known, *self._credentials, stdout.decode("utf-8", "replace")])
+            secret_values = [answer.value for _, answer in self._answers.values() if answer.value is not None]
+        mask = Masker([*secret_values, *self._credentials, stdout.decode("utf-8", "replace")])
         text = mask.text(stderr.decode("utf-8", "replace"))
-        text = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+        text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
         return f": {text if len(text) <= _MAX_SHOWN else '...' + text[-_MAX_SHOWN:]}" if text else ""
 
 
@@ -198,8 +198,8 @@ def _executable(program: str, environ: Mapping[str, str]) -> str:
         return os.path.abspath(path)
     if os.sep in program and os.path.isfile(program):
         raise SettingsError(f"OPTIO_SECRET_COMMAND: the program {program} is not executable: `chmod +x` it")
-    where = "there is no such file" if os.sep in program else "it is not on PATH"
-    raise SettingsError(f"OPTIO_SECRET_COMMAND: the program `{program}` is not found: {where}")
+    reason = "there is no such file" if os.sep in program else "it is not on PATH"
+    raise SettingsError(f"OPTIO_SECRET_COMMAND: the program `{program}` is not found: {reason}")
 
 
 def _ending(returncode: int) -> str:

@@ -29,9 +29,9 @@ class LocalSecrets:
     ) -> None:
         self._directory, self._command = directory, command
         self._must_exist, self._was_mount = must_exist, False
-        named = {name.removeprefix(PREFIX): value for name, value in environ.items() if name.startswith(PREFIX)}
-        self._environ = {name: value for name, value in named.items() if name not in SETTINGS}
-        self._read: dict[str, tuple[float, str]] = {}
+        variables = {name.removeprefix(PREFIX): value for name, value in environ.items() if name.startswith(PREFIX)}
+        self._environ = {name: value for name, value in variables.items() if name not in SETTINGS}
+        self._contents: dict[str, tuple[float, str]] = {}
 
     def get(self, name: str) -> str | None:
         """Return the value. One final newline of a file, or of what the program prints, is not part of it. Raises
@@ -58,21 +58,21 @@ class LocalSecrets:
         # Asked for with every webhook, so a file is read at most once a second. One that is not there is looked for each time:
         # people write it and post at once.
         now = time.monotonic()
-        known = self._read.get(name)
-        if known is not None and now - known[0] <= _CACHE_S:
-            return known[1]
+        content = self._contents.get(name)
+        if content is not None and now - content[0] <= _CACHE_S:
+            return content[1]
         try:
             value = (self._directory / name).read_text(encoding="utf-8").removesuffix("\n")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, UnicodeDecodeError):
-            self._read.pop(name, None)
+            self._contents.pop(name, None)
             if (problem := self._directory_problem()) is not None:
                 raise SecretUnavailable(f"the secret `{name}` cannot be read: {problem}") from None
             return None
         except OSError as err:
-            self._read.pop(name, None)
+            self._contents.pop(name, None)
             message = f"the secret `{name}` cannot be read: {self._directory / name}: {err.strerror}"
             raise SecretUnavailable(message) from err
-        self._read[name] = now, value
+        self._contents[name] = now, value
         self._must_exist, self._was_mount = True, os.path.ismount(self._directory)
         return value
 
@@ -88,7 +88,7 @@ class LocalSecrets:
             raise Invalid(f"invalid secret name `{name}`: use letters, digits and `_`")
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         private_files.write(self._directory / name, value.encode())
-        self._read.pop(name, None)
+        self._contents.pop(name, None)
 
     def where(self, name: str) -> str:
         command = "" if self._command is None else f", or let {self._command.program} (OPTIO_SECRET_COMMAND) print it"

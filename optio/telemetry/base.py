@@ -169,7 +169,7 @@ class Telemetry:
         self._listeners = listeners
         self._traceparent = traceparent
         self.close = close
-        self._broken = False
+        self._is_broken = False
 
     def tell(self, fact: Fact) -> None:
         """Pass a fact to all listeners. Never raises; the first failure of a listener is logged."""
@@ -178,9 +178,9 @@ class Telemetry:
                 listener(fact)
             except Exception:
                 # Logged once, since it may fail with every run.
-                if not self._broken:
+                if not self._is_broken:
                     log.exception("telemetry failed at %s; later failures are not logged", type(fact).__name__)
-                self._broken = True
+                self._is_broken = True
 
     def environment(self, run: Run) -> dict[str, str]:
         """Return the variables by which the spans of the run's agent join the trace of the run."""

@@ -58,8 +58,8 @@ def _message(record: logging.LogRecord) -> str:
 def _fields(record: logging.LogRecord) -> Mapping[str, str]:
     """Return the fields of a record: its own, else those of `log_context`."""
     around = current_log_context()
-    found = {name: getattr(record, name, around.get(name)) for name in _FIELDS}
-    return {name: str(value) for name, value in found.items() if value}
+    fields = {name: getattr(record, name, around.get(name)) for name in _FIELDS}
+    return {name: str(value) for name, value in fields.items() if value}
 
 
 class TextFormatter(logging.Formatter):
@@ -111,7 +111,7 @@ class Outlet:
         self._waiting: deque[bytes] = deque()
         self._size = 0
         self._lock = threading.Lock()
-        self._more = threading.Event()
+        self._has_more = threading.Event()
         self._empty = threading.Event()
         self._empty.set()
         self.lost = 0
@@ -127,7 +127,7 @@ class Outlet:
             self._waiting.append(data)
             self._size += len(data)
             self._empty.clear()
-        self._more.set()
+        self._has_more.set()
         return True
 
     def flush(self, within: float = _FLUSH_TIMEOUT_S) -> None:
@@ -136,11 +136,11 @@ class Outlet:
 
     def _loop(self) -> None:
         while True:
-            self._more.wait()
+            self._has_more.wait()
             with self._lock:
                 data = self._waiting.popleft() if self._waiting else b""
                 if not data:
-                    self._more.clear()
+                    self._has_more.clear()
                     self._empty.set()
                     continue
             try:
@@ -190,7 +190,7 @@ class LogHandler(logging.Handler):
         super().__init__()
         self.setFormatter(formatter)
         self._outlet = outlet
-        self._told = 0
+        self._reported_losses = 0
         self._window_s = window_s
         self._repeats = RepeatCounter(window_s=window_s)
         self._timer: threading.Timer | None = None
@@ -224,12 +224,12 @@ class LogHandler(logging.Handler):
         return (self.format(record) + "\n").encode("utf-8", "backslashreplace")
 
     def _tell_losses(self) -> None:
-        lost = self._outlet.lost
-        if lost > self._told:
+        losses = self._outlet.lost
+        if losses > self._reported_losses:
             words = "%d lines of this log were lost: they could not be written"
-            note = logging.LogRecord(__name__, logging.WARNING, __file__, 0, words, (lost - self._told,), None)
+            note = logging.LogRecord(__name__, logging.WARNING, __file__, 0, words, (losses - self._reported_losses,), None)
             if self._outlet.put(self._bytes(note), note=True):
-                self._told = lost
+                self._reported_losses = losses
 
     def flush(self) -> None:
         self._put(self._repeats.drain(all_windows=True))

@@ -75,7 +75,7 @@ class Metrics:
         self._cost = counter("cost_usd", "US dollars that agents reported or that prices give", "task", "runtime")
         self._tokens = counter("tokens", "tokens that agents used", "task", "runtime", "kind")
         self._slots = counter("slots", "slots of schedules, by verdict", "task", "verdict")
-        self._late = histogram("slot_lateness_seconds", "from the slot to the commit of its run", _LATE_BUCKETS_S)
+        self._lateness = histogram("slot_lateness_seconds", "from the slot to the commit of its run", _LATE_BUCKETS_S)
         self._adopted = counter("leases_adopted", "attempts that went on under another worker", "task")
         self._repairs = counter("sweep_repairs", "runs that no hint announced and a sweep found", "task")
         self._failures = counter("failures", "failed uses of a part: store, broker, rate", "part")
@@ -131,7 +131,7 @@ class Metrics:
         for verdict, count in fact.verdicts.items():
             self._slots.labels(fact.task_id, verdict).inc(count)
         for delay in fact.late:
-            self._late.observe(_seconds(delay))
+            self._lateness.observe(_seconds(delay))
 
     def _attempt(self, fact: Finished) -> None:
         run, task, runtime, meter = fact.run, fact.run.task_id, fact.runtime, fact.meter

@@ -38,20 +38,20 @@ class RepeatCounter:
         if record.levelno < logging.WARNING or not record.name.startswith(_REQUEST_DRIVEN):
             return [record]
         with self._lock:
-            found = list(self._ended(self._clock() - self._window_s))
+            records = list(self._ended(self._clock() - self._window_s))
             key = (record.name, record.levelno, str(record.msg))
             if key not in self._windows and len(self._windows) >= MAX_TEMPLATES:
-                found += self._close(next(iter(self._windows)))
+                records += self._close(next(iter(self._windows)))
             window = self._windows.setdefault(key, _Window(self._clock()))
             variant = _variant(record)
             if variant in window.counts:
                 window.counts[variant] += 1
             elif len(window.counts) < MAX_VARIANTS:
                 window.counts[variant] = 0
-                found.append(record)
+                records.append(record)
             else:
                 window.others += 1
-            return found
+            return records
 
     def drain(self, *, all_windows: bool = False) -> list[logging.LogRecord]:
         """Return the counts of the windows that have ended, or of all of them."""
@@ -83,5 +83,5 @@ def _variant(record: logging.LogRecord) -> str:
     place = record.exc_info[2]
     while place is not None and place.tb_next is not None:
         place = place.tb_next
-    where = "" if place is None else f" at {place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
-    return f"{words}: {type(record.exc_info[1]).__name__}{where}"
+    position = "" if place is None else f" at {place.tb_frame.f_code.co_filename}:{place.tb_lineno}"
+    return f"{words}: {type(record.exc_info[1]).__name__}{position}"

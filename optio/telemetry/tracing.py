@@ -47,24 +47,24 @@ class Tracing:
     def __init__(self, part: str, exporter: SpanExporter | None = None) -> None:
         self._exporter = _ReportingExporter(exporter or OTLPSpanExporter())
         self._ids = _FixedIds()
-        own = {"service.version": __version__, "service.instance.id": f"{os.uname().nodename}:{os.getpid()}"}
+        resource = {"service.version": __version__, "service.instance.id": f"{os.uname().nodename}:{os.getpid()}"}
         if not os.environ.get("OTEL_SERVICE_NAME") and "service.name=" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", ""):
-            own["service.name"] = f"optio-{part}"
+            resource["service.name"] = f"optio-{part}"
         self._provider = TracerProvider(
-            resource=Resource.create(own),
+            resource=Resource.create(resource),
             id_generator=self._ids,
             shutdown_on_exit=False,
         )
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter, max_queue_size=_MAX_WAITING_SPANS))
         self._tracer = self._provider.get_tracer("optio", __version__)
 
-        self._made = 0
-        self._dropped = 0
+        self._span_count = 0
+        self._drop_count = 0
 
     @property
     def lost(self) -> int:
         """Return the number of spans that could not be sent or made."""
-        return self._exporter.lost + self._dropped
+        return self._exporter.lost + self._drop_count
 
     def readings(self) -> Iterator[Gauge]:
         """Yield the number of lost spans for `/metrics`."""
@@ -88,16 +88,16 @@ class Tracing:
                 self._run(run)
 
     def _attempt(self, fact: Finished) -> None:
-        run, claimed = fact.run, fact.claimed
+        run, claimed_run = fact.run, fact.claimed
         attempt = fact.attempt()
         if attempt is None or attempt.ended_at is None:
             return
         number = attempt.number
         make = self._maker(run.id, run.traceparent)
         labels = {**_labels(run), "optio.attempt": number}
-        due = min(max(claimed.queued_at, claimed.not_before), attempt.started_at)
+        due = min(max(claimed_run.queued_at, claimed_run.not_before), attempt.started_at)
         make(f"queue {number}", "run", due, attempt.started_at, labels)
-        used: Attributes = {
+        usage: Attributes = {
             "optio.processes.worker": attempt.worker,
             "optio.runtime": fact.runtime,
             "optio.reason": attempt.reason or "",
@@ -105,19 +105,19 @@ class Tracing:
             "optio.tokens": attempt.meter.usage.total,
         }
         if attempt.meter.cost is not None:
-            used["optio.cost_usd"] = float(attempt.meter.cost)
+            usage["optio.cost_usd"] = float(attempt.meter.cost)
         if attempt.exit_code is not None:
-            used["process.exit.code"] = attempt.exit_code
+            usage["process.exit.code"] = attempt.exit_code
         failed = None if attempt.ok else f"{attempt.reason}: {attempt.message}"
-        make(f"attempt {number}", "run", attempt.started_at, attempt.ended_at, {**labels, **used}, failed=failed)
+        make(f"attempt {number}", "run", attempt.started_at, attempt.ended_at, {**labels, **usage}, failed=failed)
         if attempt.agent_started_at is not None:
-            began = min(attempt.agent_started_at, attempt.ended_at)
+            started_at = min(attempt.agent_started_at, attempt.ended_at)
             make(
                 f"agent {number}",
                 f"attempt {number}",
-                began,
+                started_at,
                 attempt.ended_at,
-                {**labels, **used, **_gen_ai(fact, attempt)},
+                {**labels, **usage, **_gen_ai(fact, attempt)},
                 failed=failed,
             )
         if run.state is not RunState.QUEUED:
@@ -141,9 +141,9 @@ class Tracing:
         make("run", "accept", run.created_at, run.ended_at, labels, failed=failed)
 
     def _maker(self, run_id: str, traceparent: str | None) -> "_RunSpans":
-        return _RunSpans(self, run_id, trace.parse(traceparent), self._kept(run_id, traceparent))
+        return _RunSpans(self, run_id, trace.parse(traceparent), self._is_kept(run_id, traceparent))
 
-    def _kept(self, run_id: str, traceparent: str | None) -> bool:
+    def _is_kept(self, run_id: str, traceparent: str | None) -> bool:
         """Return whether the run's trace is sent: as the caller who began it decided, else by OTEL_TRACES_SAMPLER, with the
         same answer in every process."""
         given = trace.parse(traceparent)
@@ -165,10 +165,10 @@ class Tracing:
         """Make one span that has ended already, with these ids and times."""
         if not place.sampled:
             return
-        if self._made - self._exporter.taken >= _MAX_WAITING_SPANS:
-            self._dropped += 1
+        if self._span_count - self._exporter.taken >= _MAX_WAITING_SPANS:
+            self._drop_count += 1
             return
-        self._made += 1
+        self._span_count += 1
         context = Context() if parent is None else otel.set_span_in_context(_span(parent), Context())
         self._ids.next(int(place.trace_id, 16), int(place.span_id, 16))
         span = self._tracer.start_span(
@@ -188,11 +188,11 @@ class Tracing:
 class _RunSpans:
     """Makes the spans of one run, which refer to each other by name."""
 
-    def __init__(self, tracing: Tracing, run_id: str, given: trace.TraceContext | None, kept: bool) -> None:
+    def __init__(self, tracing: Tracing, run_id: str, parent: trace.TraceContext | None, is_kept: bool) -> None:
         self._tracing = tracing
         self._run_id = run_id
-        self._given = given
-        self._kept = kept
+        self._parent = parent
+        self._is_kept = is_kept
 
     def __call__(
         self,
@@ -205,14 +205,14 @@ class _RunSpans:
         kind: SpanKind = SpanKind.INTERNAL,
         failed: str | None = None,
     ) -> None:
-        above = self._given if parent is None else self.place(parent)
+        parent_context = self._parent if parent is None else self.place(parent)
         shown = name.partition(" ")[0]
-        self._tracing.emit(shown, self.place(name), above, (began, ended), attributes, kind, failed)
+        self._tracing.emit(shown, self.place(name), parent_context, (began, ended), attributes, kind, failed)
 
     def place(self, name: str) -> trace.TraceContext:
         """Return the ids of the span with this name."""
-        trace_id = self._given.trace_id if self._given else trace.trace_id(self._run_id)
-        return trace.TraceContext(trace_id, trace.span_id(self._run_id, name), self._kept)
+        trace_id = self._parent.trace_id if self._parent else trace.trace_id(self._run_id)
+        return trace.TraceContext(trace_id, trace.span_id(self._run_id, name), self._is_kept)
 
 
 class _FixedIds(IdGenerator):
@@ -226,12 +226,12 @@ class _FixedIds(IdGenerator):
         self._local.trace_id, self._local.span_id = trace_id, span_id
 
     def generate_span_id(self) -> int:
-        found: int = self._local.span_id
-        return found
+        span_id: int = self._local.span_id
+        return span_id
 
     def generate_trace_id(self) -> int:
-        found: int = self._local.trace_id
-        return found
+        trace_id: int = self._local.trace_id
+        return trace_id
 
 
 class _ReportingExporter(SpanExporter):
@@ -273,9 +273,9 @@ def provider_of(runtime: str, model: str) -> str | None:
 def _gen_ai(fact: Finished, attempt: Attempt) -> Attributes:
     """Return the attributes of an invocation of an agent: none for a program that used no model."""
     usage, provider = attempt.meter.usage, provider_of(fact.runtime, fact.model)
-    found: Attributes = {} if attempt.ok else {"error.type": attempt.reason or "_OTHER"}
+    attributes: Attributes = {} if attempt.ok else {"error.type": attempt.reason or "_OTHER"}
     if provider is None and not usage.total:
-        return found
+        return attributes
     tokens = {
         # The input counts what was read from a cache and written to it, too.
         "input_tokens": usage.fresh + usage.cached + usage.cache_write,
@@ -284,10 +284,10 @@ def _gen_ai(fact: Finished, attempt: Attempt) -> Attributes:
         "cache_creation.input_tokens": usage.cache_write,
         "reasoning.output_tokens": usage.reasoning,
     }
-    found |= {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": fact.run.task_id}
-    found |= {f"gen_ai.usage.{name}": count for name, count in tokens.items()}
-    named = {"gen_ai.provider.name": provider, "gen_ai.request.model": fact.model}
-    return found | {name: value for name, value in named.items() if value}
+    attributes |= {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": fact.run.task_id}
+    attributes |= {f"gen_ai.usage.{name}": count for name, count in tokens.items()}
+    model_attributes = {"gen_ai.provider.name": provider, "gen_ai.request.model": fact.model}
+    return attributes | {name: value for name, value in model_attributes.items() if value}
 
 
 def _labels(run: Run) -> Attributes:

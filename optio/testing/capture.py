@@ -39,8 +39,8 @@ def capture_delivery(
     payload = redact(json_body.decode(data))
     text = json.dumps(payload, indent=2, ensure_ascii=False) + "\n"
     header = webhook_decision.kept_header_lookup(delivery["headers"])
-    named = [each for each in (event_header(config), "Content-Type") if each is not None]
-    headers = {each: value for each in named for value in header(each.lower())}
+    names = [name for name in (event_header(config), "Content-Type") if name is not None]
+    headers = {name: value for name in names for value in header(name.lower())}
     if json_body.is_json(headers.get("Content-Type", "application/json")):
         headers.pop("Content-Type", None)
     event = event_name(config, header, payload)
@@ -57,21 +57,21 @@ def capture_delivery(
 
 def _expectation(task: CompiledTask, entry: Mapping[str, Any], payload: bytes) -> dict[str, Any]:
     trial = try_example(task, Example.of({**entry, "expect": {}}), payload)
-    got = trial.judgement
-    if got.verdict == "accepted":
-        return {"params": dict(got.params or {})}
-    if got.verdict != "invalid":
-        return {"verdict": got.verdict}
-    reasons = [f"{problem.pointer} {problem.message}" for problem in trial.problems] or [got.detail or ""]
+    decision = trial.judgement
+    if decision.verdict == "accepted":
+        return {"params": dict(decision.params or {})}
+    if decision.verdict != "invalid":
+        return {"verdict": decision.verdict}
+    reasons = [f"{problem.pointer} {problem.message}" for problem in trial.problems] or [decision.detail or ""]
     return {"error": reasons[0] if len(reasons) == 1 else reasons}
 
 
 def add_test(path: str, data: bytes, entry: Mapping[str, Any]) -> bytes:
     """Return the task file with one more test, formatted as before. Raises CannotEdit, and Invalid when it has this test
     already."""
-    document, found = parse(SourceFile(path, data))
+    document, diagnostics = parse(SourceFile(path, data))
     if document is None:
-        raise CannotEdit(found[0].message, found[0].span.start.line)
+        raise CannotEdit(diagnostics[0].message, diagnostics[0].span.start.line)
     tests = document.value.get("tests") or []
     if any(isinstance(test, dict) and test.get("webhook") == entry["webhook"] for test in tests):
         raise Invalid(f"`{path}` already has a test with `{entry['webhook']}`: this delivery was captured before")

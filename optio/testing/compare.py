@@ -27,72 +27,72 @@ class Mismatch:
 
 
 def mismatches(
-    expected: Expectation, got: DeliveryDecision, snapshot: Callable[[str], str], came: str | None = None
+    expected: Expectation, decision: DeliveryDecision, snapshot: Callable[[str], str], came: str | None = None
 ) -> Iterator[Mismatch]:
     """Yield all mismatches; if the verdict differs, only that one, for the rest cannot match either. `snapshot` returns the
     text of a snapshot file or raises Unreadable; `came` explains the actual verdict."""
-    if got.verdict != expected.word:
-        where: Route = ("verdict",) if expected.verdict is not None else ("error",) if expected.error is not None else ()
-        why = "".join(f": {each}" for each in (got.detail, came) if each)
-        yield Mismatch(where, f"expected `{expected.word}`, got `{got.verdict}`{why}")
+    if decision.verdict != expected.word:
+        route: Route = ("verdict",) if expected.verdict is not None else ("error",) if expected.error is not None else ()
+        reason = "".join(f": {detail}" for detail in (decision.detail, came) if detail)
+        yield Mismatch(route, f"expected `{expected.word}`, got `{decision.verdict}`{reason}")
         return
     for index, part in enumerate(expected.reasons):
-        if part not in (got.detail or ""):
-            where = ("error",) if isinstance(expected.error, str) else ("error", index)
-            yield Mismatch(where, f"`{shorten(part)}` is not in the reason: {got.detail}")
-    if expected.params is not None and canonical(expected.params) != canonical(got.params):
-        yield _params_mismatch(expected.params, got.params or {})
-    prompt = got.prompt or ""
+        if part not in (decision.detail or ""):
+            route = ("error",) if isinstance(expected.error, str) else ("error", index)
+            yield Mismatch(route, f"`{shorten(part)}` is not in the reason: {decision.detail}")
+    if expected.params is not None and canonical(expected.params) != canonical(decision.params):
+        yield _params_mismatch(expected.params, decision.params or {})
+    prompt = decision.prompt or ""
     if expected.prompt is not None:
         yield from _compare_snapshot(expected.prompt, prompt, snapshot)
     for index, part in enumerate(expected.parts):
         if part not in prompt:
-            where = ("promptContains",) if isinstance(expected.prompt_contains, str) else ("promptContains", index)
+            route = ("promptContains",) if isinstance(expected.prompt_contains, str) else ("promptContains", index)
             lines = _limit_lines([f"  {line}" for line in prompt.splitlines()])
-            yield Mismatch(where, f"`{shorten(part)}` is not in the prompt:", lines)
+            yield Mismatch(route, f"`{shorten(part)}` is not in the prompt:", lines)
 
 
-def _params_mismatch(expected: Mapping[str, Any], got: Mapping[str, Any]) -> Mismatch:
+def _params_mismatch(expected: Mapping[str, Any], params: Mapping[str, Any]) -> Mismatch:
     """Build the mismatch at the first parameter that differs, where the test states it."""
-    names = [name for name in expected if name not in got or canonical(expected[name]) != canonical(got[name])]
-    where: Route = ("params", names[0]) if names else ("params",)
-    return Mismatch(where, "the parameters differ", _diff(_lines(expected), _lines(got)))
+    names = [name for name in expected if name not in params or canonical(expected[name]) != canonical(params[name])]
+    route: Route = ("params", names[0]) if names else ("params",)
+    return Mismatch(route, "the parameters differ", _diff(_lines(expected), _lines(params)))
 
 
 def _compare_snapshot(name: str, prompt: str, snapshot: Callable[[str], str]) -> Iterator[Mismatch]:
     try:
-        kept = snapshot(name)
+        stored_prompt = snapshot(name)
     except Unreadable as err:
         cure = "`optio test --update` writes it" if err.code == "OPT115" and "exist" in err.message else err.hint or ""
         yield Mismatch(("prompt",), f"`{name}` {err.message}" + (f": {cure}" if cure else ""))
         return
-    if kept != prompt:
+    if stored_prompt != prompt:
         message = f"the prompt differs from `{name}`: fix the task, or accept the new prompt with `optio test --update`"
-        yield Mismatch(("prompt",), message, _diff(kept, prompt))
+        yield Mismatch(("prompt",), message, _diff(stored_prompt, prompt))
 
 
 def _lines(params: Mapping[str, Any]) -> str:
     return json.dumps(params, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _diff(expected: str, got: str) -> tuple[str, ...]:
+def _diff(expected: str, actual: str) -> tuple[str, ...]:
     # Keep line ends: they may be the only difference.
-    before, after = expected.splitlines(keepends=True), got.splitlines(keepends=True)
-    found: list[str] = []
+    before, after = expected.splitlines(keepends=True), actual.splitlines(keepends=True)
+    lines: list[str] = []
     for line in difflib.unified_diff(before, after, "expected", "got", lineterm="\n", n=2):
         text = line.removesuffix("\n")
-        found.append(text)
+        lines.append(text)
         if text == line and line[:1] in "+- ":
-            found.append("\\ no line end")
-    return _limit_lines(found)
+            lines.append("\\ no line end")
+    return _limit_lines(lines)
 
 
 def _limit_lines(lines: list[str]) -> tuple[str, ...]:
-    shown = [_limit_line(line) for line in lines[:_MAX_LINES]]
-    more = len(lines) - len(shown)
-    return (*shown, f"... {more:,} more lines") if more else tuple(shown)
+    limited = [_limit_line(line) for line in lines[:_MAX_LINES]]
+    rest = len(lines) - len(limited)
+    return (*limited, f"... {rest:,} more lines") if rest else tuple(limited)
 
 
 def _limit_line(line: str) -> str:
-    more = len(line) - _MAX_LINE_LENGTH
-    return f"{line[:_MAX_LINE_LENGTH]}... {more:,} more characters" if more > 0 else line
+    rest = len(line) - _MAX_LINE_LENGTH
+    return f"{line[:_MAX_LINE_LENGTH]}... {rest:,} more characters" if rest > 0 else line

@@ -80,12 +80,12 @@ def coverage(tested: TaskResults) -> Coverage:
     """Return the coverage of one task without errors by the results of its tests."""
     task = tested.task
     payloads: dict[bytes, Any] = {}
-    seen = [found for result in tested.results if (found := _tried_test(task, result, payloads)) is not None]
+    tried_tests = [tried_test for result in tested.results if (tried_test := _tried_test(task, result, payloads)) is not None]
 
-    def tell(text: str, route: Route, tried: bool) -> CoverageItem:
-        return CoverageItem(text, task.document.path_at(route), task.document.key_span(route).start.line, tried)
+    def tell(text: str, route: Route, is_tried: bool) -> CoverageItem:
+        return CoverageItem(text, task.document.path_at(route), task.document.key_span(route).start.line, is_tried)
 
-    items = [*_trigger_items(task, seen, tell), *_schema_items(task, seen, tell)]
+    items = [*_trigger_items(task, tried_tests, tell), *_schema_items(task, tried_tests, tell)]
     return Coverage(task.id, tuple(sorted(items, key=lambda item: (item.path, item.line))))
 
 
@@ -96,7 +96,7 @@ def _tried_test(task: ResolvedTask, result: ExampleResult, payloads: dict[bytes,
         return None
     verdict = trial.judgement.verdict
     payload: Any = None
-    given: Mapping[str, Any] | None = None
+    params: Mapping[str, Any] | None = None
     if example.webhook is not None and task.spec.webhook is not None and result.body is not None:
         try:
             if result.body not in payloads:
@@ -105,12 +105,12 @@ def _tried_test(task: ResolvedTask, result: ExampleResult, payloads: dict[bytes,
         except Malformed:
             return None
         if verdict in ("accepted", "invalid"):
-            given = _mapped_params(task.spec.webhook.config, payload)
+            params = _mapped_params(task.spec.webhook.config, payload)
     elif example.schedule is not None and task.spec.schedule is not None:
-        given = task.spec.schedule.config.param_mapping
+        params = task.spec.schedule.config.param_mapping
     elif example.params is not None:
-        given = example.params
-    return _TriedTest(example, payload, given, verdict)
+        params = example.params
+    return _TriedTest(example, payload, params, verdict)
 
 
 def _mapped_params(config: WebhookConfig, payload: Any) -> Mapping[str, Any] | None:
@@ -122,44 +122,46 @@ def _mapped_params(config: WebhookConfig, payload: Any) -> Mapping[str, Any] | N
         return None
 
 
-def _trigger_items(task: ResolvedTask, seen: list[_TriedTest], tell: MakeItem) -> Iterator[CoverageItem]:
+def _trigger_items(task: ResolvedTask, tried_tests: list[_TriedTest], tell: MakeItem) -> Iterator[CoverageItem]:
     for index, trigger in enumerate(task.spec.triggers):
         route: Route = ("triggers", index)
         kind = "params" if trigger.type == "manual" else trigger.type
-        runs = [each for each in seen if each.is_of(kind) and each.accepted]
+        runs = [test for test in tried_tests if test.is_of(kind) and test.accepted]
         yield tell(f"the {trigger.type} trigger starts a run", (*route, "type"), bool(runs))
         if isinstance(trigger, ManualTrigger):
             continue
         for name in trigger.config.param_mapping or ():
-            taken = any(each.given is not None and name in each.given for each in runs)
-            yield tell(f"`{name}` is filled by the {trigger.type}", (*route, "config", "paramMapping", name), taken)
+            is_taken = any(test.given is not None and name in test.given for test in runs)
+            yield tell(f"`{name}` is filled by the {trigger.type}", (*route, "config", "paramMapping", name), is_taken)
         if isinstance(trigger, WebhookTrigger):
-            yield from _filter_items(trigger.config, (*route, "config"), [each for each in seen if each.is_of(kind)], tell)
+            yield from _filter_items(
+                trigger.config, (*route, "config"), [test for test in tried_tests if test.is_of(kind)], tell
+            )
 
 
-def _filter_items(config: WebhookConfig, route: Route, seen: list[_TriedTest], tell: MakeItem) -> Iterator[CoverageItem]:
+def _filter_items(config: WebhookConfig, route: Route, tried_tests: list[_TriedTest], tell: MakeItem) -> Iterator[CoverageItem]:
     if config.secret is not None:
-        refused = any(each.refused for each in seen)
-        yield tell("a delivery with a wrong signature is refused", (*route, "secret"), refused)
-    proved = [each for each in seen if each.proved]
-    events = [_event(config, each) for each in proved]
+        is_refused = any(test.refused for test in tried_tests)
+        yield tell("a delivery with a wrong signature is refused", (*route, "secret"), is_refused)
+    proved = [test for test in tried_tests if test.proved]
+    events = [_event(config, test) for test in proved]
     for index, name in enumerate(config.events or ()):
         yield tell(f"the event `{name}` starts a run", (*route, "events", index), name in events)
     if config.events is not None:
-        other = any(event not in config.events for event in events)
-        yield tell("an unlisted event is filtered", (*route, "events"), other)
+        has_other_event = any(event not in config.events for event in events)
+        yield tell("an unlisted event is filtered", (*route, "events"), has_other_event)
     if config.when is not None:
         filter_ = mapping.compile_when(config.when)
-        wanted = [each for each, event in zip(proved, events, strict=True) if config.events is None or event in config.events]
-        payloads = {id(each.payload): each.payload for each in wanted}
+        starting = [test for test, event in zip(proved, events, strict=True) if config.events is None or event in config.events]
+        payloads = {id(test.payload): test.payload for test in starting}
         outcomes = {_filter_outcome(filter_, payload) for payload in payloads.values()}
         yield tell("`when` lets a delivery through", (*route, "when"), True in outcomes)
         yield tell("`when` filters a delivery", (*route, "when"), False in outcomes)
 
 
-def _event(config: WebhookConfig, seen: _TriedTest) -> str | None:
-    headers = {name.lower(): [value] for name, value in seen.example.headers.items()}
-    return event_name(config, lambda name: headers.get(name, []), seen.payload)
+def _event(config: WebhookConfig, tried_test: _TriedTest) -> str | None:
+    headers = {name.lower(): [value] for name, value in tried_test.example.headers.items()}
+    return event_name(config, lambda name: headers.get(name, []), tried_test.payload)
 
 
 def _filter_outcome(filter_: mapping.WhenFilter, payload: Any) -> bool | None:
@@ -169,41 +171,42 @@ def _filter_outcome(filter_: mapping.WhenFilter, payload: Any) -> bool | None:
         return None
 
 
-def _schema_items(task: ResolvedTask, seen: list[_TriedTest], tell: MakeItem) -> Iterator[CoverageItem]:
+def _schema_items(task: ResolvedTask, tried_tests: list[_TriedTest], tell: MakeItem) -> Iterator[CoverageItem]:
     schema = task.spec.params_schema or {}
     for name in _names_with_default(schema):
-        needed = any(each.accepted and each.given is not None and _uses_default(each.given, name) for each in seen)
+        is_needed = any(test.accepted and test.given is not None and _uses_default(test.given, name) for test in tried_tests)
         steps = tuple(step for part in name for step in ("properties", part))
-        yield tell(f"the default of `{show(name)}` is needed", ("paramsSchema", *steps, "default"), needed)
+        yield tell(f"the default of `{show(name)}` is needed", ("paramsSchema", *steps, "default"), is_needed)
     required = schema.get("required")
     properties = schema.get("properties")
     for index, name in enumerate(required if isinstance(required, list) else ()):
         sub = value_at(properties, (name,))
         if isinstance(sub, dict) and "default" in sub:
             continue
-        refused = any(
-            each.given is not None and not each.accepted and _is_refused_without(schema, each.given, name) for each in seen
+        is_refused = any(
+            test.given is not None and not test.accepted and _is_refused_without(schema, test.given, name)
+            for test in tried_tests
         )
-        yield tell(f"a run without `{name}` is refused", ("paramsSchema", "required", index), refused)
+        yield tell(f"a run without `{name}` is refused", ("paramsSchema", "required", index), is_refused)
 
 
-def _is_refused_without(schema: Mapping[str, Any], given: Mapping[str, Any], name: str) -> bool:
-    return name not in given and any(
-        route == (name,) and keyword == "required" for route, _, keyword in iter_faults(schema, apply_defaults(schema, given))
+def _is_refused_without(schema: Mapping[str, Any], params: Mapping[str, Any], name: str) -> bool:
+    return name not in params and any(
+        route == (name,) and keyword == "required" for route, _, keyword in iter_faults(schema, apply_defaults(schema, params))
     )
 
 
-def _names_with_default(schema: Mapping[str, Any], above: Route = ()) -> Iterator[Route]:
+def _names_with_default(schema: Mapping[str, Any], parent: Route = ()) -> Iterator[Route]:
     """Yield the names of parameters that have a default, including members of objects, as routes."""
     properties = schema.get("properties")
     for name, sub in properties.items() if isinstance(properties, Mapping) else ():
         if isinstance(sub, Mapping):
             if "default" in sub:
-                yield (*above, name)
-            yield from _names_with_default(sub, (*above, name))
+                yield (*parent, name)
+            yield from _names_with_default(sub, (*parent, name))
 
 
-def _uses_default(given: Mapping[str, Any], name: Route) -> bool:
+def _uses_default(params: Mapping[str, Any], name: Route) -> bool:
     """Return whether only the last step is missing, so that its default was filled in."""
-    inside = value_at(given, name[:-1])
+    inside = value_at(params, name[:-1])
     return isinstance(inside, Mapping) and name[-1] not in inside

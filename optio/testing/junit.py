@@ -19,24 +19,29 @@ class SuiteInput(NamedTuple):
     errors: Sequence[Diagnostic]
 
 
-def junit(seen: Sequence[SuiteInput]) -> str:
+def junit(inputs: Sequence[SuiteInput]) -> str:
     """Return the XML document for the results of one or more trees; files with errors become suites with one failing case."""
-    return as_xml([suite for each in seen for suite in _suites(each)])
+    return as_xml([suite for suite_input in inputs for suite in _suites(suite_input)])
 
 
-def _suites(seen: SuiteInput) -> list[Element]:
+def _suites(suite_input: SuiteInput) -> list[Element]:
     suites = [
-        _suite(seen.path(each.task.path), each.task.id, each.results, seen.path) for each in seen.report.tested if each.results
+        _suite(suite_input.path(tested.task.path), tested.task.id, tested.results, suite_input.path)
+        for tested in suite_input.report.tested
+        if tested.results
     ]
-    by_file = {path: [each for each in seen.errors if each.path == path] for path in sorted({d.path for d in seen.errors})}
+    by_file = {
+        path: [tested for tested in suite_input.errors if tested.path == path]
+        for path in sorted({d.path for d in suite_input.errors})
+    }
     return [*(_broken(path, errors) for path, errors in by_file.items()), *suites]
 
 
-def _suite(path: str, task_id: str, results: Sequence[ExampleResult], seen: Callable[[str], str]) -> Element:
-    broken = sum(any(failure.broken for failure in result.failures) for result in results)
-    failed = sum(not result.passed for result in results) - broken
+def _suite(path: str, task_id: str, results: Sequence[ExampleResult], display_path: Callable[[str], str]) -> Element:
+    broken_count = sum(any(failure.broken for failure in result.failures) for result in results)
+    failed = sum(not result.passed for result in results) - broken_count
     suite = Element(
-        "testsuite", name=printable(path), tests=str(len(results)), failures=str(failed), errors=str(broken), skipped="0"
+        "testsuite", name=printable(path), tests=str(len(results)), failures=str(failed), errors=str(broken_count), skipped="0"
     )
     for result in results:
         case = SubElement(
@@ -50,7 +55,7 @@ def _suite(path: str, task_id: str, results: Sequence[ExampleResult], seen: Call
         if result.failures:
             first = result.failures[0]
             wrong = SubElement(case, "error" if first.broken else "failure", message=printable(first.message))
-            wrong.text = printable("\n\n".join(_text(failure, seen) for failure in result.failures))
+            wrong.text = printable("\n\n".join(_text(failure, display_path) for failure in result.failures))
     return suite
 
 
@@ -63,5 +68,5 @@ def _broken(path: str, errors: Sequence[Diagnostic]) -> Element:
     return suite
 
 
-def _text(failure: ExampleFailure, seen: Callable[[str], str]) -> str:
-    return "\n".join([f"{seen(failure.path)}:{failure.line}: {failure.message}", *failure.diff])
+def _text(failure: ExampleFailure, display_path: Callable[[str], str]) -> str:
+    return "\n".join([f"{display_path(failure.path)}:{failure.line}: {failure.message}", *failure.diff])

@@ -77,7 +77,7 @@ class Redactor:
             if count:
                 self.found.append(Redaction(route, kind))
         if self.emails and "@" in text:
-            text = _EMAIL.sub(lambda found: self._person(found[0], route), text)
+            text = _EMAIL.sub(lambda match: self._person(match[0], route), text)
         return text
 
     def _person(self, address: str, route: Route) -> str:

@@ -73,20 +73,20 @@ class TreeReport:
 
     @property
     def results(self) -> list[ExampleResult]:
-        return [result for each in self.tested for result in each.results]
+        return [result for tested in self.tested for result in tested.results]
 
 
 def _choose_all(task_id: str, path: str, example: Example) -> bool:
     return True
 
 
-def run_tests(tree: SourceTree, chosen: ExampleFilter = _choose_all) -> TreeReport:
+def run_tests(tree: SourceTree, is_chosen: ExampleFilter = _choose_all) -> TreeReport:
     """Run the tests for which `chosen(task id, path of its file, test)` holds. Compiles the whole tree first."""
     bases, policies = Bases(tree), TreePolicy(tree)
     files = [compile_file(path, tree, bases, policies) for path in tree.task_files()]
     compilation = assemble(files, levels=policies.levels)
     tested = [
-        run_task_tests(file.task, tree, chosen, broken=file.path in compilation.broken)
+        run_task_tests(file.task, tree, is_chosen, broken=file.path in compilation.broken)
         for file in files
         if file.task is not None
     ]
@@ -94,18 +94,18 @@ def run_tests(tree: SourceTree, chosen: ExampleFilter = _choose_all) -> TreeRepo
 
 
 def run_task_tests(
-    task: ResolvedTask, tree: SourceTree, chosen: ExampleFilter = _choose_all, *, broken: bool = False
+    task: ResolvedTask, tree: SourceTree, is_chosen: ExampleFilter = _choose_all, *, broken: bool = False
 ) -> TaskResults:
     """Run the chosen tests of one task. If its file is `broken`, report each of them as a test that cannot be run."""
     results: list[ExampleResult] = []
     happens = _TrialRunner(emit(task), task.path, tree)
     for index, example in enumerate(task.spec.tests):
-        if not chosen(task.id, task.path, example):
+        if not is_chosen(task.id, task.path, example):
             continue
         if broken:
             line = task.span(("tests", index)).start.line
-            why = ExampleFailure(task.path, line, "cannot be run: the file has errors", broken=True)
-            results.append(ExampleResult(name=example.label, line=line, example=example, failures=(why,)))
+            failure = ExampleFailure(task.path, line, "cannot be run: the file has errors", broken=True)
+            results.append(ExampleResult(name=example.label, line=line, example=example, failures=(failure,)))
         else:
             results.append(_run_test(task, index, example, tree, happens))
     return TaskResults(task, tuple(results), broken)
@@ -141,29 +141,31 @@ def _run_test(task: ResolvedTask, index: int, example: Example, tree: SourceTree
         trial = happens.trial(example)
     except (ImpossibleTest, Unreadable) as err:
         key = "webhook" if example.webhook is not None else "schedule"
-        where = task.span(("tests", index, key)).start.line
-        failure = ExampleFailure(task.path, where, f"cannot be run: {err}", broken=True)
+        line = task.span(("tests", index, key)).start.line
+        failure = ExampleFailure(task.path, line, f"cannot be run: {err}", broken=True)
         return ExampleResult(name=example.label, line=line, example=example, failures=(failure,))
 
     def snapshot(name: str) -> str:
         return _read_snapshot(tree, snapshot_path(task.path, name))
 
-    found = list(mismatches(example.expect, trial.judgement, snapshot, trial.came))
+    differences = list(mismatches(example.expect, trial.judgement, snapshot, trial.came))
     return ExampleResult(
         name=example.label,
         line=line,
         example=example,
         trial=trial,
         body=None if example.webhook is None else happens.body(example.webhook),
-        failures=tuple(_failures(task, index, found)),
-        update=_update(task, example, trial, tree) if all(each.route == ("prompt",) for each in found) else None,
+        failures=tuple(_failures(task, index, differences)),
+        update=_update(task, example, trial, tree)
+        if all(difference.route == ("prompt",) for difference in differences)
+        else None,
     )
 
 
-def _failures(task: ResolvedTask, index: int, found: list[Mismatch]) -> Iterator[ExampleFailure]:
-    for each in found:
-        line = task.document.key_span(("tests", index, "expect", *each.route)).start.line
-        yield ExampleFailure(task.path, line, each.message, each.diff)
+def _failures(task: ResolvedTask, index: int, differences: list[Mismatch]) -> Iterator[ExampleFailure]:
+    for difference in differences:
+        line = task.document.key_span(("tests", index, "expect", *difference.route)).start.line
+        yield ExampleFailure(task.path, line, difference.message, difference.diff)
 
 
 def _update(task: ResolvedTask, example: Example, trial: Trial, tree: SourceTree) -> SnapshotUpdate | None:

@@ -46,17 +46,17 @@ class Trial:
 
 def try_example(task: CompiledTask, example: Example, body: bytes | None = None) -> Trial:
     """Run a test; `body` is its payload, None for schedules and manual runs. Raises ImpossibleTest."""
-    here = DeliveryDecision(verdict="accepted", task_id=task.id, definition=task.digest)
+    decision = DeliveryDecision(verdict="accepted", task_id=task.id, definition=task.digest)
     try:
-        made = _trigger(task, example, body)
+        trial = _trigger(task, example, body)
     except (Malformed, Invalid) as err:
         word, _, detail = webhook_decision.refusal(err)
-        return Trial(replace(here, verdict=word, detail=detail), err.problems if isinstance(err, Invalid) else ())
-    if isinstance(made, NewRun):
-        return Trial(replace(here, params=made.params, prompt=made.prompt))
-    verdict, detail = made
+        return Trial(replace(decision, verdict=word, detail=detail), err.problems if isinstance(err, Invalid) else ())
+    if isinstance(trial, NewRun):
+        return Trial(replace(decision, params=trial.params, prompt=trial.prompt))
+    verdict, detail = trial
     came = _filter_values(task, body) if detail == webhook_decision.FILTERED and body is not None else None
-    return Trial(replace(here, verdict=verdict, detail=detail), came=came)
+    return Trial(replace(decision, verdict=verdict, detail=detail), came=came)
 
 
 def _trigger(task: CompiledTask, example: Example, body: bytes | None) -> NewRun | tuple[DeliveryVerdict, str]:
@@ -92,17 +92,22 @@ def _deliver(task: CompiledTask, config: WebhookConfig, example: Example, body: 
         doubt = signature.why_unproved([signature.signing_key(config, _SECRET)], body, header, now)
         if doubt is not None:
             return doubt
-    made = webhook_decision.decide_start(task, config, header, body, new_id="", actor=f"webhook:{config.path}")
-    return made if isinstance(made, NewRun) else ("filtered", made)
+    decision = webhook_decision.decide_start(task, config, header, body, new_id="", actor=f"webhook:{config.path}")
+    return decision if isinstance(decision, NewRun) else ("filtered", decision)
 
 
 def _filter_values(task: CompiledTask, body: bytes) -> str | None:
     """Describe the payload's values that the filter reads, where that can be done simply."""
-    when, payload = task.spec.webhook.config.when if task.spec.webhook is not None else None, decode(body)
-    paths = dict.fromkeys(each.path for each in questions_of(when or "") if each.path[0] == "@" and not each.begun)
-    found = {path: compile_path(f"${path[1:]}").values(payload) for path in islice(paths, _MAX_VALUES_SHOWN)}
-    told = (f"`{path}` is {shorten(json.dumps(each[0]))}" if each else f"`{path}` is missing" for path, each in found.items())
-    return ", ".join(told) or None
+    expression, payload = task.spec.webhook.config.when if task.spec.webhook is not None else None, decode(body)
+    paths = dict.fromkeys(
+        question.path for question in questions_of(expression or "") if question.path[0] == "@" and not question.begun
+    )
+    values = {path: compile_path(f"${path[1:]}").values(payload) for path in islice(paths, _MAX_VALUES_SHOWN)}
+    texts = (
+        f"`{path}` is {shorten(json.dumps(question[0]))}" if question else f"`{path}` is missing"
+        for path, question in values.items()
+    )
+    return ", ".join(texts) or None
 
 
 def slot_of(config: ScheduleConfig, example: Example) -> datetime:
@@ -110,5 +115,5 @@ def slot_of(config: ScheduleConfig, example: Example) -> datetime:
     try:
         return find_slot(config.cron_expression, config.timezone, example.slot)
     except NoSlot as err:
-        where = f"`{config.cron_expression}` ({config.timezone}) does not fire at `{example.schedule}`"
-        raise ImpossibleTest(f"{where}: {err}") from None
+        problem = f"`{config.cron_expression}` ({config.timezone}) does not fire at `{example.schedule}`"
+        raise ImpossibleTest(f"{problem}: {err}") from None

@@ -46,50 +46,52 @@ class Draft:
         return () if self.plan is None else self.plan.effects
 
 
-def check_draft(root: Path, text: str, served: Registry, now: datetime, task: CompiledTask | None = None) -> Draft:
+def check_draft(root: Path, text: str, registry: Registry, now: datetime, task: CompiledTask | None = None) -> Draft:
     """Check a text as the file of a new task, or as the new content of the file of `task`."""
     data = text.encode("utf-8", "surrogatepass")
     document, _ = parse(SourceFile(_UNNAMED, data))
-    meant = id_of(document.value) if document is not None and isinstance(document.value, dict) else None
-    path = task.origin.path if task is not None else _UNNAMED if meant is None else f"{meant}.yaml"
+    task_id = id_of(document.value) if document is not None and isinstance(document.value, dict) else None
+    path = task.origin.path if task is not None else _UNNAMED if task_id is None else f"{task_id}.yaml"
     tree = OverlayTree(DirectoryTree(root), {path: data})
     bases, policy = Bases(tree), TreePolicy(tree)
-    mine = compile_file(path, tree, bases, policy)
+    draft = compile_file(path, tree, bases, policy)
     # Others with the same id or webhook are compiled too, so that the rules across files see them.
-    others = {each.origin.path for each in _rivals(mine.compiled, served) if task is None or each.id != task.id} - {path}
-    files = [mine, *(compile_file(each, tree, bases, policy) for each in sorted(others))]
+    rival_paths = {each.origin.path for each in _rivals(draft.compiled, registry) if task is None or each.id != task.id} - {
+        path
+    }
+    files = [draft, *(compile_file(each, tree, bases, policy) for each in sorted(rival_paths))]
     compilation = assemble(files, levels=policy.levels, whole=False)
-    found = [each for each in compilation.diagnostics if each.path == path or each.severity is Severity.ERROR]
-    if document is not None and (wrong := _refuse_id(path, meant, served, task)) is not None:
-        found = sort_diagnostics([*found, wrong])
-    compiled = mine.compiled
-    if compiled is None or any(each.severity is Severity.ERROR for each in found):
-        return Draft(path=path, diagnostics=tuple(found))
+    diagnostics = [each for each in compilation.diagnostics if each.path == path or each.severity is Severity.ERROR]
+    if document is not None and (wrong := _refuse_id(path, task_id, registry, task)) is not None:
+        diagnostics = sort_diagnostics([*diagnostics, wrong])
+    compiled = draft.compiled
+    if compiled is None or any(each.severity is Severity.ERROR for each in diagnostics):
+        return Draft(path=path, diagnostics=tuple(diagnostics))
     before = Side(registry=Registry.of({} if task is None else {task.id: task}), policy=policy.spec)
     after = Side(registry=Registry.of({compiled.id: compiled}), policy=policy.spec)
     plan = compare_sides(before, after, Forecast(now=now.replace(second=0, microsecond=0)))
     failing = [effect for _, effect in plan.failing([] if policy.spec is None else policy.spec.fail_on)]
-    return Draft(path=path, diagnostics=tuple(found), task=compiled, plan=plan, failing=failing)
+    return Draft(path=path, diagnostics=tuple(diagnostics), task=compiled, plan=plan, failing=failing)
 
 
-def _rivals(compiled: CompiledTask | None, served: Registry) -> list[CompiledTask]:
+def _rivals(compiled: CompiledTask | None, registry: Registry) -> list[CompiledTask]:
     if compiled is None:
         return []
     hook = compiled.spec.webhook
-    found = [served.tasks.get(compiled.id), None if hook is None else served.hooks.get(hook.config.path)]
-    return [each for each in found if each is not None]
+    rivals = [registry.tasks.get(compiled.id), None if hook is None else registry.hooks.get(hook.config.path)]
+    return [rival for rival in rivals if rival is not None]
 
 
-def _refuse_id(path: str, meant: str | None, served: Registry, task: CompiledTask | None) -> Diagnostic | None:
+def _refuse_id(path: str, task_id: str | None, registry: Registry, task: CompiledTask | None) -> Diagnostic | None:
     """Return a finding for a new task with an id that is in use, and for a text that would give its task another id."""
-    if meant is None:
+    if task_id is None:
         return None
-    if task is None and meant in served.tasks:
+    if task is None and task_id in registry.tasks:
         hint = "choose another name, or edit that task"
-        return diagnostic("OPT701", f"the task `{meant}` exists already", path=path, route=("name",), hint=hint)
-    if task is not None and meant != task.id:
+        return diagnostic("OPT701", f"the task `{task_id}` exists already", path=path, route=("name",), hint=hint)
+    if task is not None and task_id != task.id:
         hint = f"write `id: {task.id}`, or make a new task and delete this one"
         return diagnostic(
-            "OPT701", f"the task would become `{meant}`: a task keeps its id", path=path, route=("name",), hint=hint
+            "OPT701", f"the task would become `{task_id}`: a task keeps its id", path=path, route=("name",), hint=hint
         )
     return None

@@ -22,16 +22,16 @@ def checked_out_commit(root: Path) -> str | None:
     if not any((directory / ".git").exists() for directory in (root.absolute(), *root.absolute().parents)):
         return None
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             _COMMAND, cwd=root, env={**os.environ, **_QUIET}, capture_output=True, timeout=_TIMEOUT_S, check=True
         )
     except FileNotFoundError:
         return None  # no git, or no such directory any more
     except (subprocess.SubprocessError, OSError) as err:
-        said = getattr(err, "stderr", None) or str(err).encode()
-        log.info("git does not tell the commit of %s: %s", root, said.decode("utf-8", "replace").strip()[:300])
+        output = getattr(err, "stderr", None) or str(err).encode()
+        log.info("git does not tell the commit of %s: %s", root, output.decode("utf-8", "replace").strip()[:300])
         return None
-    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    lines = process.stdout.decode("utf-8", "replace").splitlines()
     commit = next((line.removeprefix(_OID) for line in lines if line.startswith(_OID)), "(initial)")
     if not commit.isalnum():
         return None

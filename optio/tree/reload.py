@@ -70,8 +70,8 @@ def log_news(snapshot: Snapshot) -> None:
 
 def name_some(task_ids: Sequence[str]) -> str:
     """Return the first ids of a list, and how many there are besides."""
-    more = len(task_ids) - _MAX_LOGGED
-    return ", ".join(task_ids[:_MAX_LOGGED]) + (f" and {more} more" if more > 0 else "")
+    rest = len(task_ids) - _MAX_LOGGED
+    return ", ".join(task_ids[:_MAX_LOGGED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 class Reloader:
@@ -88,11 +88,11 @@ class Reloader:
         self._lock = asyncio.Lock()
         self._halt = threading.Event()
         # The stamps that the last compilation saw, None if one could hide a change. Files held back have their old one.
-        self._seen: dict[str, Stamp | None] = {}
-        self._gone: dict[str, float] = {}
-        self._held = False
+        self._stamps: dict[str, Stamp | None] = {}
+        self._gone_since: dict[str, float] = {}
+        self._is_held = False
         self._loaded = False
-        self._lost = False
+        self._is_lost = False
         self._cost = 0.0
         self._complaint = ""
         self._remind_at = 0.0
@@ -115,45 +115,45 @@ class Reloader:
             if rest is None or await self._locked(rest, None):
                 return
 
-    async def _locked(self, rest: "_SettledScan | None", only: frozenset[str] | None) -> bool:
+    async def _locked(self, rest: "_SettledScan | None", task_ids: frozenset[str] | None) -> bool:
         async with self._lock:
-            return await asyncio.to_thread(self._take_up, rest, only)
+            return await asyncio.to_thread(self._take_up, rest, task_ids)
 
-    def _take_up(self, rest: "_SettledScan | None", only: frozenset[str] | None) -> bool:
+    def _take_up(self, rest: "_SettledScan | None", task_ids: frozenset[str] | None) -> bool:
         """Compile and serve the tree. Return False if the tree changed meanwhile: what was read may mix two states."""
         before = self._live.current
-        known = self._compiler.known()
+        known_paths = self._compiler.known()
         try:
-            now = self._look(known)
+            now = self._look(known_paths)
         except MissingDirectory as err:
             self._lose(err)
             return True
-        changed = differences(self._seen, now.stamps)
-        held: set[str] = set()
-        if only is not None and self._loaded:
-            held = changed - only
+        changed_paths = differences(self._stamps, now.stamps)
+        held_paths: set[str] = set()
+        if task_ids is not None and self._loaded:
+            held_paths = changed_paths - task_ids
         elif rest is not None:
             disturbed = differences(rest.stamps, now.stamps)
             if disturbed and not rest.forced:
                 return False
-            held = changed & (rest.moving | disturbed)
+            held_paths = changed_paths & (rest.moving | disturbed)
         tree = DirectoryTree(self._root, now.task_files)
         compilation = self._compiler.compile(
-            OverlayTree(tree, {path: _content(known, path) for path in held}) if held else tree,
-            {path: sign for path, sign in now.stamps.items() if path not in held and path not in now.racy},
+            OverlayTree(tree, {path: _content(known_paths, path) for path in held_paths}) if held_paths else tree,
+            {path: sign for path, sign in now.stamps.items() if path not in held_paths and path not in now.racy},
         )
-        if rest is not None and not rest.forced and not is_unchanged(self._root, now, changed):
+        if rest is not None and not rest.forced and not is_unchanged(self._root, now, changed_paths):
             return False
         self._commit = checked_out_commit(self._root)
-        snapshot = self._live.replace(compilation, self._compiler.unserved(compilation), self._commit, deleted=only or ())
-        self._seen = {path: None if path in now.racy else sign for path, sign in now.stamps.items() if path not in held} | {
-            path: self._seen[path] for path in held if path in self._seen
-        }
+        snapshot = self._live.replace(compilation, self._compiler.unserved(compilation), self._commit, deleted=task_ids or ())
+        self._stamps = {
+            path: None if path in now.racy else sign for path, sign in now.stamps.items() if path not in held_paths
+        } | {path: self._stamps[path] for path in held_paths if path in self._stamps}
         if not self._loaded:
             # What a tree holds lives for long: a later collection need not walk through it all, which stops everybody.
             gc.collect()
             gc.freeze()
-        self._held, self._loaded, self._lost = bool(held), True, False
+        self._is_held, self._loaded, self._is_lost = bool(held_paths), True, False
         fresh = before.generation is None or snapshot.registry.digest != before.registry.digest
         if fresh:
             self._broker.tell(Topic.REGISTRY)
@@ -168,65 +168,69 @@ class Reloader:
     def _lose(self, err: MissingDirectory) -> None:
         """Serve the last generation of a tree that cannot be read. An unreadable tree is not an empty one: nobody deleted its
         tasks."""
-        if not self._lost:
+        if not self._is_lost:
             hint = "put it back: until then all tasks are served as they were"
             self._on_change(self._live.serve_unreadable(diagnostic("OPT115", str(err), path=err.path, hint=hint)))
-        self._lost = True
+        self._is_lost = True
 
     def _settle(self) -> "_SettledScan | None":
         """Wait until the tree is at rest, up to a limit. Return None if nothing is new."""
-        began = time.monotonic()
-        known = self._compiler.known()
-        before = self._look_again(known)
+        started_at = time.monotonic()
+        known_paths = self._compiler.known()
+        before = self._look_again(known_paths)
         if before is None:
             return _NOTHING
-        changed = self._changed(before)
-        if not changed and self._loaded and not self._lost and checked_out_commit(self._root) == self._commit:
+        changed_paths = self._changed(before)
+        if not changed_paths and self._loaded and not self._is_lost and checked_out_commit(self._root) == self._commit:
             return None
-        if not self._loaded and not before.racy and not any(is_open_for_writing(self._root / path) for path in changed):
+        if not self._loaded and not before.racy and not any(is_open_for_writing(self._root / path) for path in changed_paths):
             return _SettledScan(before.stamps)
-        pause = _SETTLE_ONE_S if sum(path.endswith(SUFFIXES) or path in known for path in changed) <= 1 else _SETTLE_MANY_S
-        patience = began + _MAX_SETTLE_S
+        pause = (
+            _SETTLE_ONE_S
+            if sum(path.endswith(SUFFIXES) or path in known_paths for path in changed_paths) <= 1
+            else _SETTLE_MANY_S
+        )
+        patience = started_at + _MAX_SETTLE_S
         while not self._halt.wait(max(pause, self._cost)):
             # For one changed file, its own stamp is enough: other changes are seen by the scan that takes the tree up.
-            now = rescan(self._root, before, changed) if len(changed) == 1 else self._look_again(known)
+            now = rescan(self._root, before, changed_paths) if len(changed_paths) == 1 else self._look_again(known_paths)
             if now is None:
                 return _NOTHING
-            changed = self._changed(now)
-            moving = differences(before.stamps, now.stamps) | self._just_gone(changed - now.stamps.keys())
-            moving |= {path for path in changed - moving if path in now.stamps and is_open_for_writing(self._root / path)}
-            if time.monotonic() - began < _MAX_GIT_S and is_git_running(self._root, within=_MAX_GIT_S):
+            changed_paths = self._changed(now)
+            moving = differences(before.stamps, now.stamps) | self._just_gone(changed_paths - now.stamps.keys())
+            moving |= {path for path in changed_paths - moving if path in now.stamps and is_open_for_writing(self._root / path)}
+            if time.monotonic() - started_at < _MAX_GIT_S and is_git_running(self._root, within=_MAX_GIT_S):
                 # When git is done, its last files have not come to rest yet.
                 patience = time.monotonic() + _MAX_SETTLE_S
             elif not moving or time.monotonic() > patience:
                 return _SettledScan(now.stamps, frozenset(moving), forced=bool(moving))
             before, pause = now, min(pause * 1.5, _CONFIRM_GONE_S)
-        return _SettledScan(before.stamps, frozenset(changed), forced=True)
+        return _SettledScan(before.stamps, frozenset(changed_paths), forced=True)
 
     def _changed(self, now: TreeScan) -> set[str]:
-        return differences(self._seen, now.stamps)
+        return differences(self._stamps, now.stamps)
 
-    def _just_gone(self, gone: Collection[str]) -> set[str]:
+    def _just_gone(self, gone_paths: Collection[str]) -> set[str]:
         """Return the missing files that may come back in a moment."""
         now = time.monotonic()
-        self._gone = {path: self._gone.get(path, now) for path in gone}
-        return {path for path, since in self._gone.items() if now - since < _CONFIRM_GONE_S}
+        self._gone_since = {path: self._gone_since.get(path, now) for path in gone_paths}
+        return {path for path, since in self._gone_since.items() if now - since < _CONFIRM_GONE_S}
 
-    def _look_again(self, known: Collection[str]) -> TreeScan | None:
+    def _look_again(self, known_paths: Collection[str]) -> TreeScan | None:
         """Scan the tree, and retry for a moment if it is missing. Return None if it stays missing."""
         limit = time.monotonic() + _CONFIRM_GONE_S
         while True:
             try:
-                return self._look(known)
+                return self._look(known_paths)
             except MissingDirectory:
-                if self._lost or time.monotonic() > limit or self._halt.wait(_SETTLE_ONE_S):
+                if self._is_lost or time.monotonic() > limit or self._halt.wait(_SETTLE_ONE_S):
                     return None
 
-    def _look(self, known: Collection[str]) -> TreeScan:
-        began = time.monotonic()
-        found = scan_directory(self._root, known)
-        self._cost = time.monotonic() - began
-        return found
+    def _look(self, known_paths: Collection[str]) -> TreeScan:
+        started_at = time.monotonic()
+        scan = scan_directory(self._root, known_paths)
+        self._cost = time.monotonic() - started_at
+        return scan
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Follow the tree, and the generations of other servers, until `stop`. Never raises."""
@@ -234,20 +238,20 @@ class Reloader:
 
     async def _watch_servers(self, stop: asyncio.Event) -> None:
         """Check what other servers have done, at every notification and each second."""
-        told, loop = asyncio.Event(), asyncio.get_running_loop()
+        notified, loop = asyncio.Event(), asyncio.get_running_loop()
 
         def hint(topic: Topic, key: str) -> None:
             with contextlib.suppress(RuntimeError):  # the loop may be closed by now
-                loop.call_soon_threadsafe(told.set)
+                loop.call_soon_threadsafe(notified.set)
 
         unsubscribe = self._broker.subscribe(hint, (Topic.REGISTRY,))
         stopping = asyncio.create_task(stop.wait())
-        stopping.add_done_callback(lambda _: told.set())
+        stopping.add_done_callback(lambda _: notified.set())
         try:
             while not stop.is_set():
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(told.wait(), _POLL_S)
-                told.clear()
+                    await asyncio.wait_for(notified.wait(), _POLL_S)
+                notified.clear()
                 if not stop.is_set():
                     await self._follow_servers()
         finally:
@@ -276,10 +280,10 @@ class Reloader:
                 if stop.is_set() or not (woken or time.monotonic() >= due):
                     continue
                 calm = await self._try(self._follow)
-                if self._held:
+                if self._is_held:
                     wake.set()
                 # A watcher misses files in directories that are made while it is busy: scan once more after each event.
-                soon = woken or not calm or watcher.blind or None in self._seen.values()
+                soon = woken or not calm or watcher.blind or None in self._stamps.values()
                 due = time.monotonic() + max(_POLL_S if soon else _SCAN_PERIOD_S, self._cost / _MAX_SCAN_SHARE)
         finally:
             self._halt.set()
@@ -344,21 +348,21 @@ class _Watcher:
         self._wake = wake
         self._place: tuple[str, int, int] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._again = 0.0
+        self._retry_at = 0.0
         self.blind = True
 
     async def follow(self) -> bool:
         """Watch the directory that is at the path now. Return whether it is another one than before."""
         place = directory_identity(self._root)
-        if place == self._place and (self._task is None or not self._task.done() or time.monotonic() < self._again):
+        if place == self._place and (self._task is None or not self._task.done() or time.monotonic() < self._retry_at):
             return False
         await self.close()
-        moved, self._place = place != self._place, place
+        has_moved, self._place = place != self._place, place
         self.blind = place is None
         if place is not None:
-            self._again = time.monotonic() + _RETRY_S
+            self._retry_at = time.monotonic() + _RETRY_S
             self._task = asyncio.create_task(self._events())
-        return moved
+        return has_moved
 
     async def _events(self) -> None:
         try:
@@ -377,6 +381,6 @@ class _Watcher:
             self._task = None
 
 
-def _content(known: Mapping[str, bytes | None], path: str) -> bytes | None:
+def _content(contents: Mapping[str, bytes | None], path: str) -> bytes | None:
     """Return the content of a file when it was last taken up; empty if it could not be read, None if it was not there."""
-    return (known[path] or b"") if path in known else None
+    return (contents[path] or b"") if path in contents else None

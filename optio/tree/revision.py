@@ -37,9 +37,9 @@ class RevisionTree(MemoryTree):
 
     def read(self, path: str) -> bytes:
         """Return the file's bytes. Raises Unreadable."""
-        known = self._unreadable.get(posixpath.normpath(path))
-        if known is not None:
-            raise Unreadable(known.code, known.message, known.hint)
+        reason = self._unreadable.get(posixpath.normpath(path))
+        if reason is not None:
+            raise Unreadable(reason.code, reason.message, reason.hint)
         return super().read(path)
 
 
@@ -60,28 +60,28 @@ class TreeLocation:
 
 def locate_tree(root: Path) -> TreeLocation:
     """Return the location of a task directory, which need not exist. Raises SettingsError outside of a repository."""
-    here, rest = root if root.is_dir() else Path(os.path.abspath(root)), ""
-    while not here.is_dir():
-        here, rest = here.parent, posixpath.join(here.name, rest)
+    directory, rest = root if root.is_dir() else Path(os.path.abspath(root)), ""
+    while not directory.is_dir():
+        directory, rest = directory.parent, posixpath.join(directory.name, rest)
     try:
-        said = _git(TreeLocation(root, here, ""), "rev-parse", "--show-toplevel", "--show-prefix")
+        answer = _git(TreeLocation(root, directory, ""), "rev-parse", "--show-toplevel", "--show-prefix")
     except _GitFailed as err:
         raise (missing_directory(root) if rest else err) from err
-    top, prefix, *_ = said.decode("utf-8", "surrogateescape").split("\n")
-    written = Path(os.path.abspath(root))
-    for parent in (written, *written.parents):
+    top, prefix, *_ = answer.decode("utf-8", "surrogateescape").split("\n")
+    path = Path(os.path.abspath(root))
+    for parent in (path, *path.parents):
         if parent.is_dir() and os.path.samefile(parent, top):
-            return TreeLocation(root, parent, _directory(written.relative_to(parent).as_posix()))
-    return TreeLocation(root, here, prefix + rest)  # a link from elsewhere leads here
+            return TreeLocation(root, parent, _directory(path.relative_to(parent).as_posix()))
+    return TreeLocation(root, directory, prefix + rest)  # a link from elsewhere leads here
 
 
 def _directory(path: str) -> str:
     return "" if path in ("", ".") else f"{path}/"
 
 
-def missing_directory(root: Path, where: str = "") -> SettingsError:
+def missing_directory(root: Path, place: str = "") -> SettingsError:
     """Return the error for a task directory that does not exist."""
-    return SettingsError(f"there is no task directory `{brief(str(root))}`{where}: --tasks names another")
+    return SettingsError(f"there is no task directory `{brief(str(root))}`{place}: --tasks names another")
 
 
 def tree_at(root: Path, revision: str) -> tuple[RevisionTree, str]:
@@ -99,21 +99,21 @@ def commit_of(place: TreeLocation, revision: str) -> str:
     if not revision.strip() or revision.startswith("-"):
         raise SettingsError(f"invalid revision `{brief(revision)}`: name a branch, a tag or a commit")
     try:
-        wanted = _git(place, "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}")
+        answer = _git(place, "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}")
     except _GitFailed as err:
         message = f"the repository of `{place.name}` has no revision `{brief(revision)}`"
         raise SettingsError(message + (f": {_SHALLOW}" if _is_shallow(place) else "")) from err
-    return wanted.decode().strip()
+    return answer.decode().strip()
 
 
-def merge_base(place: TreeLocation, one: str, other: str) -> str:
+def merge_base(place: TreeLocation, first: str, second: str) -> str:
     """Return the newest commit that both revisions have in their history. Raises SettingsError if there is none."""
-    commits = commit_of(place, one), commit_of(place, other)
+    commits = commit_of(place, first), commit_of(place, second)
     try:
         return _git(place, "merge-base", *commits).decode().strip()
     except _GitFailed as err:
-        why = _SHALLOW if _is_shallow(place) else "name two branches of one history, or compare them as they are with `..`"
-        raise SettingsError(f"`{brief(one)}` and `{brief(other)}` have no commit in common here: {why}") from err
+        cure = _SHALLOW if _is_shallow(place) else "name two branches of one history, or compare them as they are with `..`"
+        raise SettingsError(f"`{brief(first)}` and `{brief(second)}` have no commit in common here: {cure}") from err
 
 
 _SHALLOW = "the clone is shallow: `git fetch --unshallow` brings the history (`fetch-depth: 0` for `actions/checkout`)"
@@ -141,7 +141,7 @@ class _GitFailed(SettingsError):
 
 def _git(place: TreeLocation, *arguments: str, data: bytes | None = None) -> bytes:
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", "-C", str(place.here), *arguments],
             input=data if data is not None else b"",
             capture_output=True,
@@ -153,9 +153,9 @@ def _git(place: TreeLocation, *arguments: str, data: bytes | None = None) -> byt
         raise _not_installed() from err
     except (subprocess.TimeoutExpired, ValueError, OSError) as err:
         raise SettingsError(f"git could not be asked: {brief(str(err), 300)}") from err
-    if done.returncode != 0:
-        raise _failed(place, done.returncode, done.stderr)
-    return done.stdout
+    if process.returncode != 0:
+        raise _failed(place, process.returncode, process.stderr)
+    return process.stdout
 
 
 def _not_installed() -> SettingsError:
@@ -163,8 +163,8 @@ def _not_installed() -> SettingsError:
 
 
 def _failed(place: TreeLocation, code: int, stderr: bytes) -> _GitFailed:
-    said = stderr.decode("utf-8", "replace").strip().splitlines()
-    words = brief(said[0], 300) if said else f"exit code {code}"
+    lines = stderr.decode("utf-8", "replace").strip().splitlines()
+    words = brief(lines[0], 300) if lines else f"exit code {code}"
     if "not a git repository" in words:
         words = "it is not in a git repository: run `git init` there and commit the files, or name a directory to compare with"
     return _GitFailed(f"git cannot read `{place.name}`: {words}")
@@ -179,11 +179,11 @@ class _TreeEntry(NamedTuple):
 
 def _entries(place: TreeLocation, commit: str, way: str) -> Generator[_TreeEntry, None, None]:
     """Yield the entries below a directory of a commit, as git lists them. The caller may stop early."""
-    where = ["--", way] if way else []
-    command = ["git", "-C", str(place.here), "ls-tree", "-r", "-z", "--long", "--full-tree", commit, *where]
-    with tempfile.TemporaryFile() as said:
+    path_arguments = ["--", way] if way else []
+    command = ["git", "-C", str(place.here), "ls-tree", "-r", "-z", "--long", "--full-tree", commit, *path_arguments]
+    with tempfile.TemporaryFile() as errors:
         try:
-            git = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env={**os.environ, **_QUIET})
+            git = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, **_QUIET})
         except FileNotFoundError as err:
             raise _not_installed() from err
         patience = Timer(_GIT_TIMEOUT_S, git.kill)
@@ -198,8 +198,8 @@ def _entries(place: TreeLocation, commit: str, way: str) -> Generator[_TreeEntry
         if code == -SIGKILL:
             raise SettingsError(f"git could not list {commit[:12]} in {_GIT_TIMEOUT_S} seconds")
         if code != 0:
-            said.seek(0)
-            raise _failed(place, code, said.read())
+            errors.seek(0)
+            raise _failed(place, code, errors.read())
 
 
 def _parts(git: "subprocess.Popen[bytes]") -> Iterator[bytes]:
@@ -221,44 +221,44 @@ def _entry(part: bytes) -> _TreeEntry:
 def tree_of(place: TreeLocation, commit: str) -> RevisionTree | None:
     """Return the tree of a commit, or None if it has no such directory. Raises SettingsError."""
     try:
-        found = _tree(place, commit, place.way)
-        if found is None:
+        contents = _tree(place, commit, place.way)
+        if contents is None:
             way = _resolve_links(place, commit)
-            found = None if way is None else _tree(place, commit, way)
+            contents = None if way is None else _tree(place, commit, way)
     except _GitFailed as err:
         raise _why_incomplete(place, commit) from err
-    return found
+    return contents
 
 
 def _resolve_links(place: TreeLocation, commit: str) -> str | None:
     """Return where the path leads through the symbolic links of a commit; None without links, or if one leaves the
     repository."""
-    ahead, done, links = place.way.rstrip("/").split("/"), "", 0
-    while ahead:
-        path = posixpath.normpath(posixpath.join(done, ahead.pop(0)))
+    parts, resolved, links = place.way.rstrip("/").split("/"), "", 0
+    while parts:
+        path = posixpath.normpath(posixpath.join(resolved, parts.pop(0)))
         if path == ".." or path.startswith(("../", "/")):
             return None
         entry = b"" if path == "." else _git(place, "ls-tree", "-z", "--full-tree", commit, "--", path)
         if not entry.startswith(_LINK.encode()):
-            done = path
+            resolved = path
             continue
         links += 1
         if links > _MAX_LINKS:
             return None
         target = _git(place, "cat-file", "blob", entry.split()[2].decode()).decode("utf-8", "surrogateescape")
-        ahead = [*(["/"] if target.startswith("/") else []), *target.split("/"), *ahead]
-    return _directory(done) if links else None
+        parts = [*(["/"] if target.startswith("/") else []), *target.split("/"), *parts]
+    return _directory(resolved) if links else None
 
 
 def _tree(place: TreeLocation, commit: str, way: str) -> RevisionTree | None:
     blobs: dict[str, str] = {}
     links: dict[str, str] = {}
     unreadable: dict[str, Unreadable] = {}
-    there, total = 0, 0
+    entry_count, total = 0, 0
     with closing(_entries(place, commit, way)) as entries:
         for entry in entries:
-            there += 1
-            if there > _MAX_FILES:
+            entry_count += 1
+            if entry_count > _MAX_FILES:
                 raise _too_many(commit, f"more than {_MAX_FILES:,} files")
             path = entry.path.removeprefix(way)
             if not entry.mode.startswith(_FILE) and entry.mode != _LINK:
@@ -277,18 +277,18 @@ def _tree(place: TreeLocation, commit: str, way: str) -> RevisionTree | None:
     texts = _contents(place, commit, [*blobs.values(), *links.values()])
     files = {path: texts[name] for path, name in blobs.items()}
     targets = {path: texts[name].decode("utf-8", "surrogateescape") for path, name in links.items()}
-    found = dict(files)
+    contents = dict(files)
     for path in targets:
         end = _link_target(path, targets)
         if end in files:
-            found[path] = files[end]
+            contents[path] = files[end]
         else:
             unreadable[path] = _unusable_link(end)
-    return RevisionTree(found, unreadable) if there else None
+    return RevisionTree(contents, unreadable) if entry_count else None
 
 
-def _too_many(commit: str, what: str) -> SettingsError:
-    return SettingsError(f"{commit[:12]} has {what} in the task directory: too much to be compared at once")
+def _too_many(commit: str, noun: str) -> SettingsError:
+    return SettingsError(f"{commit[:12]} has {noun} in the task directory: too much to be compared at once")
 
 
 def _link_target(path: str, targets: Mapping[str, str]) -> str:
@@ -309,7 +309,7 @@ def _unusable_link(target: str) -> Unreadable:
 def _contents(place: TreeLocation, commit: str, names: list[str]) -> dict[str, bytes]:
     """Return the contents of git objects by their names."""
     data = _git(place, "cat-file", "--batch", data="".join(f"{name}\n" for name in names).encode())
-    found: dict[str, bytes] = {}
+    contents: dict[str, bytes] = {}
     at = 0
     for name in names:
         end = data.index(b"\n", at)
@@ -317,6 +317,6 @@ def _contents(place: TreeLocation, commit: str, names: list[str]) -> dict[str, b
         if len(kind) != 2:  # `missing`
             raise _why_incomplete(place, commit)
         size = int(kind[1])
-        found[name] = data[end + 1 : end + 1 + size]
+        contents[name] = data[end + 1 : end + 1 + size]
         at = end + 1 + size + 1
-    return found
+    return contents

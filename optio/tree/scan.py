@@ -44,13 +44,13 @@ class TreeScan:
         return sorted(path for path in self.walked if path.endswith(SUFFIXES) or path in self.linked)
 
 
-def scan_directory(root: Path, known: Iterable[str] = ()) -> TreeScan:
+def scan_directory(root: Path, known_paths: Iterable[str] = ()) -> TreeScan:
     """Scan all files below `root` that are not hidden, and those of `known` that exist besides. Raises MissingDirectory."""
     fresh = time.time_ns() - TICK_NS
     linked: set[str] = set()
     signs = dict(_walk(str(root), linked))
     walked = frozenset(signs)
-    for path in known:
+    for path in known_paths:
         if path not in walked and not path.startswith(_OUTSIDE):
             sign = _stamp_at(root / path)
             if sign is not None:
@@ -67,9 +67,9 @@ def _walk(root: str, linked: set[str]) -> Iterable[tuple[str, Stamp]]:
         except OSError as err:
             if prefix and isinstance(err, _VANISHED):
                 continue
-            what = f"the directory `{prefix}`" if prefix else f"the task directory `{os.path.abspath(root)}`"
-            why = "does not exist" if isinstance(err, _VANISHED) else f"cannot be listed: {err.strerror}"
-            raise MissingDirectory(prefix or ".", f"{what} {why}") from err
+            subject = f"the directory `{prefix}`" if prefix else f"the task directory `{os.path.abspath(root)}`"
+            problem = "does not exist" if isinstance(err, _VANISHED) else f"cannot be listed: {err.strerror}"
+            raise MissingDirectory(prefix or ".", f"{subject} {problem}") from err
         for entry in entries:
             if entry.name.startswith("."):
                 continue

@@ -105,9 +105,9 @@ class ServedRegistry:
         self._synced: int | None = None
         self._commit: str | None = None
         # The newest generation that this process has made.
-        self._made: int | None = None
+        self._generation_id: int | None = None
         # The last report of this server, and when it was made. It and the snapshot change together.
-        self._said: tuple[int, bool] | None = None
+        self._last_state: tuple[int, bool] | None = None
         self._said_at = 0.0
         self._lock = threading.RLock()
         # Until then, a silent server may have been unable to report.
@@ -135,12 +135,12 @@ class ServedRegistry:
         `unserved` are the files that give no task, each with the id that it seems to mean. Tasks whose file is one of
         `deleted`, by a request to the API, are removed without being held.
         """
-        own = _DirectoryState(compilation, unserved, commit, frozenset(deleted))
+        state = _DirectoryState(compilation, unserved, commit, frozenset(deleted))
         with self._lock:
             for race in range(_MAX_RACES):
                 self._follow()
                 try:
-                    self.current = self._taken(own)
+                    self.current = self._taken(state)
                     break
                 except Conflict:
                     if race == _MAX_RACES - 1:
@@ -150,14 +150,14 @@ class ServedRegistry:
                 self.tell()
             return self.current
 
-    def _taken(self, own: "_DirectoryState") -> Snapshot:
+    def _taken(self, state: "_DirectoryState") -> Snapshot:
         """Return the snapshot that follows from the state of the directory. Raises Conflict if another server has made a
         generation meanwhile."""
         before = self.current
         newest = before.generation
-        compilation = own.compilation
-        tasks, kept = _with_last_good(compilation.registry, own.unserved, before.registry.tasks)
-        deleted = {task.id for task in before.registry.tasks.values() if task.origin.path in own.deleted}
+        compilation = state.compilation
+        tasks, kept_ids = _with_last_good(compilation.registry, state.unserved, before.registry.tasks)
+        deleted = {task.id for task in before.registry.tasks.values() if task.origin.path in state.deleted}
         verdict, judged = self._judge(tasks, deleted)
         registry = Registry.of(_with_held(tasks, verdict.held.values()))
         in_sync = newest is not None and newest.digest == registry.digest
@@ -173,8 +173,8 @@ class ServedRegistry:
                 drift=self._drift(newest.id, tasks),
             )
         rows = self._store.hold_removals(verdict.held) if verdict.held else {}
-        if newest is None or not in_sync or (leads and self._is_renamed(newest, own.commit)):
-            newest = self._activate(registry, own.commit)
+        if newest is None or not in_sync or (leads and self._is_renamed(newest, state.commit)):
+            newest = self._activate(registry, state.commit)
         self._synced = newest.id
         # A release is for the removal that was seen: a task that came back is held again when it goes again.
         over = (judged - verdict.held.keys()) | (tasks.keys() - before.registry.tasks.keys())
@@ -186,7 +186,7 @@ class ServedRegistry:
             registry=registry,
             generation=newest,
             diagnostics=compilation.diagnostics,
-            kept=kept,
+            kept=kept_ids,
             files=compilation.files,
             removal=None if since is None else HeldRemoval(tasks=tuple(sorted(verdict.held)), total=verdict.total, since=since),
         )
@@ -198,13 +198,13 @@ class ServedRegistry:
 
     def _activate(self, registry: Registry, commit: str | None) -> GenerationRow:
         """Make the generation after the one that is served. Raises Conflict if another server has made it."""
-        served = self.current
-        number = served.number or 0
+        snapshot = self.current
+        number = snapshot.number or 0
         # An older version, which may run beside this one, may have kept less of each task than this one does.
-        after = Activated(number, served.registry if self._made == number else None)
-        made = self._store.activate(registry, commit, after, self._server)
-        self._made, self._said, self._said_at = made.id, (made.id, True), self._clock()
-        return made
+        after = Activated(number, snapshot.registry if self._generation_id == number else None)
+        generation = self._store.activate(registry, commit, after, self._server)
+        self._generation_id, self._last_state, self._said_at = generation.id, (generation.id, True), self._clock()
+        return generation
 
     def _judge(self, tasks: Mapping[str, CompiledTask], deleted: Collection[str]) -> tuple[RemovalDecision, frozenset[str]]:
         """Ask the removal guard, with the releases in the store. The returned ids are those that are held, or would be without
@@ -218,7 +218,7 @@ class ServedRegistry:
                 limit=self._limit,
                 now=self._clock(),
                 recent=self._recent,
-                held=self._held,
+                held_ids=self._held,
                 released=released,
             )
 
@@ -238,13 +238,13 @@ class ServedRegistry:
             self.current = dataclasses.replace(self.current, registry=self._definitions(row), generation=row, kept=frozenset())
 
     def _definitions(self, row: GenerationRow) -> Registry:
-        known = {task.digest: task for task in self.current.registry.tasks.values()}
-        if sum(digest not in known for digest in row.tasks.values()) > _DEFINITIONS_PER_READ:
-            known |= self._store.served_definitions()
+        tasks_by_digest = {task.digest: task for task in self.current.registry.tasks.values()}
+        if sum(digest not in tasks_by_digest for digest in row.tasks.values()) > _DEFINITIONS_PER_READ:
+            tasks_by_digest |= self._store.served_definitions()
         tasks: dict[str, CompiledTask] = {}
         for task_id, digest in row.tasks.items():
             try:
-                tasks[task_id] = known.get(digest) or self._store.definition(digest)
+                tasks[task_id] = tasks_by_digest.get(digest) or self._store.definition(digest)
             except (NotFound, ValueError) as err:
                 log.warning("the task %s as it was served before cannot be read any more: %s", task_id, err)
         return Registry.of(tasks)
@@ -260,12 +260,12 @@ class ServedRegistry:
         return self._clock() >= self._patient_until and not self._others_in_sync(generation)
 
     def _drift(self, generation: int, tasks: Mapping[str, CompiledTask]) -> Drift:
-        added, changed, missing = compare(self.current.registry.tasks, tasks)
+        added_ids, changed_ids, missing = compare(self.current.registry.tasks, tasks)
         before = self.current.drift
         return Drift(
             generation=generation,
-            added=added,
-            changed=changed,
+            added=added_ids,
+            changed=changed_ids,
             missing=missing,
             in_sync=tuple(self._others_in_sync(generation)),
             since=self._clock() if before is None else before.since,
@@ -288,23 +288,23 @@ class ServedRegistry:
                 return
             says = snapshot.generation.id, self._synced == snapshot.generation.id and snapshot.drift is None
             passed = self._clock() - self._said_at
-            if says == self._said and passed < _REPORT_PERIOD_S:
+            if says == self._last_state and passed < _REPORT_PERIOD_S:
                 return
             self._store.note_server(self._server, *says)
-            if self._said is not None and passed > _SILENCE_S:
+            if self._last_state is not None and passed > _SILENCE_S:
                 self._patient_until = self._clock() + _SILENCE_S
-            self._said, self._said_at = says, self._clock()
+            self._last_state, self._said_at = says, self._clock()
 
     def leave(self) -> None:
         """Remove this server's report, so that others need not wait for it."""
-        if self._said is not None:
+        if self._last_state is not None:
             self._store.forget_process(ProcessKind.SERVER, self._server)
 
     def is_released(self) -> bool:
         """Return whether a task that is held here was released, perhaps through another server. Asks the store."""
-        held = self.current.held
-        return bool(held) and any(
-            row.released_at is not None and task_id in held for task_id, row in self._store.removals().items()
+        held_ids = self.current.held
+        return bool(held_ids) and any(
+            row.released_at is not None and task_id in held_ids for task_id, row in self._store.removals().items()
         )
 
     def serve_unreadable(self, diagnostic: Diagnostic) -> Snapshot:
@@ -315,18 +315,18 @@ class ServedRegistry:
             return self.current
 
 
-def _with_held(tasks: dict[str, CompiledTask], held: Collection[CompiledTask]) -> dict[str, CompiledTask]:
+def _with_held(tasks: dict[str, CompiledTask], held_tasks: Collection[CompiledTask]) -> dict[str, CompiledTask]:
     """Add the held tasks. A webhook path that another task has taken meanwhile stays with that one."""
-    if not held:
+    if not held_tasks:
         return tasks
-    found, paths = dict(tasks), set(Registry.of(tasks).hooks)
-    for task in held:
+    merged_tasks, paths = dict(tasks), set(Registry.of(tasks).hooks)
+    for task in held_tasks:
         webhook = task.spec.webhook
-        taken = webhook is not None and webhook.config.path in paths
-        found[task.id] = _without_hook(task) if taken else task
+        is_path_taken = webhook is not None and webhook.config.path in paths
+        merged_tasks[task.id] = _without_hook(task) if is_path_taken else task
         if webhook is not None:
             paths.add(webhook.config.path)
-    return found
+    return merged_tasks
 
 
 def _with_last_good(
@@ -334,13 +334,13 @@ def _with_last_good(
 ) -> tuple[dict[str, CompiledTask], frozenset[str]]:
     """Return the tasks to serve and the ids of those that keep their last good definition. A task goes if its file goes or
     gives another task. A file that gives no task removes nothing, even if it was moved and broken at once."""
-    meant = set(unserved.values())
-    kept = {
+    task_ids = set(unserved.values())
+    kept_tasks = {
         task.id: _without_lost_hook(task, registry)
         for task in before.values()
-        if task.id not in registry.tasks and (task.origin.path in unserved or task.id in meant)
+        if task.id not in registry.tasks and (task.origin.path in unserved or task.id in task_ids)
     }
-    return {**registry.tasks, **kept}, frozenset(kept)
+    return {**registry.tasks, **kept_tasks}, frozenset(kept_tasks)
 
 
 def _without_lost_hook(task: CompiledTask, registry: Registry) -> CompiledTask:
@@ -350,5 +350,5 @@ def _without_lost_hook(task: CompiledTask, registry: Registry) -> CompiledTask:
 
 
 def _without_hook(task: CompiledTask) -> CompiledTask:
-    others = [trigger for trigger in task.spec.triggers if not isinstance(trigger, WebhookTrigger)]
-    return dataclasses.replace(task, spec=task.spec.replace(triggers=others))
+    other_triggers = [trigger for trigger in task.spec.triggers if not isinstance(trigger, WebhookTrigger)]
+    return dataclasses.replace(task, spec=task.spec.replace(triggers=other_triggers))

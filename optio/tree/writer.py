@@ -63,16 +63,16 @@ class _RequestBody:
     def pointer(self, route: Route) -> str:
         if route[: len(self.at)] != self.at:
             return ""
-        kept: list[str | int] = []
+        parts: list[str | int] = []
         value = self.value
         for step in route[len(self.at) :]:
             if not isinstance(value, (dict, list)):
                 break
-            kept.append(step)
+            parts.append(step)
             if (step not in value) if isinstance(value, dict) else not (isinstance(step, int) and step < len(value)):
                 break
             value = value[step]  # type: ignore[index]
-        return pointer(tuple(kept))
+        return pointer(tuple(parts))
 
 
 class _WholeText(_RequestBody):
@@ -112,37 +112,37 @@ class TaskFileWriter:
         self._root, self._secrets, self._deny, self._lock = root, secrets, deny, lock
         self._compiler = IncrementalCompiler()
 
-    def create(self, body: Mapping[str, Any], served: Registry) -> WriteResult:
+    def create(self, body: Mapping[str, Any], registry: Registry) -> WriteResult:
         """Write a file for a new task. Raises Conflict if the task or the file exists."""
-        wanted = dict(body)
-        task_id = id_of(wanted)
+        task = dict(body)
+        task_id = id_of(task)
         path = f"{task_id or 'task'}.yaml"
         with self._turn():
-            if task_id in served.tasks:
+            if task_id in registry.tasks:
                 raise Conflict(f"the task `{task_id}` exists already: change it with PATCH /api/tasks/{task_id}")
-            taken = self._take_secrets(wanted, task_id, _RequestBody(body))
+            secrets = self._take_secrets(task, task_id, _RequestBody(body))
             if task_id and os.path.lexists(self._root / path):
                 raise Conflict(
                     f"the file `{path}` exists already, and gives no such task: repair it, or give this task an `id`"
                 )
-            data = (self._modeline() + dump(wanted)).encode()
+            data = (self._modeline() + dump(task)).encode()
             document, _ = parse(SourceFile(path, data))
-            if document is not None and canonical(document.value) != canonical(wanted):
+            if document is not None and canonical(document.value) != canonical(task):
                 raise Invalid("the task holds a value that YAML cannot express", [Problem("", "cannot be written as YAML")])
             warnings = self._check(path, data, _RequestBody(body), self._compile({}))
             if task_id is None:
                 raise Invalid("the name gives no id", [Problem("/name", "gives no id", hint="add `id`")])
-            self._apply(path, None, data, taken)
-        return WriteResult(task_id=task_id, path=path, warnings=(*warnings, *taken.warnings))
+            self._apply(path, None, data, secrets)
+        return WriteResult(task_id=task_id, path=path, warnings=(*warnings, *secrets.warnings))
 
     def patch(self, task: CompiledTask, body: Mapping[str, Any], digests: Collection[str] | None) -> WriteResult:
         """Apply a merge patch (RFC 7396) to the task in its file. With `digests`, raises StaleTask unless the task's digest is
         one of them."""
 
         def change(value: dict[str, Any]) -> None:
-            merged = merge(value, body)
+            result = merge(value, body)
             value.clear()
-            value.update(merged)
+            value.update(result)
 
         return self._edit(task, change, _RequestBody(body), digests)
 
@@ -164,10 +164,10 @@ class TaskFileWriter:
 
         def change(value: dict[str, Any]) -> None:
             triggers = value.get("triggers") or []
-            kept = [t for t in triggers if not (isinstance(t, dict) and t.get("type") == kind)]
-            if len(kept) == len(triggers):
+            other_triggers = [t for t in triggers if not (isinstance(t, dict) and t.get("type") == kind)]
+            if len(other_triggers) == len(triggers):
                 raise NotFound("trigger", kind)
-            value["triggers"] = kept
+            value["triggers"] = other_triggers
 
         return self._edit(task, change, _RequestBody({}), digests)
 
@@ -189,27 +189,27 @@ class TaskFileWriter:
         path = task.origin.path
         return TaskFile(path, self._read(path))
 
-    def create_file(self, task_id: str, text: str, served: Registry) -> WriteResult:
+    def create_file(self, task_id: str, text: str, registry: Registry) -> WriteResult:
         """Write the text as the file of a new task. Raises Conflict if the task or the file exists."""
         if _ID.fullmatch(task_id) is None or len(task_id) > _MAX_ID_LENGTH:
             hint = "use a-z, 0-9 and single dashes"
             raise Invalid("the task has no usable id", [Problem("/id", f"`{task_id[:80]}` cannot be an id", hint=hint)])
         path, data = f"{task_id}.yaml", text.encode("utf-8", "surrogatepass")
         with self._turn():
-            if task_id in served.tasks or os.path.lexists(self._root / path):
+            if task_id in registry.tasks or os.path.lexists(self._root / path):
                 raise Conflict(f"the task `{task_id}`, or its file `{path}`, exists already: choose another name, or edit it")
             warnings = self._check_text(task_id, path, data, self._compile({}))
             self._apply(path, None, data, _ExtractedSecrets())
         return WriteResult(task_id=task_id, path=path, warnings=warnings)
 
-    def replace_file(self, task: CompiledTask, text: str, seen: Collection[str] | None) -> WriteResult:
+    def replace_file(self, task: CompiledTask, text: str, digests: Collection[str] | None) -> WriteResult:
         """Write the text as the task's file. With `seen`, raises StaleTask unless the digest of the file is one of them."""
         data = text.encode("utf-8", "surrogatepass")
         with self._turn():
             base = self._compile({})
             path = _current_task(base, task).origin.path
             before = TaskFile(path, self._read(path))
-            if seen is not None and before.digest not in seen and "*" not in seen:
+            if digests is not None and before.digest not in digests and "*" not in digests:
                 raise StaleTask(f"the file `{path}` has been changed: its digest is {before.digest} now")
             warnings = self._check_text(task.id, path, data, base)
             if data != before.data:
@@ -237,20 +237,20 @@ class TaskFileWriter:
             _check_digests(base, task, digests)
             data = self._read(path)
             document = _document(path, data)
-            wanted = dict(document.value)
-            change(wanted)
+            new_value = dict(document.value)
+            change(new_value)
             if body.at:
-                body = _RequestBody(body.value, ("triggers", len(wanted["triggers"]) - 1))
-            _refuse_moves(task, document.value, wanted)
-            taken = self._take_secrets(wanted, task.id, body)
+                body = _RequestBody(body.value, ("triggers", len(new_value["triggers"]) - 1))
+            _refuse_moves(task, document.value, new_value)
+            secrets = self._take_secrets(new_value, task.id, body)
             try:
-                after = rewrite_file(path, data, wanted)
+                after = rewrite_file(path, data, new_value)
             except CannotEdit as err:
                 raise Conflict(f"{path}:{err.line}: {err}: change this file by hand") from err
             warnings = self._check(path, after, body, base)
-            if after != data or taken.values:
-                self._apply(path, data, after, taken)
-        return WriteResult(task_id=task.id, path=path, warnings=(*warnings, *taken.warnings))
+            if after != data or secrets.values:
+                self._apply(path, data, after, secrets)
+        return WriteResult(task_id=task.id, path=path, warnings=(*warnings, *secrets.warnings))
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
@@ -275,9 +275,9 @@ class TaskFileWriter:
         """Return warnings about the tree with this text. Raises Invalid with its errors, and if it gives another task."""
         warnings = self._check(path, data, _WholeText(None), base, only_new=False)
         document = _document(path, data)
-        if (meant := id_of(document.value)) != task_id:
-            hint = f"write `id: {task_id}`" if meant is not None else "write a `name`"
-            raise Invalid("a task keeps its id", [Problem("/id", f"would be `{meant or ''}`", hint=hint)])
+        if (written_id := id_of(document.value)) != task_id:
+            hint = f"write `id: {task_id}`" if written_id is not None else "write a `name`"
+            raise Invalid("a task keeps its id", [Problem("/id", f"would be `{written_id or ''}`", hint=hint)])
         return warnings
 
     def _check(
@@ -285,22 +285,22 @@ class TaskFileWriter:
     ) -> tuple[Problem, ...]:
         """Return warnings about the changed tree. Raises Invalid with errors that the tree did not have before, or without
         `only_new` with all of this file."""
-        known = {(d.path, d.code, d.message) for d in base.diagnostics if only_new or d.path != path}
-        found = [d for d in self._compile({path: data}).diagnostics if (d.path, d.code, d.message) not in known]
-        errors = [d for d in found if d.severity is Severity.ERROR]
-        taken = next((d for d in errors if d.code == "OPT701"), None)
-        if taken is not None:
-            raise Conflict(f"{taken.message}: {taken.hint}")
+        known_findings = {(d.path, d.code, d.message) for d in base.diagnostics if only_new or d.path != path}
+        new_findings = [d for d in self._compile({path: data}).diagnostics if (d.path, d.code, d.message) not in known_findings]
+        errors = [d for d in new_findings if d.severity is Severity.ERROR]
+        duplicate = next((d for d in errors if d.code == "OPT701"), None)
+        if duplicate is not None:
+            raise Conflict(f"{duplicate.message}: {duplicate.hint}")
         if errors:
             raise Invalid("the task would have errors", [_problem(d, path, body) for d in errors])
-        return tuple(_problem(d, path, body) for d in found if d.severity is Severity.WARNING and d.path == path)
+        return tuple(_problem(d, path, body) for d in new_findings if d.severity is Severity.WARNING and d.path == path)
 
-    def _take_secrets(self, wanted: dict[str, Any], task_id: str | None, body: _RequestBody) -> _ExtractedSecrets:
-        taken = _ExtractedSecrets()
-        triggers = wanted.get("triggers")
+    def _take_secrets(self, task: dict[str, Any], task_id: str | None, body: _RequestBody) -> _ExtractedSecrets:
+        secrets = _ExtractedSecrets()
+        triggers = task.get("triggers")
         if not isinstance(triggers, list):
-            return taken
-        wanted["triggers"] = triggers = list(triggers)
+            return secrets
+        task["triggers"] = triggers = list(triggers)
         for index, trigger in enumerate(triggers):
             config = trigger.get("config") if isinstance(trigger, dict) else None
             if not isinstance(config, dict) or not isinstance(config.get("secret"), str):
@@ -312,25 +312,27 @@ class TaskFileWriter:
             _refuse_unusable(config, name, place)
             if value.endswith("..."):
                 hint = "anybody can sign with it: send a random one before you use this webhook in production"
-                taken.warnings.append(Problem(place, "the secret is a placeholder", hint=hint))
-            taken.values[name] = value
-            taken.places[name] = place
+                secrets.warnings.append(Problem(place, "the secret is a placeholder", hint=hint))
+            secrets.values[name] = value
+            secrets.places[name] = place
             triggers[index] = {**trigger, "config": {**config, "secret": {"name": name}}}
-        return taken
+        return secrets
 
-    def _apply(self, path: str, before: bytes | None, after: bytes, taken: _ExtractedSecrets) -> None:
+    def _apply(self, path: str, before: bytes | None, after: bytes, secrets: _ExtractedSecrets) -> None:
         if self._deny:
-            names = ", ".join(f"`{name}` ({self._secrets.where(name)})" for name in taken.values)
+            names = ", ".join(f"`{name}` ({self._secrets.where(name)})" for name in secrets.values)
             message = "this server does not write task files (OPTIO_WRITES): commit this document"
             raise WritesDenied(message + (f", and set the secret {names}" if names else ""), path=path, document=after.decode())
-        former = {name: self._secrets.stored(name) for name in taken.values}
+        former = {name: self._secrets.stored(name) for name in secrets.values}
         try:
-            for name, value in taken.values.items():
+            for name, value in secrets.values.items():
                 with _describe_os_error(self._root):
                     self._secrets.put(name, value)
                 if self._secrets.get(name) != value:
                     hint = f'{self._secrets.where(name)}, and send `{{"name": "{name}"}}`'
-                    raise Invalid("the secret cannot be kept", [Problem(taken.places[name], "cannot be kept here", hint=hint)])
+                    raise Invalid(
+                        "the secret cannot be kept", [Problem(secrets.places[name], "cannot be kept here", hint=hint)]
+                    )
             self._replace(path, before, after)
         except BaseException:
             for name, old in former.items():
@@ -389,13 +391,13 @@ def merge(value: Any, patch: Any) -> Any:
     them."""
     if not isinstance(patch, Mapping):
         return patch
-    merged = dict(value) if isinstance(value, dict) else {}
+    result = dict(value) if isinstance(value, dict) else {}
     for name, change in patch.items():
         if change is None:
-            merged.pop(name, None)
+            result.pop(name, None)
         else:
-            merged[name] = merge(merged.get(name), change)
-    return merged
+            result[name] = merge(result.get(name), change)
+    return result
 
 
 def _with_state(trigger: dict[str, Any], enabled: bool) -> dict[str, Any]:
@@ -406,9 +408,9 @@ def _with_state(trigger: dict[str, Any], enabled: bool) -> dict[str, Any]:
 
 def id_of(document: Mapping[str, Any]) -> str | None:
     """Return the id that a task file gives its task, or None if it gives none that can be used."""
-    given, name = document.get("id"), document.get("name")
-    found = given if isinstance(given, str) else slug(name) if isinstance(name, str) else ""
-    return found if _ID.fullmatch(found) and len(found) <= _MAX_ID_LENGTH else None
+    declared_id, name = document.get("id"), document.get("name")
+    task_id = declared_id if isinstance(declared_id, str) else slug(name) if isinstance(name, str) else ""
+    return task_id if _ID.fullmatch(task_id) and len(task_id) <= _MAX_ID_LENGTH else None
 
 
 def _secret_name(task_id: str, path: Any) -> str:
@@ -445,23 +447,23 @@ def _check_digests(base: Compilation, task: CompiledTask, digests: Collection[st
 
 
 def _document(path: str, data: bytes) -> Document:
-    document, found = parse(SourceFile(path, data))
+    document, diagnostics = parse(SourceFile(path, data))
     if document is None or not isinstance(document.value, dict):
-        first = next((d for d in found if d.severity is Severity.ERROR), None)
-        why = f"{first.span.start.line}: {first.message}" if first else "1: holds no task"
-        raise Conflict(f"the file is broken and must be repaired first: {path}:{why}")
+        first = next((d for d in diagnostics if d.severity is Severity.ERROR), None)
+        problem = f"{first.span.start.line}: {first.message}" if first else "1: holds no task"
+        raise Conflict(f"the file is broken and must be repaired first: {path}:{problem}")
     return document
 
 
-def _refuse_moves(task: CompiledTask, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    if "promptTemplate" in wanted and "promptTemplate" not in before and "promptFile" in wanted:
-        hint = f"change `{wanted['promptFile']}`, or send `promptFile: null` with it"
+def _refuse_moves(task: CompiledTask, before: Mapping[str, Any], new_value: Mapping[str, Any]) -> None:
+    if "promptTemplate" in new_value and "promptTemplate" not in before and "promptFile" in new_value:
+        hint = f"change `{new_value['promptFile']}`, or send `promptFile: null` with it"
         raise Invalid("the prompt is in a file of its own", [Problem("/promptTemplate", "stands in `promptFile`", hint=hint)])
-    meant = id_of(wanted)
-    if meant is not None and meant != task.id:
-        key = "/id" if "id" in wanted else "/name"
+    new_id = id_of(new_value)
+    if new_id is not None and new_id != task.id:
+        key = "/id" if "id" in new_value else "/name"
         hint = f"send `id: {task.id}` with the new name" if key == "/name" else "create a new task and delete this one"
-        raise Invalid("a task keeps its id", [Problem(key, f"would change the id to `{meant}`", hint=hint)])
+        raise Invalid("a task keeps its id", [Problem(key, f"would change the id to `{new_id}`", hint=hint)])
 
 
 def _problem(diagnostic: Diagnostic, path: str, body: _RequestBody) -> Problem:

@@ -37,7 +37,7 @@ def judge(
     released: Collection[str] = (),
 ) -> RemovalDecision:
     return decide_removals(
-        served, compiled, limit=RemovalLimit.parse(limit), now=now, recent=recent or {}, held=held, released=released
+        served, compiled, limit=RemovalLimit.parse(limit), now=now, recent=recent or {}, held_ids=held, released=released
     )
 
 

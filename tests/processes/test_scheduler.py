@@ -861,7 +861,7 @@ def test_a_new_task_is_heard_of_from_another_process(services: Services, hand: H
     elsewhere = LocalBroker(services.settings.data_dir / "bus")
     scheduler.start()
     try:
-        eventually(lambda: scheduler._looked, what="the first look, which finds nothing")
+        eventually(lambda: scheduler._looked_at, what="the first look, which finds nothing")
         serve(services, timed())
         elsewhere.tell(Topic.REGISTRY)
         eventually(services.store.schedules, what="the schedule being kept")

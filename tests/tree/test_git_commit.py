@@ -80,7 +80,7 @@ def test_a_server_tells_the_commit_and_follows_it_when_no_task_file_changes(tree
         (tree / "two.yaml").write_text(TASK.replace("One", "Two"))
         eventually(lambda: (served() or "").endswith("+dirty"), what="the dirty checkout being told")
         # From here on no file is looked at for its own sake: it was changed too lately for its stamp to tell.
-        eventually(lambda: None not in watched.reloader._seen.values(), what="stamps that tell")
+        eventually(lambda: None not in watched.reloader._stamps.values(), what="stamps that tell")
         git(tree.parent, "add", ".")
         git(tree.parent, "commit", "-qm", "Two")
 

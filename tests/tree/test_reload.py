@@ -627,7 +627,7 @@ def test_a_change_in_one_directory_is_served_by_every_server_and_told_by_those_t
     shutil.copytree(watched.root, there)
     with Watched(there, services) as other:
         # Files as young as these are looked at again: what is served must not change by that.
-        other.until(lambda: None not in other.reloader._seen.values())
+        other.until(lambda: None not in other.reloader._stamps.values())
         watched.put("more.yaml", task("More"))
 
         other.until(lambda: other.ids == {"base", "more"})

@@ -75,35 +75,39 @@ def is_full(err: psycopg.Error) -> bool:
     return isinstance(err, errors.TooManyConnections) or _FULL.search(str(err)) is not None
 
 
-def to_store_error(name: str, err: psycopg.Error, most: int) -> Exception:
+def to_store_error(name: str, err: psycopg.Error, max_connections: int) -> Exception:
     """Return the error as the store's callers know it; the error itself when it shows a mistake of Optio's own."""
-    said = error_line(err)
+    server_text = error_line(err)
     if isinstance(err, errors.UniqueViolation):
         return Conflict("something with this id exists already")
     if isinstance(err, errors.CharacterNotInRepertoire | errors.ProgramLimitExceeded | psycopg.DataError):
-        return Invalid(f"a value cannot be stored: {said}")
+        return Invalid(f"a value cannot be stored: {server_text}")
     if isinstance(err, errors.ReadOnlySqlTransaction):
         return StoreUnavailable(read_only_message(name), temporary=True)
     if isinstance(err, errors.UndefinedTable | errors.UndefinedColumn):
         return StoreMismatch(f"the database {name} lacks tables of this version: run `optio db migrate`", temporary=True)
     if isinstance(err, errors.InsufficientPrivilege | errors.InvalidSchemaName):
         cure = "let this user own the tables, and create them in the first schema of its search_path"
-        return StoreUnavailable(f"the database {name} cannot be used: {said} ({cure})")
+        return StoreUnavailable(f"the database {name} cannot be used: {server_text} ({cure})")
     if isinstance(err, errors.InFailedSqlTransaction) or not isinstance(err, psycopg.OperationalError | psycopg.InternalError):
         return err
-    return StoreUnavailable(f"the database {name} cannot be used: {said}{_cure(said, most)}", temporary=True)
+    return StoreUnavailable(
+        f"the database {name} cannot be used: {server_text}{_cure(server_text, max_connections)}", temporary=True
+    )
 
 
-def connection_error(name: str, err: psycopg.Error, most: int) -> StoreUnavailable:
+def connection_error(name: str, err: psycopg.Error, max_connections: int) -> StoreUnavailable:
     """Return the StoreUnavailable for a failed connection, with a cure where the cause is known. It is temporary unless a
     person has to change the URL, the users or the rules."""
-    said = error_line(err)
-    temporary = _LASTING.search(said) is None
-    return StoreUnavailable(f"the database {name} cannot be used: {said}{_cure(said, most)}", temporary=temporary)
+    server_text = error_line(err)
+    temporary = _LASTING.search(server_text) is None
+    return StoreUnavailable(
+        f"the database {name} cannot be used: {server_text}{_cure(server_text, max_connections)}", temporary=temporary
+    )
 
 
-def _cure(said: str, most: int) -> str:
-    return next((f" ({text.format(most=most)})" for pattern, text in _CURES if pattern.search(said)), "")
+def _cure(server_text: str, max_connections: int) -> str:
+    return next((f" ({text.format(most=max_connections)})" for pattern, text in _CURES if pattern.search(server_text)), "")
 
 
 def error_line(err: psycopg.Error) -> str:

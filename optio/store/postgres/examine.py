@@ -40,20 +40,22 @@ def examine(url: str) -> Iterator[ProbeResult]:
         with psycopg.connect(target.conninfo, autocommit=True, row_factory=dict_row) as connection:
             yield from _probe(connection, target.name)
     except psycopg.Error as err:
-        made = errors.connection_error(target.name, err, MAX_CONNECTIONS)
-        yield ProbeResult("database", ERROR, str(made))
+        failure = errors.connection_error(target.name, err, MAX_CONNECTIONS)
+        yield ProbeResult("database", ERROR, str(failure))
 
 
 def backup_command(url: str, file: str) -> list[str]:
     """Return `pg_dump` and its arguments for a backup, without the password."""
-    given = conninfo_to_dict(url)
+    conninfo = conninfo_to_dict(url)
     pg_url.read(url)
-    kept = {name: given[name] for name in ("host", "hostaddr", "port", "user", "dbname", "sslmode") if name in given}
+    named_parts = {
+        name: conninfo[name] for name in ("host", "hostaddr", "port", "user", "dbname", "sslmode") if name in conninfo
+    }
     command = ["pg_dump", "--format=custom", f"--file={file}"]
-    options = str(given.get("options", ""))
+    options = str(conninfo.get("options", ""))
     if "search_path=" in options:
         command.append(f"--schema={options.partition('search_path=')[2].split()[0].split(',')[0]}")
-    return [*command, f"--dbname={psycopg.conninfo.make_conninfo('', **kept)}"]
+    return [*command, f"--dbname={psycopg.conninfo.make_conninfo('', **named_parts)}"]
 
 
 def _probe(connection: Connection, name: str) -> Iterator[ProbeResult]:
@@ -69,9 +71,9 @@ def _probe(connection: Connection, name: str) -> Iterator[ProbeResult]:
     if facts["encoding"] != "UTF8":
         hint = "create one with `createdb --encoding=UTF8 --template=template0`"
         yield ProbeResult("encoding", ERROR, f"the encoding {facts['encoding']} lacks most characters", hint)
-    there = state(connection)
-    yield check_state(there)
-    yield _writable(connection, name, facts, empty=there.version == 0)
+    schema_state = state(connection)
+    yield check_state(schema_state)
+    yield _writable(connection, name, facts, empty=schema_state.version == 0)
     yield _clock(connection)
     yield from _settings(connection)
     room = facts["most"] - facts["reserved"] - facts["used"]
@@ -103,13 +105,13 @@ def _writable(connection: Connection, name: str, facts: dict[str, Any], *, empty
 
 def _clock(connection: Connection) -> ProbeResult:
     before = time.time()
-    theirs = float(_row(connection, "SELECT extract(epoch FROM clock_timestamp())::float8 AS now")["now"])
+    server_time = float(_row(connection, "SELECT extract(epoch FROM clock_timestamp())::float8 AS now")["now"])
     after = time.time()
     # Without the time that the answer took on its way.
-    ahead = theirs - after if theirs > after else theirs - before if theirs < before else 0.0
-    if abs(ahead) <= _MAX_CLOCK_DRIFT_S:
-        return ProbeResult("clock", OK, f"{abs(ahead) * 1000:.0f} ms from this machine's")
-    detail = f"the server's clock is {abs(ahead):,.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
+    skew = server_time - after if server_time > after else server_time - before if server_time < before else 0.0
+    if abs(skew) <= _MAX_CLOCK_DRIFT_S:
+        return ProbeResult("clock", OK, f"{abs(skew) * 1000:.0f} ms from this machine's")
+    detail = f"the server's clock is {abs(skew):,.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
     return ProbeResult(
         "clock", WARNING, detail, "set both by NTP: schedules fire by this machine's clock, leases end by the server's"
     )

@@ -65,22 +65,24 @@ class _ConnectAttempt:
     and this one attempt asks for all callers."""
 
     def __init__(self, *, asks: bool) -> None:
-        self.began = time.monotonic()
+        self.started_at = time.monotonic()
         self.asks = asks
-        self.wanted = True
-        self.held: _PooledConnection | None = None
+        self.is_wanted = True
+        self.pooled: _PooledConnection | None = None
         self.error: BaseException | None = None
 
 
 class ConnectionPool:
     """Connections to one database, at most `most`. `call` may be used from any thread."""
 
-    def __init__(self, target: PostgresTarget, *, patience: float = CALL_TIMEOUT_S, most: int = MAX_CONNECTIONS) -> None:
+    def __init__(
+        self, target: PostgresTarget, *, patience: float = CALL_TIMEOUT_S, max_connections: int = MAX_CONNECTIONS
+    ) -> None:
         self._target = target
         self._patience = patience
-        self._most = most
+        self._max_connections = max_connections
         self._least = min(_MIN_CALL_S, patience / 4)
-        self._changed = threading.Condition()
+        self._condition = threading.Condition()
         self._idle: list[_PooledConnection] = []
         self._open = 0
         self._silent = self._asking = False
@@ -95,31 +97,31 @@ class ConnectionPool:
         """
         limit = deadline.call_limit(self._patience) if limit is None else limit
         for attempt in range(_MAX_TRIES):
-            held = self._take(limit)
+            pooled = self._take(limit)
             sound = False
             try:
-                with self._watchdog.watching(held, max(limit, time.monotonic() + self._least)):
-                    found = action(held.connection)
+                with self._watchdog.watching(pooled, max(limit, time.monotonic() + self._least)):
+                    result = action(pooled.connection)
                 sound = True
-                return found
+                return result
             except psycopg.Error as err:
-                held.lost = errors.is_lost(held.connection, err) or errors.is_stale(err)
+                pooled.lost = errors.is_lost(pooled.connection, err) or errors.is_stale(err)
                 over = attempt == _MAX_TRIES - 1 or time.monotonic() >= limit
-                if over or not (errors.is_retryable(err) or (held.lost and not held.fresh)):
-                    made = self._in_our_words(err, held)
-                    if made is err:
+                if over or not (errors.is_retryable(err) or (pooled.lost and not pooled.fresh)):
+                    failure = self._in_our_words(err, pooled)
+                    if failure is err:
                         raise
-                    raise made from err
+                    raise failure from err
             except UnicodeEncodeError as err:
                 raise Invalid("the text contains a lone surrogate, which is not a character") from err
             finally:
-                self._give_back(held, sound, limit)
+                self._give_back(pooled, sound, limit)
         raise AssertionError("not reached")
 
-    def _in_our_words(self, err: psycopg.Error, held: _PooledConnection) -> Exception:
-        if held.cut:
+    def _in_our_words(self, err: psycopg.Error, pooled: _PooledConnection) -> Exception:
+        if pooled.cut:
             return StoreUnavailable(f"the database {self._target.name} does not answer: the call was given up", temporary=True)
-        return errors.to_store_error(self._target.name, err, self._most)
+        return errors.to_store_error(self._target.name, err, self._max_connections)
 
     # Lending
 
@@ -127,47 +129,47 @@ class ConnectionPool:
         """Return an idle connection, or a new one. A thread opens it, so that the caller waits no longer than its time limit,
         whatever the network and the name service do; a connection that comes later serves the next caller."""
         attempt: _ConnectAttempt | None = None
-        refused: StoreUnavailable | None = None
-        with self._changed:
+        refusal: StoreUnavailable | None = None
+        with self._condition:
             try:
                 while True:
-                    if attempt is not None and attempt.held is not None:
-                        return attempt.held
+                    if attempt is not None and attempt.pooled is not None:
+                        return attempt.pooled
                     if self._closed:
                         raise StoreUnavailable("the store is closed")
                     if self._idle:
-                        held = self._idle.pop()
-                        held.fresh = False
-                        return held
+                        pooled = self._idle.pop()
+                        pooled.fresh = False
+                        return pooled
                     if attempt is not None and attempt.error is not None:
-                        refused = self._refusal(attempt.error)
+                        refusal = self._refusal(attempt.error)
                         attempt = None
-                        self._changed.wait(_FULL_PAUSE_S)
+                        self._condition.wait(_FULL_PAUSE_S)
                         continue
-                    left = limit - self._least - time.monotonic()
+                    time_left = limit - self._least - time.monotonic()
                     if attempt is None and self._silent and self._asking:
                         raise StoreUnavailable(f"the database {self._target.name} does not answer", temporary=True)
-                    if left <= 0:
-                        raise refused or self._too_late(attempt)
-                    if attempt is None and self._open < self._most:
+                    if time_left <= 0:
+                        raise refusal or self._too_late(attempt)
+                    if attempt is None and self._open < self._max_connections:
                         attempt = self._begin()
-                    self._changed.wait(left)
+                    self._condition.wait(time_left)
             finally:
                 if attempt is not None:
-                    attempt.wanted = False
+                    attempt.is_wanted = False
 
     def _refusal(self, error: BaseException) -> StoreUnavailable:
         """Return the error for the caller; raise it at once unless another connection of this pool will do."""
         if not isinstance(error, psycopg.Error):
             raise error
-        refused = errors.connection_error(self._target.name, error, self._most)
-        refused.__cause__ = error
+        refusal = errors.connection_error(self._target.name, error, self._max_connections)
+        refusal.__cause__ = error
         if not errors.is_full(error) or not self._open:
-            raise refused
-        return refused
+            raise refusal
+        return refusal
 
     def _too_late(self, attempt: "_ConnectAttempt | None") -> StoreUnavailable:
-        if attempt is not None and time.monotonic() - attempt.began > _SILENCE_S:
+        if attempt is not None and time.monotonic() - attempt.started_at > _SILENCE_S:
             self._silent = self._asking = attempt.asks = True
         state = "does not answer" if self._silent else f"is too slow: all {self._open} connections are in use"
         return StoreUnavailable(f"the database {self._target.name} {state}", temporary=True)
@@ -181,59 +183,59 @@ class ConnectionPool:
         return attempt
 
     def _connect(self, attempt: "_ConnectAttempt") -> None:
-        held: _PooledConnection | None = None
+        pooled: _PooledConnection | None = None
         error: BaseException | None = None
         try:
             connection: Connection = psycopg.connect(self._target.conninfo, autocommit=True, row_factory=dict_row)
             try:
-                held = _PooledConnection(connection)
+                pooled = _PooledConnection(connection)
             except OSError as err:  # this process has no descriptor left
                 connection.close()
                 raise StoreUnavailable(f"the database {self._target.name} cannot be used: {err.strerror}") from err
         except BaseException as err:
             error = err
-        with self._changed:
+        with self._condition:
             if attempt.asks:
                 self._asking = False
-            self._silent = held is None and time.monotonic() - attempt.began > _SILENCE_S
-            if held is None or self._closed:
+            self._silent = pooled is None and time.monotonic() - attempt.started_at > _SILENCE_S
+            if pooled is None or self._closed:
                 self._open -= 1
                 attempt.error = error
-            elif attempt.wanted:
-                attempt.held = held
+            elif attempt.is_wanted:
+                attempt.pooled = pooled
             else:
-                self._idle.append(held)
-            self._changed.notify_all()
+                self._idle.append(pooled)
+            self._condition.notify_all()
             closed = self._closed
-        if closed and held is not None:
-            held.close()
+        if closed and pooled is not None:
+            pooled.close()
 
-    def _give_back(self, held: _PooledConnection, sound: bool, limit: float) -> None:
-        if not sound and not held.lost and not held.cut and not held.connection.closed:
+    def _give_back(self, pooled: _PooledConnection, sound: bool, limit: float) -> None:
+        if not sound and not pooled.lost and not pooled.cut and not pooled.connection.closed:
             # Roll back, since an operation that raised must change nothing.
             now = time.monotonic()
             end = min(max(limit, now + self._least), now + _ROLLBACK_S)
-            with contextlib.suppress(psycopg.Error), self._watchdog.watching(held, end):
-                if held.connection.info.transaction_status != TransactionStatus.IDLE:
-                    held.connection.execute("ROLLBACK")
+            with contextlib.suppress(psycopg.Error), self._watchdog.watching(pooled, end):
+                if pooled.connection.info.transaction_status != TransactionStatus.IDLE:
+                    pooled.connection.execute("ROLLBACK")
                 sound = True
-        gone: list[_PooledConnection] = []
-        with self._changed:
-            if sound and not held.cut and not held.connection.closed and not self._closed:
-                self._idle.append(held)
+        closed_connections: list[_PooledConnection] = []
+        with self._condition:
+            if sound and not pooled.cut and not pooled.connection.closed and not self._closed:
+                self._idle.append(pooled)
                 self._silent = False
-                self._changed.notify()
+                self._condition.notify()
             else:
                 self._open -= 1
-                gone.append(held)
-                if held.cut:
+                closed_connections.append(pooled)
+                if pooled.cut:
                     self._silent = True
-                if held.cut or held.lost:
+                if pooled.cut or pooled.lost:
                     # The cause has probably ended the idle connections too.
-                    gone += self._forget_idle()
-                self._changed.notify_all()
-        for each in gone:
-            each.close()
+                    closed_connections += self._forget_idle()
+                self._condition.notify_all()
+        for connection in closed_connections:
+            connection.close()
 
     def _forget_idle(self) -> list[_PooledConnection]:
         idle, self._idle = self._idle, []
@@ -242,12 +244,12 @@ class ConnectionPool:
 
     def close(self) -> None:
         """Close idle connections now, and lent ones when they come back."""
-        with self._changed:
+        with self._condition:
             self._closed = True
             idle = self._forget_idle()
-            self._changed.notify_all()
-        for held in idle:
-            held.close()
+            self._condition.notify_all()
+        for pooled in idle:
+            pooled.close()
         self._watchdog.close()
 
 
@@ -262,15 +264,15 @@ class _Watchdog:
         threading.Thread(target=self._loop, name="store-watchdog", daemon=True).start()
 
     @contextmanager
-    def watching(self, held: _PooledConnection, limit: float) -> Iterator[None]:
+    def watching(self, pooled: _PooledConnection, limit: float) -> Iterator[None]:
         """Watch a connection until the block ends, or shut it down at `limit` (monotonic)."""
         with self._lock:
-            self._calls[held] = limit
+            self._calls[pooled] = limit
         try:
             yield
         finally:
             with self._lock:
-                del self._calls[held]
+                del self._calls[pooled]
 
     def _loop(self) -> None:
         while not self._closing.wait(self._pause):
@@ -283,9 +285,9 @@ class _Watchdog:
         now = time.monotonic()
         # Under the lock, so that no connection is shut after it was given back.
         with self._lock:
-            for held, limit in self._calls.items():
+            for pooled, limit in self._calls.items():
                 if now > limit:
-                    held.shut()
+                    pooled.shut()
             return len(self._calls)
 
     def close(self) -> None:

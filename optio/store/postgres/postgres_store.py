@@ -174,17 +174,17 @@ class PostgresEngine:
 
     def change(self, operation: Callable[[Transaction], T]) -> T:
         """Run an operation in a durable transaction, on the caller's thread."""
-        done: list[T] = self._pool.call(lambda connection: self._commit(connection, lambda tx: run_batch(tx, [operation])))
-        return done[0]
+        results: list[T] = self._pool.call(lambda connection: self._commit(connection, lambda tx: run_batch(tx, [operation])))
+        return results[0]
 
     def read(self, operation: Callable[[Transaction], T]) -> T:
         """Run a reading operation on one snapshot (REPEATABLE READ, read only)."""
 
         def snapshot(connection: Connection) -> T:
             tx = self._begin(connection, _SNAPSHOT)
-            found = operation(tx)
+            result = operation(tx)
             _end(connection)
-            return found
+            return result
 
         return self._pool.call(snapshot)
 
@@ -207,14 +207,14 @@ class PostgresEngine:
     def _commit(self, connection: Connection, operation: Callable[[Transaction], T], begin: str = _BEGIN) -> T:
         value = operation(self._begin(connection, begin))
         try:
-            ended = _end(connection)
+            outcome = _end(connection)
         except psycopg.Error as err:
             if not errors.is_lost(connection, err):
                 raise
             # Committed or not, nobody knows; a client that repeats the request with the same key gets the one answer.
             raise CommitUnknown(f"the database {self._name} went away during a commit: {errors.error_line(err)}") from err
-        if ended != "COMMIT":
-            raise RuntimeError(f"the transaction ended with {ended}: an operation went on after an error")
+        if outcome != "COMMIT":
+            raise RuntimeError(f"the transaction ended with {outcome}: an operation went on after an error")
         return value
 
     # Writers
@@ -261,23 +261,25 @@ class PostgresEngine:
 
     def check(self) -> None:
         """Raise StoreUnavailable or StoreMismatch unless the database can be written and has this version's schema."""
-        found, writable = self._pool.call(lambda connection: (state(connection), _writable(connection)))
-        left = pending(found, migrations())
+        schema_state, writable = self._pool.call(lambda connection: (state(connection), _writable(connection)))
+        pending_migrations = pending(schema_state, migrations())
         if not writable:
             raise StoreUnavailable(errors.read_only_message(self._name), temporary=True)
-        if left:
+        if pending_migrations:
             raise StoreMismatch(
-                f"the database {self._name} needs {len(left)} migrations: run `optio db migrate`", temporary=True
+                f"the database {self._name} needs {len(pending_migrations)} migrations: run `optio db migrate`", temporary=True
             )
 
     def migrate(self, tell: Callable[[Migration], object] = lambda step: None) -> list[int]:
         """Apply the pending migrations one by one, calling `tell` before each, and return their versions; raise
         StoreUnavailable and StoreMismatch."""
-        taken: list[int] = []
+        applied: list[int] = []
         tries = 0
         while pending(self._pool.call(state), migrations()):
             try:
-                taken += self._pool.call(lambda connection: self._step(connection, tell), limit=time.monotonic() + _MIGRATION_S)
+                applied += self._pool.call(
+                    lambda connection: self._step(connection, tell), limit=time.monotonic() + _MIGRATION_S
+                )
             except StoreUnavailable as err:
                 # A waiting table lock blocks every other transaction, so it waits briefly and often.
                 tries += 1
@@ -285,7 +287,7 @@ class PostgresEngine:
                     raise
                 log.warning("the schema waits for other transactions: %s", err)
                 time.sleep(_LOCK_PAUSE_S)
-        return taken
+        return applied
 
     def _step(self, connection: Connection, tell: Callable[[Migration], object]) -> list[int]:
         tx = self._begin(connection, _MIGRATE)
@@ -318,15 +320,17 @@ class PostgresEngine:
 def _concerns_all(err: BaseException) -> bool:
     """Return whether an error means that the database is unavailable, rather than that one operation failed."""
     cause = err.__cause__
-    one = isinstance(cause, psycopg.Error) and cause.sqlstate is not None and not errors.has_ended_session(cause)
-    return isinstance(err, StoreUnavailable) and not one
+    is_of_one_statement = (
+        isinstance(cause, psycopg.Error) and cause.sqlstate is not None and not errors.has_ended_session(cause)
+    )
+    return isinstance(err, StoreUnavailable) and not is_of_one_statement
 
 
 def state(connection: Connection) -> SchemaState:
     """Return the state of the database's schema."""
     # Through the catalog: the session caches table names, and would not see a table that another has just created.
-    found = connection.execute("SELECT 1 FROM pg_class WHERE oid = to_regclass('schema_migrations')").fetchone()
-    if found is None:
+    table = connection.execute("SELECT 1 FROM pg_class WHERE oid = to_regclass('schema_migrations')").fetchone()
+    if table is None:
         return SchemaState(0, 0)
     row = _only(
         connection.execute(
@@ -364,10 +368,10 @@ def _bulk_parameters(lot: BulkRows) -> dict[str, Any]:
 
 @lru_cache(512)
 def _bulk_source(sql: str, columns: str, limit: int) -> str:
-    parted = [column.split() for column in columns.split(",")]
-    given = ", ".join(f"{name} json" if kind == BYTES else f"{name} {kind}" for name, kind in parted)
-    picked = ", ".join(_BYTES_OF.format(name=name) if kind == BYTES else name for name, kind in parted)
-    source = f"SELECT {picked} FROM json_to_recordset(CAST(:lot AS json)) AS given ({given}) LIMIT {limit}"  # noqa: S608 - all ours
+    columns_and_kinds = [column.split() for column in columns.split(",")]
+    json_columns = ", ".join(f"{name} json" if kind == BYTES else f"{name} {kind}" for name, kind in columns_and_kinds)
+    picked = ", ".join(_BYTES_OF.format(name=name) if kind == BYTES else name for name, kind in columns_and_kinds)
+    source = f"SELECT {picked} FROM json_to_recordset(CAST(:lot AS json)) AS given ({json_columns}) LIMIT {limit}"  # noqa: S608 - all ours
     return sql.replace("FROM lot", f"FROM ({source}) AS lot")
 
 

@@ -54,16 +54,18 @@ class PostgresTarget:
 def read(url: str) -> PostgresTarget:
     """Return the target of a URL, with Optio's timeouts where the URL gives none; raise SettingsError for one that cannot be
     read."""
-    given = _given(url)
+    parts = _given(url)
     options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
-    ours = {**_CLIENT, **given, "options": f"{options} {given.get('options', '')}".strip()}
-    host, port = given.get("host") or given.get("hostaddr") or "this machine", given.get("port") or 5432
-    return PostgresTarget(conninfo.make_conninfo("", **ours), f"{given.get('dbname') or 'PostgreSQL'} on {host}:{port}")
+    conninfo_parts = {**_CLIENT, **parts, "options": f"{options} {parts.get('options', '')}".strip()}
+    host, port = parts.get("host") or parts.get("hostaddr") or "this machine", parts.get("port") or 5432
+    return PostgresTarget(
+        conninfo.make_conninfo("", **conninfo_parts), f"{parts.get('dbname') or 'PostgreSQL'} on {host}:{port}"
+    )
 
 
 def _given(url: str) -> dict[str, Any]:
     try:
-        given = conninfo.conninfo_to_dict(url)
+        parts = conninfo.conninfo_to_dict(url)
     except psycopg.ProgrammingError as err:
         # libpq quotes the offending text, which may be a part of the password.
         words = str(err).strip()
@@ -72,7 +74,7 @@ def _given(url: str) -> dict[str, Any]:
             raise SettingsError(f"the URL of the database cannot be used: {words}") from None
         raise SettingsError(_ENCODED) from None
     # An unencoded @ or / ends the password early, and the rest would be taken for the host, the port or the database.
-    strays = "@" in str(given.get("host", "")) or ("@" in str(given.get("dbname", "")) and "%40" not in url)
-    if strays or not _PORTS.fullmatch(str(given.get("port", ""))):
+    strays = "@" in str(parts.get("host", "")) or ("@" in str(parts.get("dbname", "")) and "%40" not in url)
+    if strays or not _PORTS.fullmatch(str(parts.get("port", ""))):
         raise SettingsError(_ENCODED)
-    return given
+    return parts

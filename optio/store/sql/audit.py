@@ -212,7 +212,11 @@ def _page(
     last = min(group["last"] for group in groups)
     at = "received_at" if table == "deliveries" else "created_at"
     return AuditPage(
-        counts={(each["task_id"], each["word"]): each["n"] for each in groups if each["inside"] and not each["doubtful"]},
+        counts={
+            (counted_group["task_id"], counted_group["word"]): counted_group["n"]
+            for counted_group in groups
+            if counted_group["inside"] and not counted_group["doubtful"]
+        },
         doubtful=[convert(row) for row in tx.all(_DOUBTFUL.format(rows=rows, run=run), params)] if doubts else [],
         rows=sum(group["n"] for group in groups),
         last=last,

@@ -15,16 +15,16 @@ def run_batch(tx: Transaction, operations: Sequence[Callable[[Transaction], Any]
     results in order. Classes marked `independent` of everything else in a commit come first, all together, so that every
     process locks rows in the same order.
     """
-    found: dict[int, Any] = {}
+    results_by_index: dict[int, Any] = {}
     places = sorted(range(len(operations)), key=lambda place: not getattr(operations[place], "independent", False))
     for kind, group in groupby(places, lambda place: type(operations[place])):
-        same = list(group)
-        together = getattr(kind, "together", None)
-        if together is not None and len(same) > 1:
-            results = together(tx, [operations[place] for place in same])
+        alike = list(group)
+        run_together = getattr(kind, "together", None)
+        if run_together is not None and len(alike) > 1:
+            results = run_together(tx, [operations[place] for place in alike])
         else:
-            results = [operations[place](tx) for place in same]
-        found.update(zip(same, results, strict=True))
+            results = [operations[place](tx) for place in alike]
+        results_by_index.update(zip(alike, results, strict=True))
     request_counts.write(tx)
     daily_totals.write(tx)
-    return [found[place] for place in range(len(operations))]
+    return [results_by_index[place] for place in range(len(operations))]

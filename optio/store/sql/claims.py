@@ -118,46 +118,48 @@ def claim(
     tx.lock("admission")
     claims: list[Claim] = []
     # A hint may wake all workers, and all but the first find the queue empty: they leave before the counting.
-    more = not crowded or queue.is_waiting(tx, scope)
-    while more:
-        left = most - len(claims)
-        seen = queue.heads(tx, lambda running: min(room(running), left), place, scope)  # noqa: B023 - called at once
-        tasks = {waiting.run_id: waiting.task_id for waiting in seen.waiting}
-        starts = [run_id for run_id in admit(seen) if run_id in tasks][:left] if tasks else []
-        claims += _start(tx, starts, worker, lease, place, reason, seen)
-        full = len(starts) == left or room(sum(seen.running.values()) + len(starts)) <= 0
-        more = not full and _fit_room(seen, set(starts))
+    may_be_more = not crowded or queue.is_waiting(tx, scope)
+    while may_be_more:
+        rest = most - len(claims)
+        view = queue.heads(tx, lambda running: min(room(running), rest), place, scope)  # noqa: B023 - called at once
+        tasks = {waiting.run_id: waiting.task_id for waiting in view.waiting}
+        starts = [run_id for run_id in admit(view) if run_id in tasks][:rest] if tasks else []
+        claims += _start(tx, starts, worker, lease, place, reason, view)
+        full = len(starts) == rest or room(sum(view.running.values()) + len(starts)) <= 0
+        may_be_more = not full and _fit_room(view, set(starts))
     return claims
 
 
-def _fit_room(seen: AdmissionView, starts: set[str]) -> bool:
+def _fit_room(view: AdmissionView, starts: set[str]) -> bool:
     """Return whether a task that starts all of its runs in view may start more. Runs that wait for another run of the same key
     are not counted."""
-    looked = Counter(waiting.task_id for waiting in seen.waiting)
-    started = [waiting for waiting in seen.waiting if waiting.run_id in starts]
-    counts = Counter(waiting.task_id for waiting in started)
-    keys = {(waiting.task_id, waiting.dedupe_key) for waiting in started if waiting.dedupe_key is not None}
-    left = {
+    waiting_counts = Counter(waiting.task_id for waiting in view.waiting)
+    starting = [waiting for waiting in view.waiting if waiting.run_id in starts]
+    counts = Counter(waiting.task_id for waiting in starting)
+    keys = {(waiting.task_id, waiting.dedupe_key) for waiting in starting if waiting.dedupe_key is not None}
+    rests = {
         waiting.task_id
-        for waiting in seen.waiting
+        for waiting in view.waiting
         if waiting.run_id not in starts and (waiting.task_id, waiting.dedupe_key) not in keys
     }
-    for waiting in started:
+    for waiting in starting:
         task = waiting.task_id
-        free = waiting.max_concurrent - seen.running.get(task, 0)
-        if task not in left and counts[task] < free and looked[task] >= min(seen.heads, free):
+        free = waiting.max_concurrent - view.running.get(task, 0)
+        if task not in rests and counts[task] < free and waiting_counts[task] >= min(view.heads, free):
             return True
     return False
 
 
 def _start(
-    tx: Transaction, starts: Sequence[str], worker: str, lease: timedelta, place: str, reason: str, seen: AdmissionView
+    tx: Transaction, starts: Sequence[str], worker: str, lease: timedelta, place: str, reason: str, view: AdmissionView
 ) -> list[Claim]:
     """Claim those of the runs that are still queued; one may have been cancelled at this moment."""
     if not starts:
         return []
-    found = {row["id"]: row for row in tx.hold_all(_QUEUED, lot=BulkRows("id text", [{"id": run_id} for run_id in starts]))}
-    rows = [found[run_id] for run_id in starts if run_id in found and found[run_id]["state"] == RunState.QUEUED]
+    rows_by_id = {
+        row["id"]: row for row in tx.hold_all(_QUEUED, lot=BulkRows("id text", [{"id": run_id} for run_id in starts]))
+    }
+    rows = [rows_by_id[run_id] for run_id in starts if run_id in rows_by_id and rows_by_id[run_id]["state"] == RunState.QUEUED]
     moves = [
         StateChange(row=row, change=RunChange.CLAIM, reason=reason, actor=worker, columns={
             "attempt": row["attempt"] + 1, "fence": row["fence"] + 1, "owner": worker,
@@ -167,12 +169,12 @@ def _start(
         for row in rows
     ]  # fmt: skip
     states = events.change_states(tx, moves)
-    begun = [{"id": move.row["id"], "number": move.columns["attempt"]} for move in moves]
-    tx.bulk_run(_ATTEMPTS, BulkRows("id text, number bigint", begun), {"worker": worker, "now": tx.now})
+    attempt_keys = [{"id": move.row["id"], "number": move.columns["attempt"]} for move in moves]
+    tx.bulk_run(_ATTEMPTS, BulkRows("id text, number bigint", attempt_keys), {"worker": worker, "now": tx.now})
     for row in rows:
-        if row["task_id"] in seen.quotas:
-            quotas.count_start(tx, row["task_id"], row["id"], seen.quotas[row["task_id"]])
-    short = {shortage.task_id for shortage in seen.shortages}
+        if row["task_id"] in view.quotas:
+            quotas.count_start(tx, row["task_id"], row["id"], view.quotas[row["task_id"]])
+    short = {shortage.task_id for shortage in view.shortages}
     return [_to_claimed(tx, move, state, short) for move, state in zip(moves, states, strict=True)]
 
 
@@ -225,20 +227,20 @@ def adopt(
 ) -> list[Claim]:
     """Take over runs whose leases have expired (`Store.adopt`)."""
     tx.lock("admission")
-    lost = tx.all(
+    orphans = tx.all(
         f"SELECT id FROM runs WHERE {_ADOPTABLE} ORDER BY +seq LIMIT :most",  # noqa: S608
         {**_reach_parameters(tx, place, scope, orphaned), "most": most},
     )
-    taken = []
-    for row in lost:
+    adopted_runs = []
+    for row in orphans:
         # Its owner may have renewed or finished it at this moment.
-        changed = tx.run(
+        is_changed = tx.run(
             _TAKE, {"worker": worker, "until": tx.now + span_in_micros(lease), "id": row["id"], "now": tx.now, "place": place}
         )
-        if changed:
-            taken.append(row["id"])
+        if is_changed:
+            adopted_runs.append(row["id"])
             tx.run(_NEW_WORKER, {"worker": worker, "id": row["id"]})
-    return [_adopt_one(tx, run_id) for run_id in taken]
+    return [_adopt_one(tx, run_id) for run_id in adopted_runs]
 
 
 def _adopt_one(tx: Transaction, run_id: str) -> Claim:
@@ -350,23 +352,23 @@ def append_log(
 def _note_begun(tx: Transaction, beginnings: Sequence[tuple[Row, AgentStart | None]]) -> list[Row]:
     """Record how attempts began and that their runs have started, unless it is recorded; return the runs' rows as they are
     then."""
-    begun = [
-        (row, began)
-        for row, began in beginnings
-        if began is not None and began.is_noted and not pools.has_begun(tx, row["id"], row["attempt"])
+    keys = [
+        (row, agent_start)
+        for row, agent_start in beginnings
+        if agent_start is not None and agent_start.is_noted and not pools.has_begun(tx, row["id"], row["attempt"])
     ]
-    if not begun:
+    if not keys:
         return [row for row, _ in beginnings]
-    started = {
-        row["id"]: {"id": row["id"], "began": _ago(tx, began), "event": row["last_event"] + 1, "actor": row["owner"]}
-        for row, began in begun
+    started_rows = {
+        row["id"]: {"id": row["id"], "began": _ago(tx, agent_start), "event": row["last_event"] + 1, "actor": row["owner"]}
+        for row, agent_start in keys
         if row["started_at"] is None or row["reason"] not in (STARTED, _CANCELLING)
     }
-    pools.note_begun(tx, [(row["id"], row["attempt"], began) for row, began in begun])
-    shortages.note_begun(tx, [{"id": row["id"], "number": row["attempt"]} for row, _ in begun])
-    tx.lot(_STARTED, "id text, began bigint, event bigint, actor text", list(started.values()))
-    events.record_starts(tx, list(started.values()))
-    return [_with_start(row, started.get(row["id"])) for row, _ in beginnings]
+    pools.note_begun(tx, [(row["id"], row["attempt"], agent_start) for row, agent_start in keys])
+    shortages.note_begun(tx, [{"id": row["id"], "number": row["attempt"]} for row, _ in keys])
+    tx.lot(_STARTED, "id text, began bigint, event bigint, actor text", list(started_rows.values()))
+    events.record_starts(tx, list(started_rows.values()))
+    return [_with_start(row, started_rows.get(row["id"])) for row, _ in beginnings]
 
 
 def _with_start(row: Row, start: Mapping[str, Any] | None) -> Row:
@@ -385,14 +387,14 @@ def explain(tx: Transaction, lease: Lease, why: Delay, lines: Sequence[LogLine])
 def give_back(tx: Transaction, lease: Lease, why: Delay, lines: Sequence[LogLine]) -> Run:
     """Queue an owned run again that found no room (`Store.give_back`)."""
     row, run_id = _owned(tx, lease), lease.run_id
-    own = {"id": run_id, "number": row["attempt"], "task_id": row["task_id"]}
-    attempt = tx.one(_ATTEMPT, own)
+    attempt_key = {"id": run_id, "number": row["attempt"], "task_id": row["task_id"]}
+    attempt = tx.one(_ATTEMPT, attempt_key)
     if attempt["agent_started_at"] is not None:
         raise Conflict("the run's agent has begun: there was room for it")
-    place = tx.one("SELECT place FROM runs WHERE id = :id", own)["place"]
+    place = tx.one("SELECT place FROM runs WHERE id = :id", attempt_key)["place"]
     patient_until = shortages.note(tx, place, row, why, attempt["started_at"])
-    waited = why.patience if patient_until is not None and to_micros(patient_until) <= tx.now else None
-    if waited is not None or row["cancel_requested"] or dedupe.successor_of(tx, row) is not None:
+    patience = why.patience if patient_until is not None and to_micros(patient_until) <= tx.now else None
+    if patience is not None or row["cancel_requested"] or dedupe.successor_of(tx, row) is not None:
         _append(tx, row, lines)
         end = Finish(
             lease=lease,
@@ -401,14 +403,14 @@ def give_back(tx: Transaction, lease: Lease, why: Delay, lines: Sequence[LogLine
             exit_code=None,
             signal=None,
             decide=lambda run, outcome, now: (
-                RetryAt(now) if waited is None else GiveUp(f"waited for {format_duration(waited)}")
+                RetryAt(now) if patience is None else GiveUp(f"waited for {format_duration(patience)}")
             ),
         )
         return end.alone(tx)
-    tx.run("DELETE FROM attempts WHERE run_id = :id AND number = :number", own)
+    tx.run("DELETE FROM attempts WHERE run_id = :id AND number = :number", attempt_key)
     quotas.uncount_start(tx, row["task_id"], run_id)
-    others = tx.one("SELECT COUNT(*) AS n FROM attempts WHERE run_id = :id", own)["n"]
-    columns = {"owner": None, "lease_until": None, "started_at": row["started_at"] if others else None}
+    attempt_count = tx.one("SELECT COUNT(*) AS n FROM attempts WHERE run_id = :id", attempt_key)["n"]
+    columns = {"owner": None, "lease_until": None, "started_at": row["started_at"] if attempt_count else None}
     actor = row["owner"] or "worker"
     move = StateChange(row=row, change=RunChange.DEFER, reason=why.reason, message=why.message, actor=actor, columns=columns)
     if _was_given_back(tx, run_id, row["attempt"] - 1) and events.reason_of(tx, run_id, row["last_event"] - 1) == why.reason:
@@ -435,13 +437,13 @@ def _append(tx: Transaction, row: Row, lines: Sequence[LogLine]) -> int:
             for seq, line in places
         ],
     )  # fmt: skip
-    done = [
+    results = [
         {"run_id": row["id"], "seq": seq, "turn": line.turn, "event": line.event and agent_event.encode(line.event)}
         for seq, line in places
         if line.turn is not None or line.event is not None
     ]
-    if done:
-        tx.many("INSERT INTO agent_events (run_id, seq, turn, event) VALUES (:run_id, :seq, :turn, :event)", done)
+    if results:
+        tx.many("INSERT INTO agent_events (run_id, seq, turn, event) VALUES (:run_id, :seq, :turn, :event)", results)
     last += len(lines)
     tx.run("UPDATE runs SET last_line = :last WHERE id = :id", {"last": last, "id": row["id"]})
     return last
@@ -474,26 +476,28 @@ class Finish:
     @staticmethod
     def together(tx: Transaction, finishes: "Sequence[Finish]") -> list[Run | None]:
         """Finish several attempts with as many statements as one takes."""
-        lot = BulkRows("id text", [{"id": run_id} for run_id in {each.lease.run_id for each in finishes}])
-        held = {row["id"]: row for row in tx.hold_all(_ENDING, lot=lot)}
-        mine: dict[int, tuple[Finish, Row]] = {}
-        for place, each in enumerate(finishes):
-            if _is_owned(held.get(each.lease.run_id), each.lease.fence):
-                row = held.pop(each.lease.run_id)  # a second end of the same attempt finds it gone
-                mine[place] = each._as_requested(row), row
-        rows = _note_begun(tx, [(row, each.began) for each, row in mine.values()])
-        mine = {place: (each, row) for (place, (each, _)), row in zip(mine.items(), rows, strict=True)}
-        tx.lot(_ENDED, _ENDED_COLUMNS, [each._attempt(tx, row) for each, row in mine.values()])
-        known = [each._agent(row) for each, row in mine.values() if each.agent != UNKNOWN_AGENT]
-        tx.lot(_AGENTS, _AGENTS_COLUMNS, known)
-        moves = [each._move(tx, row) for each, row in mine.values()]
+        lot = BulkRows("id text", [{"id": run_id} for run_id in {finish.lease.run_id for finish in finishes}])
+        rows_by_id = {row["id"]: row for row in tx.hold_all(_ENDING, lot=lot)}
+        finishes_and_rows: dict[int, tuple[Finish, Row]] = {}
+        for place, finish in enumerate(finishes):
+            if _is_owned(rows_by_id.get(finish.lease.run_id), finish.lease.fence):
+                row = rows_by_id.pop(finish.lease.run_id)  # a second end of the same attempt finds it gone
+                finishes_and_rows[place] = finish._as_requested(row), row
+        rows = _note_begun(tx, [(row, finish.began) for finish, row in finishes_and_rows.values()])
+        finishes_and_rows = {
+            place: (finish, row) for (place, (finish, _)), row in zip(finishes_and_rows.items(), rows, strict=True)
+        }
+        tx.lot(_ENDED, _ENDED_COLUMNS, [finish._attempt(tx, row) for finish, row in finishes_and_rows.values()])
+        agent_rows = [finish._agent(row) for finish, row in finishes_and_rows.values() if finish.agent != UNKNOWN_AGENT]
+        tx.lot(_AGENTS, _AGENTS_COLUMNS, agent_rows)
+        moves = [finish._move(tx, row) for finish, row in finishes_and_rows.values()]
         states = events.change_states(tx, moves)
-        for each, row in mine.values():
-            daily_totals.count_attempt(tx, row, each.meter)
+        for finish, row in finishes_and_rows.values():
+            daily_totals.count_attempt(tx, row, finish.meter)
         for move in moves:
             if move.change is not RunChange.RETRY:
                 dedupe.release(tx, move.row)
-        runs = dict(zip(mine, map(_to_ended, moves, states), strict=True))
+        runs = dict(zip(finishes_and_rows, map(_to_ended, moves, states), strict=True))
         return [runs.get(place) for place in range(len(finishes))]
 
     def _as_requested(self, row: Row) -> "Finish":
@@ -531,9 +535,9 @@ class Finish:
             }
         else:
             decision = self.decide(to_run(row), outcome, from_micros(tx.now))
-            other = dedupe.successor_of(tx, row) if isinstance(decision, RetryAt) else None
-            if other is not None:
-                decision = GiveUp(f"run {other} has the same key and has taken its place")
+            successor = dedupe.successor_of(tx, row) if isinstance(decision, RetryAt) else None
+            if successor is not None:
+                decision = GiveUp(f"run {successor} has the same key and has taken its place")
             if isinstance(decision, RetryAt):
                 change = RunChange.RETRY
                 counter = "infrastructure_retries" if outcome.infrastructure else "retries"

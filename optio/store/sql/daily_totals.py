@@ -190,6 +190,6 @@ def _totals(row: Row, durations: Mapping[int, int]) -> RunTotals:
     return RunTotals(
         **{name: sums[name] for name in ("completed", "failed", "cancelled", "attempts", "unpriced")},
         usage=Usage(**{name: sums[name] for name in _TOKENS}),
-        costs={each: sums[f"cost_{each.value}"] / _MICRO for each in CostSource if sums[f"cost_{each.value}"]},
+        costs={source: sums[f"cost_{source.value}"] / _MICRO for source in CostSource if sums[f"cost_{source.value}"]},
         durations=durations,
     )

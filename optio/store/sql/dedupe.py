@@ -57,13 +57,13 @@ class DedupeKey:
         """Take the key for the new run, unless a run holds it that the rule does not replace."""
         window = self.rule.window_span
         until = None if window is None else tx.now + window // timedelta(microseconds=1)
-        mine: dict[str, Any] = {"task_id": self.task_id, "key": self.key, "run_id": self.run_id, "until": until}
+        key_row: dict[str, Any] = {"task_id": self.task_id, "key": self.key, "run_id": self.run_id, "until": until}
         superseded: str | None = None
         # Each pass that fails means that another transaction has changed the key at this moment.
         while True:
             row = tx.one(_STANDS, {"task_id": self.task_id, "key": self.key})
             if row is None:
-                if tx.run(_FIRST, mine):
+                if tx.run(_FIRST, key_row):
                     return DedupeResult(superseded=superseded)
                 continue
             if self.rule.on_duplicate == "replace":
@@ -71,7 +71,7 @@ class DedupeKey:
                     superseded = row["run_id"]
             elif _is_standing(row, tx.now):
                 return DedupeResult(duplicate_of=row["run_id"])
-            if tx.run(_NEXT, {**mine, "standing": row["run_id"]}):
+            if tx.run(_NEXT, {**key_row, "standing": row["run_id"]}):
                 return DedupeResult(superseded=superseded)
 
     def _supersede(self, tx: Transaction, run_id: str) -> bool:
@@ -109,15 +109,15 @@ def retake(tx: Transaction, run: Row) -> None:
     """Take the key of an ended run that is to be queued again; raise Conflict when another run with the key is active."""
     if run["dedupe_key"] is None:
         return
-    mine = {**_key_of(run), "until": None}
+    key_row = {**_key_of(run), "until": None}
     while True:
         row = tx.one(_STANDS, {"task_id": run["task_id"], "key": run["dedupe_key"]})
         if row is None:
-            if tx.run(_FIRST, mine):
+            if tx.run(_FIRST, key_row):
                 return
         elif row["run_id"] != run["id"] and row["state"] in _ACTIVE:
             raise Conflict(f"run {row['run_id']} with the same key is {row['state']}: wait for it, or cancel it")
-        elif tx.run(_NEXT, {**mine, "standing": row["run_id"]}):
+        elif tx.run(_NEXT, {**key_row, "standing": row["run_id"]}):
             return
 
 

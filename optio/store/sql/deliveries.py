@@ -154,8 +154,8 @@ def insert_many(tx: Transaction, rows: Sequence[dict[str, Any]]) -> set[str]:
     if sum(tx.lot(_INSERT_MANY, _BULK_COLUMNS, part) for part in _split_by_bytes(rows)) == len(rows):
         return {row["id"] for row in rows}
     names = {f"id{place}": row["id"] for place, row in enumerate(rows)}
-    found = tx.all(f"SELECT id FROM deliveries WHERE id IN ({', '.join(f':{name}' for name in names)})", names)  # noqa: S608
-    return {row["id"] for row in found}
+    known_rows = tx.all(f"SELECT id FROM deliveries WHERE id IN ({', '.join(f':{name}' for name in names)})", names)  # noqa: S608
+    return {row["id"] for row in known_rows}
 
 
 def _split_by_bytes(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
@@ -213,6 +213,6 @@ def _page_of(tx: Transaction, where: DeliveryFilter, conditions: Sequence[str], 
     column = "task_id" if where.path is None else "path"
     verdicts = [row["verdict"] for row in tx.all(_VERDICTS.format(column=column), params)]
     params.update({f"verdict{place}": verdict for place, verdict in enumerate(verdicts)})
-    each = [newest.format(_LISTED, " AND ".join([*conditions, f"verdict = :verdict{n}"])) for n in range(len(verdicts))]
-    together = " UNION ALL ".join(f"SELECT * FROM ({one}) AS of_verdict{n}" for n, one in enumerate(each))  # noqa: S608
-    return f"{together} ORDER BY seq DESC LIMIT :limit" if each else newest.format(_LISTED, "1 = 0")
+    selects = [newest.format(_LISTED, " AND ".join([*conditions, f"verdict = :verdict{n}"])) for n in range(len(verdicts))]
+    union = " UNION ALL ".join(f"SELECT * FROM ({select}) AS of_verdict{n}" for n, select in enumerate(selects))  # noqa: S608
+    return f"{union} ORDER BY seq DESC LIMIT :limit" if selects else newest.format(_LISTED, "1 = 0")

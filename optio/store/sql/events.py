@@ -36,10 +36,10 @@ def record_creation(tx: Transaction, run_id: str, trigger: str, actor: str, mess
     tx.run(_INSERT, _first(tx, run_id, trigger, actor, message))
 
 
-def creation_rows(born: Iterable[tuple[str, str, str]]) -> BulkRows:
+def creation_rows(created_runs: Iterable[tuple[str, str, str]]) -> BulkRows:
     """Return the rows of the first events of many runs, given as (run id, trigger, actor), for `record_creations`."""
     return BulkRows(
-        _CREATED_COLUMNS, [{"run_id": run_id, "reason": trigger, "actor": actor} for run_id, trigger, actor in born]
+        _CREATED_COLUMNS, [{"run_id": run_id, "reason": trigger, "actor": actor} for run_id, trigger, actor in created_runs]
     )
 
 
@@ -127,13 +127,13 @@ def change_states(tx: Transaction, moves: Sequence[StateChange]) -> list[RunStat
     names = ["state", "reason", "message", *moves[0].columns]
     assignments = ", ".join(f"{name} = lot.{name}" for name in names)
     types = ", ".join(f"{name} {'text' if name in _TEXTS else 'bigint'}" for name in names)
-    changed = tx.lot(
+    changed_ids = tx.lot(
         f"UPDATE runs SET {assignments}, last_event = lot.seq FROM lot "  # noqa: S608 - column names are ours
         "WHERE runs.id = lot.id AND runs.state = lot.old_state AND runs.fence = lot.old_fence",
         f"id text, old_state text, old_fence bigint, seq bigint, {types}",
         rows,
     )
-    if changed != len(moves):
+    if changed_ids != len(moves):
         raise Conflict("the run changed at the same moment: try again")
     tx.bulk_run(_CHANGED, BulkRows(_CHANGED_COLUMNS, rows), {"now": tx.now})
     for move, state in zip(moves, states, strict=True):
@@ -153,9 +153,9 @@ def revert_last_event(tx: Transaction, move: StateChange) -> None:
     """Apply a change that leads back to the state before the run's last event, and delete that event instead of adding one. So
     a run that waits for a day has as many events as one that waits for a minute. Raise Conflict as `change_state` does."""
     move.state()
-    ours = {"id": move.row["id"], "seq": move.row["last_event"], "state": move.row["state"], "fence": move.row["fence"]}
+    event_key = {"id": move.row["id"], "seq": move.row["last_event"], "state": move.row["state"], "fence": move.row["fence"]}
     columns = "".join(f", {name} = :{name}" for name in move.columns)
-    values = {**ours, **move.columns, "reason": move.reason, "message": move.message}
+    values = {**event_key, **move.columns, "reason": move.reason, "message": move.message}
     if tx.run(_TAKE_BACK.format(columns=columns), values) != 1:
         raise Conflict("the run changed at the same moment: try again")
-    tx.run("DELETE FROM events WHERE run_id = :id AND seq = :seq", ours)
+    tx.run("DELETE FROM events WHERE run_id = :id AND seq = :seq", event_key)

@@ -66,15 +66,15 @@ def split_batch(batch: list[QueuedWrite]) -> Iterator[QueuedWrite]:
             continue
         singles = [QueuedWrite(part, Future(), item.limit) for part in parts]
         yield from singles
-        item.future.set_result([each.future.exception() or each.future.result() for each in singles])
+        item.future.set_result([single.future.exception() or single.future.result() for single in singles])
 
 
 class WriteQueue:
     """A queue of operations for any number of callers, and for any number of writers that go through `batches` of at most
     `most`. An operation that combines several gives their number as `weight` and themselves as `parts`."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_waiting: int) -> None:
+        self._max_waiting = max_waiting
         self._items: queue.SimpleQueue[QueuedWrite | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closed = False
@@ -97,7 +97,7 @@ class WriteQueue:
         during the last commit is the next batch."""
         while True:
             batch: list[QueuedWrite] = []
-            room = self._most
+            room = self._max_waiting
             item = self._items.get()
             while item is not None:
                 batch.append(item)

@@ -32,7 +32,7 @@ class HealthEngine:
         error = future.exception()
         result: object = future.result() if error is None else [error]
         # An operation with parts has a list of results and errors.
-        if isinstance(result, list) and any(isinstance(each, StoreUnavailable) for each in result):
+        if isinstance(result, list) and any(isinstance(part, StoreUnavailable) for part in result):
             self._failed()
 
     def change(self, operation: Callable[[Transaction], T]) -> T:

@@ -20,18 +20,18 @@ def recall(tx: Transaction, key: IdempotencyKey) -> str | None:
 
 def take(tx: Transaction, key: IdempotencyKey, result: str) -> bool:
     """Store an answer unless the key has one; return whether this was the first."""
-    changed = tx.run(
+    is_first = tx.run(
         "INSERT INTO once (scope, once_key, body_sha256, result, at) VALUES (:scope, :key, :sha, :result, :now) "
         "ON CONFLICT (scope, once_key) DO NOTHING",
         {"scope": key.scope, "key": key.key, "sha": key.body_sha256, "result": result, "now": tx.now},
     )
-    return changed == 1
+    return is_first == 1
 
 
 def settle(tx: Transaction, key: IdempotencyKey, result: str | None) -> None:
     """Replace the answer of a key that was taken in this transaction; None frees the key."""
-    which = {"scope": key.scope, "key": key.key, "result": result}
+    row = {"scope": key.scope, "key": key.key, "result": result}
     if result is None:
-        tx.run("DELETE FROM once WHERE scope = :scope AND once_key = :key", which)
+        tx.run("DELETE FROM once WHERE scope = :scope AND once_key = :key", row)
     else:
-        tx.run("UPDATE once SET result = :result WHERE scope = :scope AND once_key = :key", which)
+        tx.run("UPDATE once SET result = :result WHERE scope = :scope AND once_key = :key", row)

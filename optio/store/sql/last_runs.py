@@ -21,18 +21,18 @@ SELECT task_id, COUNT(*) AS n FROM runs WHERE state = 'queued' AND task_id IN (S
 
 def last_runs(tx: Transaction, task_ids: Sequence[str], most: int) -> dict[str, list[LastRun]]:
     """Return the newest runs of each of these tasks, newest first (`Store.last_runs`)."""
-    found: dict[str, list[LastRun]] = {}
+    by_task: dict[str, list[LastRun]] = {}
     for row in tx.all(_LATERAL if tx.lateral else _LISTED, {"ids": dump_json(list(task_ids)), "most": most}):
-        began, ended = row["started_at"], row["ended_at"]
+        started_at, ended_at = row["started_at"], row["ended_at"]
         run = LastRun(
             id=row["id"],
             state=RunState(row["state"]),
             reason=row["reason"],
             created_at=from_micros(row["created_at"]),
-            duration_s=None if began is None or ended is None else (ended - began) / 1e6,
+            duration_s=None if started_at is None or ended_at is None else (ended_at - started_at) / 1e6,
         )
-        found.setdefault(row["task_id"], []).append(run)
-    return found
+        by_task.setdefault(row["task_id"], []).append(run)
+    return by_task
 
 
 def queued_runs(tx: Transaction, task_ids: Sequence[str]) -> dict[str, int]:

@@ -29,12 +29,12 @@ def parameters(scope: WorkerScope) -> dict[str, Any]:
     return {"any_namespace": int(scope.namespace is None), "namespace": scope.namespace or ""}
 
 
-def put(tx: Transaction, changed: Iterable[CompiledTask], gone: Collection[str]) -> None:
+def put(tx: Transaction, changed_tasks: Iterable[CompiledTask], removed_ids: Collection[str]) -> None:
     """Store the namespaces of changed tasks; call it after the rows of `tasks` were changed."""
-    rows = [{"task_id": task.id, "namespace": task.namespace} for task in changed]
+    rows = [{"task_id": task.id, "namespace": task.namespace} for task in changed_tasks]
     tx.lot(_PUT, "task_id text, namespace text", [row for row in rows if row["namespace"] is not None])
     tx.lot(_TAKE, "task_id text", [row for row in rows if row["namespace"] is None])
-    if gone:
+    if removed_ids:
         tx.run(_FORGET)
 
 

@@ -78,25 +78,25 @@ def _read(document: str) -> CompiledTask | None:
 
 def has_begun(tx: Transaction, run_id: str, number: int) -> bool:
     """Return whether the start of this attempt's agent is recorded."""
-    found = tx.one(_BEGAN_AT, {"id": run_id, "number": number})
-    return found is not None and found["agent_started_at"] is not None
+    row = tx.one(_BEGAN_AT, {"id": run_id, "number": number})
+    return row is not None and row["agent_started_at"] is not None
 
 
 def note_begun(tx: Transaction, beginnings: Sequence[tuple[str, int, AgentStart | None]]) -> None:
     """Record how these attempts began, unless it is recorded. Agents as processes are not counted: pools do not concern
     them."""
     rows = [
-        {"id": run_id, "number": number, "how": began.how, "began": tx.now - span_in_micros(began.ago)}
-        for run_id, number, began in beginnings
-        if began is not None and began.how != PROCESS
+        {"id": run_id, "number": number, "how": started_at.how, "began": tx.now - span_in_micros(started_at.ago)}
+        for run_id, number, started_at in beginnings
+        if started_at is not None and started_at.how != PROCESS
     ]
     tx.lot(_BEGUN, _BEGUN_OF, rows)
 
 
 def note_pod(tx: Transaction, lease: Lease, pod: AgentPod) -> None:
     """Record the pod of an attempt (`Store.note_pod`)."""
-    own = {"id": lease.run_id, "fence": lease.fence}
-    tx.run(_NOTE_POD, {**own, "namespace": pod.namespace, "pod": pod.name, "node": pod.node, "image": pod.image})
+    lease_key = {"id": lease.run_id, "fence": lease.fence}
+    tx.run(_NOTE_POD, {**lease_key, "namespace": pod.namespace, "pod": pod.name, "node": pod.node, "image": pod.image})
 
 
 def starts(tx: Transaction, since: datetime, most: int) -> list[PlacedStart]:
@@ -126,8 +126,8 @@ def arrivals(tx: Transaction, since: datetime, task_id: str | None, most: int) -
     ]
 
 
-def _took(began: int, ended: int | None) -> timedelta | None:
-    return None if ended is None else timedelta(microseconds=max(0, ended - began))
+def _took(started_at: int, ended_at: int | None) -> timedelta | None:
+    return None if ended_at is None else timedelta(microseconds=max(0, ended_at - started_at))
 
 
 def keep(tx: Transaction, place: str, pools: Sequence[Pool]) -> None:

@@ -118,8 +118,8 @@ def _note(tx: Transaction, kind: ProcessKind, name: str, **facts: Any) -> None:
     tx.run(f"DELETE FROM processes WHERE NOT ({_THERE})", {**bounds, "gone": tx.now - span_in_micros(FORGOTTEN_AFTER)})  # noqa: S608
     if kind in _OLDER:
         table, columns, parameters = _OLDER[kind]
-        key, *others = columns.split(", ")
-        changes = ", ".join(f"{each} = excluded.{each}" for each in others)
+        key, *other_columns = columns.split(", ")
+        changes = ", ".join(f"{column} = excluded.{column}" for column in other_columns)
         tx.run(f"INSERT INTO {table} ({columns}) VALUES ({parameters}) ON CONFLICT ({key}) DO UPDATE SET {changes}", values)  # noqa: S608
         tx.run(f"DELETE FROM {table} WHERE NOT ({_THERE})", bounds)  # noqa: S608
 

@@ -52,37 +52,37 @@ class Activate:
             return self._noted(tx, to_generation(newest, self._tasks))
         if self._after is not None and self._after.id != (0 if newest is None else newest["id"]):
             raise Conflict("another server activated a generation at the same moment")
-        changed, gone = self._changes or _changes_of_rows(tx, self._registry.tasks)
-        put_definitions(tx, changed)
-        tx.many("DELETE FROM tasks WHERE task_id = :task_id", [{"task_id": task_id} for task_id in gone])
-        tx.lot(_PUT, _PUT_OF, [_row(task) for task in changed])
-        namespaces.put(tx, changed, gone)
+        changed_tasks, removed_ids = self._changes or _changes_of_rows(tx, self._registry.tasks)
+        put_definitions(tx, changed_tasks)
+        tx.many("DELETE FROM tasks WHERE task_id = :task_id", [{"task_id": task_id} for task_id in removed_ids])
+        tx.lot(_PUT, _PUT_OF, [_row(task) for task in changed_tasks])
+        namespaces.put(tx, changed_tasks, removed_ids)
         values = {"digest": self._registry.digest, "commit": self._commit, "now": tx.now, "tasks": self._document}
         tx.run(_INSERT, values)
         return self._noted(tx, to_generation(tx.one(_NEWEST), self._tasks))
 
-    def _noted(self, tx: Transaction, made: GenerationRow) -> GenerationRow:
+    def _noted(self, tx: Transaction, generation: GenerationRow) -> GenerationRow:
         if self._server is not None:
-            processes.note_server(tx, self._server, made.id, in_sync=True)
-        return made
+            processes.note_server(tx, self._server, generation.id, in_sync=True)
+        return generation
 
 
 def _changes(before: Mapping[str, CompiledTask], after: Mapping[str, CompiledTask]) -> tuple[list[CompiledTask], list[str]]:
     """Return the tasks that are new or changed, and the ids of those that are gone."""
-    changed = [
+    changed_tasks = [
         task
         for task_id, task in after.items()
-        if (known := before.get(task_id)) is not task and (known is None or known.digest != task.digest)
+        if (old_task := before.get(task_id)) is not task and (old_task is None or old_task.digest != task.digest)
     ]
-    return changed, [task_id for task_id in before if task_id not in after]
+    return changed_tasks, [task_id for task_id in before if task_id not in after]
 
 
 def _changes_of_rows(tx: Transaction, after: Mapping[str, CompiledTask]) -> tuple[list[CompiledTask], list[str]]:
     """Return the same changes, against what the database has as served."""
-    served = {row["task_id"]: dict(row) for row in tx.all(_SERVED)}
+    served_rows = {row["task_id"]: dict(row) for row in tx.all(_SERVED)}
     # All columns are compared: an older version, which may run beside this one, writes a digest without some of them.
-    changed = [task for task in after.values() if served.get(task.id) != _row(task)]
-    return changed, [task_id for task_id in served if task_id not in after]
+    changed_tasks = [task for task in after.values() if served_rows.get(task.id) != _row(task)]
+    return changed_tasks, [task_id for task_id in served_rows if task_id not in after]
 
 
 def _row(task: CompiledTask) -> dict[str, Any]:
@@ -142,8 +142,8 @@ def tasks_of(tx: Transaction, generation: int) -> dict[str, str]:
     row = tx.one("SELECT tasks FROM generations WHERE id = :id", {"id": generation})
     if row is None:
         raise NotFound("generation", str(generation))
-    found: dict[str, str] = json.loads(row["tasks"])
-    return found
+    digests: dict[str, str] = json.loads(row["tasks"])
+    return digests
 
 
 def definition(tx: Transaction, digest: str) -> CompiledTask:
@@ -156,10 +156,10 @@ def definition(tx: Transaction, digest: str) -> CompiledTask:
 
 def served_definitions(tx: Transaction) -> dict[str, CompiledTask]:
     """Read all definitions of the newest generation in one query (`Store.served_definitions`)."""
-    found: dict[str, CompiledTask] = {}
+    tasks: dict[str, CompiledTask] = {}
     for row in tx.all(_DEFINITIONS):
         try:
-            found[row["digest"]] = CompiledTask.from_json(json.loads(row["document"]))
+            tasks[row["digest"]] = CompiledTask.from_json(json.loads(row["document"]))
         except (ValueError, LookupError) as err:
             log.warning("the definition %s cannot be read: %s", row["digest"], str(err).splitlines()[0])
-    return found
+    return tasks

@@ -36,8 +36,8 @@ def hold(tx: Transaction, task_ids: Collection[str]) -> dict[str, RemovalRow]:
     """Record that tasks are held, and return their rows (`Store.hold_removals`)."""
     tx.lock("registry")
     tx.bulk_run(_HOLD, _task_rows(task_ids), {"now": tx.now, "valid": _release_cutoff(tx)})
-    wanted = set(task_ids)
-    return {task_id: row for task_id, row in every(tx).items() if task_id in wanted}
+    ids = set(task_ids)
+    return {task_id: row for task_id, row in every(tx).items() if task_id in ids}
 
 
 def release(tx: Transaction, task_ids: Collection[str], actor: str) -> None:

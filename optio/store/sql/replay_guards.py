@@ -46,9 +46,9 @@ def take(tx: Transaction, row: dict[str, Any]) -> Row | None:
     """Take the guard; if another delivery holds it, return that one and the run that it started."""
     # The failed insert locks a conflicting guard; if it was deleted all the same, the next pass takes it.
     while not tx.run(_TAKE_ONE, _timed(tx, row)):
-        held = _holder(tx, row)
-        if held is not None:
-            return held
+        holder = _holder(tx, row)
+        if holder is not None:
+            return holder
     return None
 
 
@@ -56,7 +56,7 @@ def take_many(tx: Transaction, rows: Sequence[dict[str, Any]]) -> set[str]:
     """Take guards of different bodies, in the order of the rows; return the ids of the deliveries that hold theirs now."""
     if tx.lot(_TAKE_MANY, _BULK_COLUMNS, [_timed(tx, row) for row in rows]) == len(rows):
         return {row["delivery_id"] for row in rows}
-    return {row["delivery_id"] for row in rows if (held := _holder(tx, row)) and held["delivery_id"] == row["delivery_id"]}
+    return {row["delivery_id"] for row in rows if (holder := _holder(tx, row)) and holder["delivery_id"] == row["delivery_id"]}
 
 
 def release(tx: Transaction, row: dict[str, Any]) -> None:
@@ -70,10 +70,10 @@ def settle(tx: Transaction, row: dict[str, Any], run_id: str) -> None:
 
 
 def _holder(tx: Transaction, row: dict[str, Any]) -> Row | None:
-    found: Row | None = tx.one(_HOLDER, {"task_id": row["task_id"], "digest": row["digest"]})
-    return found
+    held_row: Row | None = tx.one(_HOLDER, {"task_id": row["task_id"], "digest": row["digest"]})
+    return held_row
 
 
 def _timed(tx: Transaction, row: dict[str, Any]) -> dict[str, Any]:
-    timed = {name: row[name] for name in ("task_id", "digest", "delivery_id", "run_id")}
-    return {**timed, "now": tx.now, "until": tx.now + row["span"]}
+    times = {name: row[name] for name in ("task_id", "digest", "delivery_id", "run_id")}
+    return {**times, "now": tx.now, "until": tx.now + row["span"]}

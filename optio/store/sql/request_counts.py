@@ -34,8 +34,8 @@ def write(tx: Transaction) -> None:
     repeated = sorted(counts.repeats.keys() | counts.replays.keys())
     if repeated:
         rows = [
-            {"delivery_id": each, "repeats": counts.repeats[each], "replays": counts.replays[each], "now": tx.now}
-            for each in repeated
+            {"delivery_id": count, "repeats": counts.repeats[count], "replays": counts.replays[count], "now": tx.now}
+            for count in repeated
         ]
         tx.lot(_REPEATED, _REPEATED_OF, rows)
     if counts.refusals:
@@ -56,10 +56,10 @@ def refusals(
     if until is not None:
         conditions.append("minute <= :until")
         params["until"] = to_micros(until)
-    for column, wanted in (("task_id", task_id), ("path", path), ("verdict", verdict)):
-        if wanted is not None:
+    for column, value in (("task_id", task_id), ("path", path), ("verdict", verdict)):
+        if value is not None:
             conditions.append(f"{column} = :{column}")
-            params[column] = wanted
+            params[column] = value
     rows = tx.all(
         "SELECT path, verdict, task_id, SUM(requests) AS total, MIN(minute) AS first, MAX(minute) AS last "  # noqa: S608
         f"FROM refused_requests WHERE {' AND '.join(conditions)} GROUP BY path, verdict, task_id "

@@ -186,12 +186,12 @@ def _prune_runs(engine: Engine, before: int) -> Iterator[tuple[PrunedKind, int]]
         params = {"before": before, "after": after, "seq": seq, "most": _RUNS_PER_TRANSACTION}
         rows = engine.peek(lambda tx: tx.all(_ENDED, params))  # noqa: B023 - called at once
         ids = [row["id"] for row in rows]
-        done = 0
-        while done < len(ids):
-            lines, gone, looked = engine.change(lambda tx: _delete_runs(tx, ids[done:], before))  # noqa: B023
-            done += looked
+        pruned = 0
+        while pruned < len(ids):
+            lines, deleted, seen_runs = engine.change(lambda tx: _delete_runs(tx, ids[pruned:], before))  # noqa: B023
+            pruned += seen_runs
             yield "log_lines", lines
-            yield "runs", gone
+            yield "runs", deleted
         if not rows:
             return
         after, seq = rows[-1]["ended_at"], rows[-1]["seq"]
@@ -200,17 +200,17 @@ def _prune_runs(engine: Engine, before: int) -> Iterator[tuple[PrunedKind, int]]
 def _delete_runs(tx: Transaction, ids: list[str], before: int) -> tuple[int, int, int]:
     """Delete some of these runs and their lines, as far as one step reaches; return (lines, runs, number of runs dealt
     with)."""
-    lines = gone = 0
+    lines = deleted = 0
     for place, run_id in enumerate(ids):
         row = tx.hold(_HELD, {"id": run_id})
         if row is None or row["ended_at"] is None or row["ended_at"] >= before or _stands(tx, row):
             continue
         lines += _delete_lines(tx, run_id, ROWS_PER_TRANSACTION - lines)
         if lines >= ROWS_PER_TRANSACTION:
-            return lines, gone, place
+            return lines, deleted, place
         _delete(tx, run_id)
-        gone += 1
-    return lines, gone, len(ids)
+        deleted += 1
+    return lines, deleted, len(ids)
 
 
 def _stands(tx: Transaction, row: Any) -> bool:
@@ -259,10 +259,10 @@ def _prune_logs(engine: Engine, before: int) -> Iterator[tuple[PrunedKind, int]]
             params |= {"before": upto + 1, "most": 2**31 - 1}
             rows = engine.peek(lambda tx: tx.all(_ENDED, params))  # noqa: B023
         ids = [row["id"] for row in rows]
-        done = 0
-        while done < len(ids):
-            lines, looked = engine.change(lambda tx: _delete_logs(tx, ids[done:], before))  # noqa: B023
-            done += looked
+        pruned = 0
+        while pruned < len(ids):
+            lines, seen_runs = engine.change(lambda tx: _delete_logs(tx, ids[pruned:], before))  # noqa: B023
+            pruned += seen_runs
             yield "log_lines", lines
         engine.change(lambda tx: job_leases.advance(tx, _LOGS, upto))  # noqa: B023
 
@@ -336,27 +336,29 @@ def _delete_definitions(tx: Transaction, digests: set[str]) -> int:
 def prunable(tx: Transaction, keep: RetentionPolicy) -> dict[str, int]:
     """Count the rows that `prune` would delete now (`Store.prunable`)."""
     cutoffs = _cutoffs(tx, keep)
-    found = {"runs": 0, "log_lines": 0, "deliveries": 0, "counts": 0, "slots": 0}
-    ended = "SELECT COUNT(*) AS n, COALESCE(SUM(last_line), 0) AS lines FROM runs WHERE ended_at IS NOT NULL"
+    prunable_counts = {"runs": 0, "log_lines": 0, "deliveries": 0, "counts": 0, "slots": 0}
+    ended_sql = "SELECT COUNT(*) AS n, COALESCE(SUM(last_line), 0) AS lines FROM runs WHERE ended_at IS NOT NULL"
     if cutoffs.runs is not None:
-        row = tx.one(f"{ended} AND ended_at < :before", {"before": cutoffs.runs})
-        found |= {"runs": row["n"], "log_lines": int(row["lines"])}
+        row = tx.one(f"{ended_sql} AND ended_at < :before", {"before": cutoffs.runs})
+        prunable_counts |= {"runs": row["n"], "log_lines": int(row["lines"])}
     if cutoffs.logs is not None:
         after = max(job_leases.progress(tx, _LOGS), cutoffs.runs or -(2**62))
-        row = tx.one(f"{ended} AND ended_at < :before AND ended_at > :after", {"before": cutoffs.logs, "after": after})
-        found["log_lines"] += int(row["lines"])
+        row = tx.one(f"{ended_sql} AND ended_at < :before AND ended_at > :after", {"before": cutoffs.logs, "after": after})
+        prunable_counts["log_lines"] += int(row["lines"])
     if cutoffs.deliveries is not None:
-        found["deliveries"] = tx.one(f"SELECT COUNT(*) AS n {_OLD_DELIVERIES}", {"before": cutoffs.deliveries})["n"]
+        prunable_counts["deliveries"] = tx.one(f"SELECT COUNT(*) AS n {_OLD_DELIVERIES}", {"before": cutoffs.deliveries})["n"]
         counts = "SELECT COUNT(*) AS n FROM refused_requests WHERE minute < :before"
-        found["counts"] = tx.one(counts, {"before": cutoffs.deliveries})["n"]
+        prunable_counts["counts"] = tx.one(counts, {"before": cutoffs.deliveries})["n"]
     if cutoffs.slots is not None:
-        found["slots"] = tx.one("SELECT COUNT(*) AS n FROM slots WHERE slot < :before", {"before": cutoffs.slots})["n"]
+        prunable_counts["slots"] = tx.one("SELECT COUNT(*) AS n FROM slots WHERE slot < :before", {"before": cutoffs.slots})[
+            "n"
+        ]
     keys = tx.one("SELECT COUNT(*) AS n FROM once WHERE at < :before", {"before": cutoffs.keys})
     guards = tx.one("SELECT COUNT(*) AS n FROM replay_guards WHERE until <= :before", {"before": cutoffs.guards})
-    found["keys"] = keys["n"] + guards["n"]
-    found["totals"] = sum(row["n"] for row in tx.all(daily_totals.PRUNABLE, {"before": cutoffs.totals}))
-    found["sessions"] = tx.one(f"SELECT COUNT(*) AS n {_OLD_SESSIONS}", {"before": cutoffs.keys})["n"]
-    return found
+    prunable_counts["keys"] = keys["n"] + guards["n"]
+    prunable_counts["totals"] = sum(row["n"] for row in tx.all(daily_totals.PRUNABLE, {"before": cutoffs.totals}))
+    prunable_counts["sessions"] = tx.one(f"SELECT COUNT(*) AS n {_OLD_SESSIONS}", {"before": cutoffs.keys})["n"]
+    return prunable_counts
 
 
 def delete_run(engine: Engine, run_id: str) -> None:

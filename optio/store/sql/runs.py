@@ -109,10 +109,10 @@ class Accept:
                 return earlier
         superseded: str | None = None
         if self._business is not None:
-            taken = self._business.take(tx)
-            if taken.duplicate_of is not None:
-                return self._duplicate(tx, self._business, taken.duplicate_of)
-            superseded = taken.superseded
+            holder = self._business.take(tx)
+            if holder.duplicate_of is not None:
+                return self._duplicate(tx, self._business, holder.duplicate_of)
+            superseded = holder.superseded
         if self._task is not None:
             put_definition(tx, self._task)
         insert(tx, self._row, self._actor, self._message)
@@ -138,42 +138,42 @@ class Accept:
 
     @property
     def _order(self) -> tuple[str, ...]:
-        once = ("", "") if self._key is None else (self._key.scope, self._key.key)
+        key_order = ("", "") if self._key is None else (self._key.scope, self._key.key)
         guard = "" if self._guard is None else self._guard["digest"]
-        return (self._row["dedupe_key"] or "", *once, guard, "" if self._received is None else self._received["key"] or "")
+        return (self._row["dedupe_key"] or "", *key_order, guard, "" if self._received is None else self._received["key"] or "")
 
     @staticmethod
     def together(tx: Transaction, accepts: Sequence["Accept"]) -> list[Accepted]:
         """Accept several requests; webhooks, which are nearly all of them, take four statements together."""
-        plain = _guarded(tx, [each for each in accepts if each._plain])
+        plain = _guarded(tx, [accept for accept in accepts if accept._plain])
         # In one order everywhere, so that two servers with the same deliveries cannot deadlock.
         received = sorted(
-            (each._received for each in plain if each._received), key=lambda row: (row["task_id"], row["key"] or "")
+            (accept._received for accept in plain if accept._received), key=lambda row: (row["task_id"], row["key"] or "")
         )
         new = deliveries.insert_many(tx, received)
-        fresh = [each for each in plain if each._received is not None and each._received["id"] in new]
-        for each in plain:
-            if each._guard is not None and each._guard["delivery_id"] not in new:
-                replay_guards.release(tx, each._guard)
-        unkept = {each._task.digest: each._task for each in fresh if each._task is not None}
+        fresh = [accept for accept in plain if accept._received is not None and accept._received["id"] in new]
+        for accept in plain:
+            if accept._guard is not None and accept._guard["delivery_id"] not in new:
+                replay_guards.release(tx, accept._guard)
+        unkept = {accept._task.digest: accept._task for accept in fresh if accept._task is not None}
         for digest in sorted(unkept):
             put_definition(tx, unkept[digest])
-        insert_many(tx, BulkRuns([(each._row, each._actor) for each in fresh]))
-        done = {id(each): Accepted(each._row["id"], first=True) for each in fresh}
-        rest = sorted((each for each in accepts if id(each) not in done), key=lambda each: each._order)
-        done |= {id(each): each(tx) for each in rest}
-        return [done[id(each)] for each in accepts]
+        insert_many(tx, BulkRuns([(accept._row, accept._actor) for accept in fresh]))
+        accepted_by_id = {id(accept): Accepted(accept._row["id"], first=True) for accept in fresh}
+        rest = sorted((accept for accept in accepts if id(accept) not in accepted_by_id), key=lambda accept: accept._order)
+        accepted_by_id |= {id(accept): accept(tx) for accept in rest}
+        return [accepted_by_id[id(accept)] for accept in accepts]
 
 
 def _guarded(tx: Transaction, accepts: Sequence[Accept]) -> list[Accept]:
     """Take the replay guards of these; return those that hold theirs, or need none. Of several with one body the first holds
     it."""
     firsts: dict[tuple[str, str], Accept] = {}
-    for each in accepts:
-        if each._guard is not None:
-            firsts.setdefault((each._guard["task_id"], each._guard["digest"]), each)
-    taken = replay_guards.take_many(tx, [firsts[key]._guard or {} for key in sorted(firsts)])
-    return [each for each in accepts if each._guard is None or each._guard["delivery_id"] in taken]
+    for accept in accepts:
+        if accept._guard is not None:
+            firsts.setdefault((accept._guard["task_id"], accept._guard["digest"]), accept)
+    held_deliveries = replay_guards.take_many(tx, [firsts[key]._guard or {} for key in sorted(firsts)])
+    return [accept for accept in accepts if accept._guard is None or accept._guard["delivery_id"] in held_deliveries]
 
 
 def columns(run: NewRun, delivery_id: str | None = None) -> dict[str, Any]:
@@ -323,9 +323,9 @@ def page(tx: Transaction, where: RunFilter, cursor: str | None, limit: int) -> P
         return _page_by_cost(tx, where, cursor, limit)
     sql, params = _selection(where, cursor, RUN_COLUMNS)
     rows = tx.all(sql, {**params, "limit": limit + 1})
-    more = len(rows) > limit
+    has_more = len(rows) > limit
     items = [to_run(row) for row in rows[:limit]]
-    return Page(items=items, next=cursor_after(items[-1].seq) if more else None)
+    return Page(items=items, next=cursor_after(items[-1].seq) if has_more else None)
 
 
 def _selection(where: RunFilter, cursor: str | None, columns: str) -> tuple[str, dict[str, Any]]:
@@ -353,21 +353,21 @@ def _selection(where: RunFilter, cursor: str | None, columns: str) -> tuple[str,
         )
     if len(selects) == 1:
         return selects[0], params
-    each = (f"SELECT * FROM ({select}) AS part{place}" for place, select in enumerate(selects))  # noqa: S608
-    return " UNION ALL ".join(each) + " ORDER BY seq DESC LIMIT :limit", params
+    subselects = (f"SELECT * FROM ({select}) AS part{place}" for place, select in enumerate(selects))  # noqa: S608
+    return " UNION ALL ".join(subselects) + " ORDER BY seq DESC LIMIT :limit", params
 
 
 def _page_by_cost(tx: Transaction, where: RunFilter, cursor: str | None, limit: int) -> Page:
     """Return the runs with at least that cost among the next ones of the list, and a cursor behind all that were looked at."""
     sql, params = _selection(where, cursor, "seq, id, cost")
-    looked = tx.all(sql, {**params, "limit": _RUNS_LOOKED_AT})
+    rows = tx.all(sql, {**params, "limit": _RUNS_LOOKED_AT})
     least = where.min_cost or 0
-    fit = [row["seq"] for row in looked if row["cost"] is not None and Decimal(row["cost"]) >= least]
+    fit = [row["seq"] for row in rows if row["cost"] is not None and Decimal(row["cost"]) >= least]
     items = [to_run(row) for row in tx.all(_BY_SEQ.format(list=", ".join(map(str, fit[:limit]))))] if fit else []
     items.sort(key=lambda run: fit.index(run.seq))
     if len(fit) > limit:
         return Page(items=items, next=cursor_after(fit[limit - 1]))
-    return Page(items=items, next=cursor_after(looked[-1]["seq"]) if len(looked) == _RUNS_LOOKED_AT else None)
+    return Page(items=items, next=cursor_after(rows[-1]["seq"]) if len(rows) == _RUNS_LOOKED_AT else None)
 
 
 def attempts(tx: Transaction, run_id: str) -> list[Attempt]:
@@ -396,8 +396,8 @@ def log(tx: Transaction, run_id: str, after: int, before: int | None, limit: int
     if attempt is not None:
         sql += " AND l.attempt = :attempt"
         params["attempt"] = attempt
-    found = [to_line(row) for row in tx.all(f"{sql} ORDER BY {order} LIMIT :limit", params)]
-    return found if before is None else found[::-1]
+    log_lines = [to_line(row) for row in tx.all(f"{sql} ORDER BY {order} LIMIT :limit", params)]
+    return log_lines if before is None else log_lines[::-1]
 
 
 def last_line(tx: Transaction, run_id: str) -> int:

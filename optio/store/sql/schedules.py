@@ -91,7 +91,7 @@ def schedule_generation(
     if not tx.run(_TAKE_UP, {"id": generation, "now": tx.now}):
         return False
     for closing in closings:
-        tx.many(_CLOSED, [_verdict(closing.task_id, each, tx.now) for each in closing.verdicts])
+        tx.many(_CLOSED, [_verdict(closing.task_id, verdict, tx.now) for verdict in closing.verdicts])
         _keep_skipped(tx, closing.task_id, closing.skipped)
     change(tx, put, drop, None)
     return True
@@ -141,17 +141,17 @@ class FireSchedule:
         self._verdicts = [
             {
                 **self._task,
-                "slot": to_micros(each.slot),
-                "verdict": each.verdict,
-                "run_id": self._rows[each.slot]["id"] if each.slot in self._rows else None,
+                "slot": to_micros(verdict.slot),
+                "verdict": verdict.verdict,
+                "run_id": self._rows[verdict.slot]["id"] if verdict.slot in self._rows else None,
             }
-            for each in firing.verdicts
+            for verdict in firing.verdicts
         ]
 
     def __call__(self, tx: Transaction) -> list[str]:
         """Fire the slots of one schedule."""
         firing = self._firing
-        started: list[str] = []
+        run_ids: list[str] = []
         checked = False
         for verdict, row in zip(firing.verdicts, self._verdicts, strict=True):
             run = self._rows.get(verdict.slot)
@@ -163,12 +163,12 @@ class FireSchedule:
                 checked = True
                 if run is not None and not self._is_duplicate(tx, verdict.slot, row):
                     runs.insert(tx, run, self._actor)
-                    started.append(run["id"])
+                    run_ids.append(run["id"])
         if not checked:
             self._check(tx)
         _keep_skipped(tx, firing.task_id, firing.skipped)
         tx.lot(_NEXT, _NEXT_OF, [self._next])
-        return started
+        return run_ids
 
     def _check(self, tx: Transaction) -> None:
         """Raise Conflict when another definition of the task is served."""
@@ -225,10 +225,10 @@ class FireSchedules:
     def __init__(self, parts: Sequence[FireSchedule]) -> None:
         self.parts = parts
         # In one order everywhere, so that two schedulers cannot deadlock.
-        ordered = sorted(parts, key=lambda each: each._firing.task_id)
-        self._plain = [each for each in ordered if each._plain]
-        self._rest = [each for each in ordered if not each._plain]
-        self._lots = _FiringRows(self._plain, {run_id for each in self._plain for run_id in each._runs})
+        ordered = sorted(parts, key=lambda part: part._firing.task_id)
+        self._plain = [part for part in ordered if part._plain]
+        self._rest = [part for part in ordered if not part._plain]
+        self._lots = _FiringRows(self._plain, {run_id for part in self._plain for run_id in part._runs})
         self._lots.make()
 
     @property
@@ -238,38 +238,38 @@ class FireSchedules:
 
     def __call__(self, tx: Transaction) -> list[list[str] | Exception]:
         """Fire all schedules; return for each the runs that started, or its exception."""
-        found = self._together(tx)
-        for each in self._rest:
+        results = self._together(tx)
+        for part in self._rest:
             try:
-                found[id(each)] = each(tx)
+                results[id(part)] = part(tx)
             except Conflict as err:  # it has changed nothing
-                found[id(each)] = err
-        return [found[id(each)] for each in self.parts]
+                results[id(part)] = err
+        return [results[id(part)] for part in self.parts]
 
     @staticmethod
     def together(tx: Transaction, lots: Sequence["FireSchedules"]) -> list[list[list[str] | Exception]]:
         """Fire several such operations as one, so that rows are locked in one order."""
-        found = iter(FireSchedules([part for lot in lots for part in lot.parts])(tx))
-        return [list(islice(found, len(lot.parts))) for lot in lots]
+        results = iter(FireSchedules([part for lot in lots for part in lot.parts])(tx))
+        return [list(islice(results, len(lot.parts))) for lot in lots]
 
     def _together(self, tx: Transaction) -> dict[int, list[str] | Exception]:
         """Fire the plain schedules in four statements, or five: many schedules are due at one moment."""
-        lots, found = self._lots, dict[int, list[str] | Exception]()
+        lots, results = self._lots, dict[int, list[str] | Exception]()
         fired = self._plain
-        active = _active(tx, [each for each in fired if each._firing.unless_active])
+        active = _active(tx, [fire for fire in fired if fire._firing.unless_active])
         if active:
             lots = _FiringRows(
-                fired, {run for each in fired if each._firing.task_id not in active for run in each._runs}, active
+                fired, {run for fire in fired if fire._firing.task_id not in active for run in fire._runs}, active
             )
         if tx.bulk_run(_SLOTS, lots.slots, {"now": tx.now}) != len(lots.slots.rows):
             # Some slots have a verdict already, or belong to a task that has changed.
-            served = _served(tx, fired)
-            found = {id(each): each._changed() for each in fired if each._firing.task_id not in served}
-            fired = [each for each in fired if id(each) not in found]
+            served_ids = _served(tx, fired)
+            results = {id(fire): fire._changed() for fire in fired if fire._firing.task_id not in served_ids}
+            fired = [fire for fire in fired if id(fire) not in results]
             lots = _FiringRows(fired, _kept_runs(tx, lots.slots.rows))
         runs.insert_many(tx, lots.runs)
         tx.bulk_run(_NEXT, lots.following)
-        return found | {id(each): [run_id for run_id in each._runs if run_id in lots.started] for each in fired}
+        return results | {id(fire): [run_id for run_id in fire._runs if run_id in lots.started] for fire in fired}
 
 
 class _FiringRows:
@@ -279,11 +279,11 @@ class _FiringRows:
 
     def __init__(self, fires: Sequence[FireSchedule], started: Collection[str], active: Collection[str] = ()) -> None:
         self.started = started
-        slots = [row for each in fires for row in each._judged(overlap=each._firing.task_id in active)]
+        slots = [row for fire in fires for row in fire._judged(overlap=fire._firing.task_id in active)]
         self.slots = BulkRows(_SLOTS_OF, slots)
-        rows = [(row, each._actor) for each in fires for row in each._rows.values() if row["id"] in started]
+        rows = [(row, fire._actor) for fire in fires for row in fire._rows.values() if row["id"] in started]
         self.runs = runs.BulkRuns(rows)
-        self.following = BulkRows(_NEXT_OF, [each._next for each in fires])
+        self.following = BulkRows(_NEXT_OF, [fire._next for fire in fires])
 
     def make(self) -> None:
         """Encode the rows for the database, ahead of the transaction."""
@@ -327,27 +327,27 @@ def _active(tx: Transaction, fires: Sequence[FireSchedule]) -> set[str]:
     """Return those of the tasks that have a queued or running run."""
     if not fires:
         return set()
-    tasks, names = _in_list(each._firing.task_id for each in fires)
+    tasks, names = _in_list(fire._firing.task_id for fire in fires)
     return {row["task_id"] for row in tx.all(_ALL_ACTIVE.format(tasks=tasks), names)}
 
 
 def _served(tx: Transaction, fires: Sequence[FireSchedule]) -> set[str]:
     """Return the tasks whose served definitions are still those that the firings were computed from."""
-    tasks, names = _in_list(each._firing.task_id for each in fires)
+    tasks, names = _in_list(fire._firing.task_id for fire in fires)
     rows = tx.all(f"SELECT task_id, digest FROM tasks WHERE task_id {tasks}", names)  # noqa: S608
-    served = {row["task_id"]: row["digest"] for row in rows}
-    return {each._firing.task_id for each in fires if served.get(each._firing.task_id) == each._firing.digest}
+    digests = {row["task_id"]: row["digest"] for row in rows}
+    return {fire._firing.task_id for fire in fires if digests.get(fire._firing.task_id) == fire._firing.digest}
 
 
-def _kept_runs(tx: Transaction, wanted: Sequence[Row]) -> set[str]:
+def _kept_runs(tx: Transaction, run_rows: Sequence[Row]) -> set[str]:
     """Return the runs whose slots were inserted just now."""
-    tasks, names = _in_list(row["task_id"] for row in wanted)
-    names |= {"first": min(row["slot"] for row in wanted), "last": max(row["slot"] for row in wanted)}
-    found = tx.all(
+    tasks, names = _in_list(row["task_id"] for row in run_rows)
+    names |= {"first": min(row["slot"] for row in run_rows), "last": max(row["slot"] for row in run_rows)}
+    known_rows = tx.all(
         f"SELECT run_id FROM slots WHERE task_id {tasks} AND slot >= :first AND slot <= :last AND run_id IS NOT NULL",  # noqa: S608
         names,
     )
-    return {row["run_id"] for row in found}
+    return {row["run_id"] for row in known_rows}
 
 
 def _in_list(values: Iterable[str]) -> tuple[str, dict[str, Any]]:

@@ -45,45 +45,49 @@ class SchemaState:
 def migrations() -> tuple[Migration, ...]:
     """Return all migrations that this version of Optio knows, in order."""
     folder = resources.files("optio.store") / "migrations"
-    found = []
+    all_migrations = []
     for number, name in enumerate(sorted(e.name for e in folder.iterdir() if e.name.endswith(".sql")), 1):
         text = (folder / name).read_text(encoding="utf-8")
         oldest = _OLDEST.match(text)
         if oldest is None or name != f"{number:04}.sql":
             raise ValueError(f"the migration {name} has no number or no `-- oldest: N`")
-        found.append(Migration(number, int(oldest[1]), text))
-    return tuple(found)
+        all_migrations.append(Migration(number, int(oldest[1]), text))
+    return tuple(all_migrations)
 
 
-def pending(state: SchemaState, known: tuple[Migration, ...]) -> tuple[Migration, ...]:
+def pending(state: SchemaState, all_migrations: tuple[Migration, ...]) -> tuple[Migration, ...]:
     """Return the migrations that a database still lacks; raise StoreMismatch when it is too new for this version."""
-    if state.oldest > len(known):
+    if state.oldest > len(all_migrations):
         raise StoreMismatch(
             f"the database has schema version {state.version}, which code before version {state.oldest} cannot use; this Optio "
-            f"knows {len(known)}: install the newer Optio, or use another database"
+            f"knows {len(all_migrations)}: install the newer Optio, or use another database"
         )
-    return known[state.version :]
+    return all_migrations[state.version :]
 
 
 def check_state(state: SchemaState) -> ProbeResult:
     """Return whether a database's schema suits this version, as a result for `optio doctor`."""
-    known = migrations()
-    detail = f"version {state.version} of {len(known)}"
-    if state.oldest > len(known):
+    all_migrations = migrations()
+    detail = f"version {state.version} of {len(all_migrations)}"
+    if state.oldest > len(all_migrations):
         return ProbeResult("schema", ERROR, f"{detail}: a newer Optio wrote it", "install the newer Optio")
-    left = pending(state, known)
-    if left:
-        oldest = max(each.oldest for each in left)
-        beside = "may run on meanwhile" if state.version >= oldest else "must be stopped before"
-        some = f"{len(left)} migration{'' if len(left) == 1 else 's'} pending"
-        return ProbeResult("schema", WARNING, f"{detail}: {some}; older processes {beside}", "run `optio db migrate`")
-    return ProbeResult("schema", OK, f"{detail}, newer, which this version can use" if state.version > len(known) else detail)
+    pending_migrations = pending(state, all_migrations)
+    if pending_migrations:
+        oldest = max(migration.oldest for migration in pending_migrations)
+        older_processes = "may run on meanwhile" if state.version >= oldest else "must be stopped before"
+        pending_text = f"{len(pending_migrations)} migration{'' if len(pending_migrations) == 1 else 's'} pending"
+        return ProbeResult(
+            "schema", WARNING, f"{detail}: {pending_text}; older processes {older_processes}", "run `optio db migrate`"
+        )
+    return ProbeResult(
+        "schema", OK, f"{detail}, newer, which this version can use" if state.version > len(all_migrations) else detail
+    )
 
 
 def statements(script: str, driver: str) -> Iterator[str]:
     """Yield the statements of a migration, each of which ends with a semicolon at the end of a line. Text after `-- postgres: `
     is a statement for the driver `postgres` alone."""
-    own = f"-- {driver}: "
-    lines = (line.removeprefix(own) for line in script.splitlines())
+    driver_mark = f"-- {driver}: "
+    lines = (line.removeprefix(driver_mark) for line in script.splitlines())
     code = "\n".join(line for line in lines if not line.lstrip().startswith("--"))
     yield from (statement for part in re.split(r";\s*(?:\n|$)", code) if (statement := part.strip()))

@@ -91,17 +91,17 @@ def note(tx: Transaction, place: str, run: Row, why: Delay, claimed_at: int) -> 
     key: dict[str, Any] = {
         "place": place, "task_id": room.WHOLE_PLACE if why.reason in room.PLACE_REFUSALS else run["task_id"]
     }  # fmt: skip
-    known = tx.hold(_OF, key)
+    row = tx.hold(_OF, key)
     ends_help = int(why.ends_help)
     # Runs claimed together find no room together, so only a run claimed since then counts as a further try.
-    news = known is None or claimed_at > known["at"]
-    same = known is not None and (known["reason"], known["ends_help"]) == (why.reason, ends_help)
-    since = known["since"] if same and not (news and known["begun"]) else tx.now
+    news = row is None or claimed_at > row["at"]
+    is_same = row is not None and (row["reason"], row["ends_help"]) == (why.reason, ends_help)
+    since = row["since"] if is_same and not (news and row["begun"]) else tx.now
     end = None if why.patience is None else max(since, run["queued_at"]) + span_in_micros(why.patience)
     if news:
         tries = 1
-        if same and not known["begun"] and not (ends_help and tx.one(_FREED, {"at": known["at"]})):
-            tries += known["tries"]
+        if is_same and not row["begun"] and not (ends_help and tx.one(_FREED, {"at": row["at"]})):
+            tries += row["tries"]
         until = tx.now + span_in_micros(room.pause_before_try(tries, for_room=ends_help == 1))
         if end is not None:
             until = min(until, max(end, tx.now + span_in_micros(room.FIRST_PAUSE)))
@@ -114,8 +114,8 @@ def note(tx: Transaction, place: str, run: Row, why: Delay, claimed_at: int) -> 
     return None if end is None else from_micros(end)
 
 
-def note_begun(tx: Transaction, begun: Sequence[dict[str, Any]]) -> None:
+def note_begun(tx: Transaction, attempt_keys: Sequence[dict[str, Any]]) -> None:
     """Record that the agents of these attempts began, given as rows with `id` and `number`."""
-    tx.lot(_OPEN, "id text, number bigint", begun)
-    if tx.lot(_BEGUN, "id text, number bigint", begun):
+    tx.lot(_OPEN, "id text, number bigint", attempt_keys)
+    if tx.lot(_BEGUN, "id text, number bigint", attempt_keys):
         tx.run(_OVER, {"enough": room.STARTS_TO_END_SHORTAGE})

@@ -78,7 +78,7 @@ class SqlStore:
         self._engine = engine
         # Definitions never change, and are deleted only when nothing has used them for long, so a known one is not stored
         # again within an hour.
-        self._kept: dict[str, float] = {}
+        self._kept_until: dict[str, float] = {}
         self._definition = lru_cache(_MAX_CACHED_DEFINITIONS)(self._read_definition)
 
     @property
@@ -88,10 +88,10 @@ class SqlStore:
     def activate(
         self, new: Registry, commit: str | None, after: values.Activated | None = None, server: str | None = None
     ) -> values.GenerationRow:
-        made = self._engine.change(DiskLimited(DiskUse.HALF, registry.Activate(new, commit, after, server)))
+        generation = self._engine.change(DiskLimited(DiskUse.HALF, registry.Activate(new, commit, after, server)))
         now = time.monotonic()
-        self._kept.update((task.digest, now) for task in new.tasks.values())
-        return made
+        self._kept_until.update((task.digest, now) for task in new.tasks.values())
+        return generation
 
     generation = _peek(registry.newest)
     newest_generation = _peek(places.newest)
@@ -116,15 +116,15 @@ class SqlStore:
         self, run: values.NewRun, *, delivery: values.NewDelivery | None = None, once: values.IdempotencyKey | None = None
     ) -> Future[values.Accepted]:
         digest = run.task.digest
-        kept = time.monotonic() - self._kept.get(digest, -_TRUST_DEFINITION_S) < _TRUST_DEFINITION_S
-        future = self._engine.write(runs.Accept(run, delivery, once, definition_kept=kept))
-        if not kept:
-            future.add_done_callback(lambda done: self._note(digest, done))
+        is_kept = time.monotonic() - self._kept_until.get(digest, -_TRUST_DEFINITION_S) < _TRUST_DEFINITION_S
+        future = self._engine.write(runs.Accept(run, delivery, once, definition_kept=is_kept))
+        if not is_kept:
+            future.add_done_callback(lambda accepted: self._note(digest, accepted))
         return future
 
-    def _note(self, digest: str, done: Future[values.Accepted]) -> None:
-        if done.exception() is None and done.result().first:
-            self._kept[digest] = time.monotonic()
+    def _note(self, digest: str, accepted: Future[values.Accepted]) -> None:
+        if accepted.exception() is None and accepted.result().first:
+            self._kept_until[digest] = time.monotonic()
 
     def record_delivery(self, delivery: values.NewDelivery) -> Future[values.Accepted]:
         row, guard = deliveries.columns(delivery, None), replay_guards.columns(delivery, None)
@@ -259,10 +259,10 @@ class SqlStore:
             lease=lease, outcome=outcome, meter=meter, exit_code=exit_code, signal=signal, decide=decide,
             began=began, agent=agent,
         )  # fmt: skip
-        ended = self._engine.write(finish).result()
-        if ended is None:
+        run = self._engine.write(finish).result()
+        if run is None:
             raise LeaseLost(lease.run_id)
-        return ended
+        return run
 
     cancel = _change(runs.cancel)
 
@@ -359,7 +359,7 @@ class SqlStore:
         return self._engine.read(lambda tx: schedules.slots(tx, task_id, where, cursor, limit))
 
     def ready(self, firings: Sequence[values.Firing]) -> Callable[[], Future[list[list[str] | Exception]]]:
-        operation = schedules.FireSchedules([schedules.FireSchedule(each) for each in firings])
+        operation = schedules.FireSchedules([schedules.FireSchedule(firing) for firing in firings])
         return lambda: self._engine.write(operation)
 
     def fire(self, firing: values.Firing) -> Future[list[str]]:

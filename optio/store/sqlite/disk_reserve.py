@@ -30,7 +30,7 @@ class DiskReserve:
     def __init__(self, path: Path, size: int) -> None:
         self._path = path
         self._directory = path.parent
-        self._wanted = size
+        self._target_size = size
         self._size = -1
         self._usable = True
         self._next_try = 0.0
@@ -42,10 +42,10 @@ class DiskReserve:
         """Return the bytes of the whole reserve; the directory must exist."""
         if self._size < 0:
             try:
-                found = os.statvfs(self._directory)
+                file_system = os.statvfs(self._directory)
             except OSError:
                 return 0
-            self._size = min(self._wanted, found.f_frsize * found.f_blocks // _MAX_SHARE)
+            self._size = min(self._target_size, file_system.f_frsize * file_system.f_blocks // _MAX_SHARE)
         return self._size
 
     def held(self) -> int:
@@ -58,10 +58,10 @@ class DiskReserve:
     def free(self) -> int:
         """Return the bytes that are free on the disk beside the reserve."""
         try:
-            found = os.statvfs(self._directory)
+            file_system = os.statvfs(self._directory)
         except OSError:
             return 0
-        return found.f_frsize * found.f_bavail
+        return file_system.f_frsize * file_system.f_bavail
 
     def is_low(self) -> bool:
         """Return whether new work must be refused. The reserve is allocated again as soon as there is room for it."""
@@ -81,8 +81,8 @@ class DiskReserve:
         return low
 
     def _is_low(self) -> bool:
-        held, free = self.held(), self.free()
-        missing = self.size - held
+        reserved, free = self.held(), self.free()
+        missing = self.size - reserved
         if missing > 0 and self._usable:
             return free < missing + self.size or not self._allocate()
         return free < self.size
@@ -93,12 +93,12 @@ class DiskReserve:
 
     def release(self) -> bool:
         """Give one step back to the disk; return False if nothing was left to give."""
-        held = self.held()
+        reserved = self.held()
         self._next_look = 0.0
-        if held == 0:
+        if reserved == 0:
             return False
         with suppress(OSError):
-            os.truncate(self._path, max(0, held - max(_MIN_STEP_BYTES, self.size // STEPS)))
+            os.truncate(self._path, max(0, reserved - max(_MIN_STEP_BYTES, self.size // STEPS)))
             return True
         return False
 

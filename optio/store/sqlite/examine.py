@@ -36,7 +36,7 @@ def examine(path: Path, *, thorough: bool) -> Iterator[ProbeResult]:
     if sqlite3.sqlite_version_info < _MIN_SQLITE_VERSION:
         yield ProbeResult("database", ERROR, library, "Optio needs SQLite 3.35 or newer (RETURNING)")
         return
-    existing = next(each for each in (path.absolute().parent, *path.absolute().parents) if each.exists())
+    existing = next(directory for directory in (path.absolute().parent, *path.absolute().parents) if directory.exists())
     shared = shared_mount_type(existing)
     if shared is not None:
         hint = "SQLite loses data there: move it with OPTIO_DATA_DIR, or use PostgreSQL"
@@ -60,19 +60,19 @@ def examine(path: Path, *, thorough: bool) -> Iterator[ProbeResult]:
 
 def _probe(connection: sqlite3.Connection, path: Path, library: str, thorough: bool) -> Iterator[ProbeResult]:
     connection.isolation_level = None
-    there = state(connection)
+    schema_state = state(connection)
     journal = connection.execute("PRAGMA journal_mode").fetchone()[0]
     yield ProbeResult("database", OK, f"{library}, {path}, {journal}, {path.stat().st_size:,} bytes")
-    yield check_state(there)
+    yield check_state(schema_state)
     try:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("CREATE TABLE optio_check (a INTEGER)")
         yield ProbeResult("writable", OK, "it is writable")
     except sqlite3.Error as err:
-        held = getattr(err, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+        is_busy = getattr(err, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
         hint = (
             "another process has locked it: stop that process"
-            if held
+            if is_busy
             else "let this user write to the file and to its directory"
         )
         yield ProbeResult("writable", ERROR, f"{path}: {err}", hint)
@@ -82,17 +82,17 @@ def _probe(connection: sqlite3.Connection, path: Path, library: str, thorough: b
     yield _disk(path)
     if thorough:
         faults = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
-        whole = faults == ["ok"]
-        detail = "no page is damaged" if whole else "; ".join(faults)
-        yield ProbeResult("pages", OK if whole else ERROR, detail, None if whole else "restore a backup")
+        is_whole = faults == ["ok"]
+        detail = "no page is damaged" if is_whole else "; ".join(faults)
+        yield ProbeResult("pages", OK if is_whole else ERROR, detail, None if is_whole else "restore a backup")
 
 
 def _disk(path: Path) -> ProbeResult:
     reserve = Path(f"{path}-reserve")
-    held = reserve.stat().st_size if reserve.exists() else 0
+    reserved = reserve.stat().st_size if reserve.exists() else 0
     disk = shutil.disk_usage(path.parent)
     detail = f"{disk.free >> 20:,} MiB are free"
-    if reserve.exists() and disk.free < min(held or _LOW_SPACE_BYTES, disk.total // 16):
+    if reserve.exists() and disk.free < min(reserved or _LOW_SPACE_BYTES, disk.total // 16):
         return ProbeResult("disk", ERROR, f"{detail}: new runs are refused, running ones go on", "free some space")
     if disk.free < _LOW_SPACE_BYTES:
         return ProbeResult("disk", WARNING, detail, "free some space")
@@ -137,8 +137,8 @@ def recover(path: Path) -> Recovery | None:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             faults = [row[0] for row in connection.execute("PRAGMA integrity_check(3)")]
     except (sqlite3.Error, OSError) as err:
-        kept = f"; {copy} is a copy of it" if copy.exists() else ""
-        raise StoreUnavailable(f"the log {wal} could not be recovered: {err}{kept}") from err
+        copy_text = f"; {copy} is a copy of it" if copy.exists() else ""
+        raise StoreUnavailable(f"the log {wal} could not be recovered: {err}{copy_text}") from err
     if faults != ["ok"]:
         raise StoreUnavailable(f"the database {path} is damaged too ({'; '.join(faults)}): restore a backup; {copy} is the log")
     return Recovery(copy, report, report.lost_commits if salvage is None else salvage.lost_commits)

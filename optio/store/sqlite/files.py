@@ -46,10 +46,10 @@ class DatabaseFiles:
 
     def state(self) -> FileState:
         """Compare the files with those that were recorded; this takes some microseconds."""
-        found = tuple(map(_identity, self._paths))
-        if found == self._recorded:
+        identities = tuple(map(_identity, self._paths))
+        if identities == self._recorded:
             return FileState.INTACT
-        (database, wal, shm), (first, first_wal, first_shm) = found, self._recorded
+        (database, wal, shm), (first, first_wal, first_shm) = identities, self._recorded
         if database != first:
             return FileState.GONE if database is None else FileState.REPLACED
         if wal is None and first_wal is not None and shm == first_shm:

@@ -22,7 +22,7 @@ def shared_mount_type(path: Path) -> str | None:
 
 def type_of(path: Path, mountinfo: Iterable[str]) -> str | None:
     """Return the type of the file system of an absolute path, from lines as in proc(5); later mounts cover earlier ones."""
-    best, found = -1, None
+    best, kind = -1, None
     for line in mountinfo:
         before, _, after = line.partition(" - ")
         fields = before.split(" ")
@@ -32,5 +32,5 @@ def type_of(path: Path, mountinfo: Iterable[str]) -> str | None:
         place = Path(_OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4]))
         depth = len(place.parts)
         if depth >= best and path.is_relative_to(place):
-            best, found = depth, after.split(" ")[0]
-    return found
+            best, kind = depth, after.split(" ")[0]
+    return kind

@@ -99,7 +99,7 @@ class _SqliteTransaction:
         if lot is None:
             return self.all(sql, params)
         sql = _with_bulk_rows(sql, lot.columns)
-        return [found for row in lot.rows for found in self.all(sql, {**row, **(params or {})})]
+        return [held_row for row in lot.rows for held_row in self.all(sql, {**row, **(params or {})})]
 
     def run(self, sql: str, params: Mapping[str, Any] | None = None) -> int:
         return self._execute(sql, params or ()).rowcount
@@ -258,20 +258,20 @@ class SqliteEngine:
         """Refuse the operations that may not be written while the disk is full; return the others."""
         if not low:
             return batch
-        refused = {DiskUse.NOTHING, DiskUse.HALF} if self._reserve.is_half_spent() else {DiskUse.NOTHING}
+        refused_uses = {DiskUse.NOTHING, DiskUse.HALF} if self._reserve.is_half_spent() else {DiskUse.NOTHING}
         for item in batch:
-            if disk_use(item) in refused:
+            if disk_use(item) in refused_uses:
                 item.future.set_exception(_disk_full(self._path))
-        return [item for item in batch if disk_use(item) not in refused]
+        return [item for item in batch if disk_use(item) not in refused_uses]
 
     def _require_files(self) -> None:
         """Raise StoreUnavailable unless the files are those that were opened. On the writer's thread: a log that was deleted
         alone is still open here, so that what it holds can be saved."""
-        found = self._files.state()
-        if found is FileState.INTACT and self._attached:
+        files_state = self._files.state()
+        if files_state is FileState.INTACT and self._attached:
             return
         self._checked_until = 0.0
-        if found is FileState.WAL_GONE and self._attached and self._save_wal():
+        if files_state is FileState.WAL_GONE and self._attached and self._save_wal():
             self._detach()
         if not self._attached and self._files.may_reopen():
             self._writer = self._open(migrated=False)
@@ -280,9 +280,9 @@ class SqliteEngine:
                 "the log of %s was deleted while in use: its contents were saved, and a new log was started", self._path
             )
             return
-        if found is FileState.REPLACED:
+        if files_state is FileState.REPLACED:
             self._files.set_aside()
-        raise StoreUnavailable(self._files.explain(found))
+        raise StoreUnavailable(self._files.explain(files_state))
 
     def _save_wal(self) -> bool:
         """Write all that the open log holds into the database file."""
@@ -318,15 +318,15 @@ class SqliteEngine:
         if not batch:
             return
         values: list[Any] = []
-        begun = done = False
+        is_begun = is_done = False
         try:
             self._require_files()
             connection = self._writer
             connection.execute("BEGIN IMMEDIATE")
-            begun = True
+            is_begun = True
             transaction = _SqliteTransaction(connection, self._now())
             values = run_batch(transaction, [item.operation for item in batch])
-            done = True
+            is_done = True
             connection.execute("COMMIT")
             self._confirm()
         except BaseException as err:
@@ -336,7 +336,7 @@ class SqliteEngine:
             if self._is_full(err) and self._reserve.release():
                 self._commit(self._admit(batch, low=True))
                 return
-            if begun and not done and is_divisible(batch):
+            if is_begun and not is_done and is_divisible(batch):
                 # One operation failed: run each by itself, so that the others succeed.
                 for item in split_batch(batch):
                     self._commit([item])
@@ -403,7 +403,7 @@ class SqliteEngine:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
             connection = self._idle.pop() if self._idle else None
-            begun = self._round
+            round_number = self._round
         sound = True
         try:
             self._require_same_files()
@@ -415,13 +415,13 @@ class SqliteEngine:
             return operation(_SqliteTransaction(connection, self._now()))
         except sqlite3.Error as err:
             sound = False
-            made = _to_store_error(self._path, err)
-            if made is err:
+            failure = _to_store_error(self._path, err)
+            if failure is err:
                 raise
-            raise made from err
+            raise failure from err
         finally:
             if connection is not None:
-                self._give_back(connection, sound, begun)
+                self._give_back(connection, sound, round_number)
 
     def _require_same_files(self) -> None:
         """Raise StoreUnavailable, for a reader, unless the files were those that were opened when last examined, at most 50 ms
@@ -429,17 +429,17 @@ class SqliteEngine:
         now = time.monotonic()
         if now < self._checked_until:
             return
-        found = self._files.state()
-        if found is FileState.INTACT and self._attached:
+        files_state = self._files.state()
+        if files_state is FileState.INTACT and self._attached:
             self._checked_until = now + _READERS_CHECK_S
             return
-        if found is FileState.WAL_GONE or not self._attached:
+        if files_state is FileState.WAL_GONE or not self._attached:
             self.write(_nothing)  # the writer saves what can be saved
-        raise StoreUnavailable(self._files.explain(found))
+        raise StoreUnavailable(self._files.explain(files_state))
 
-    def _give_back(self, connection: sqlite3.Connection, sound: bool, begun: int) -> None:
+    def _give_back(self, connection: sqlite3.Connection, sound: bool, round_number: int) -> None:
         with self._lock:
-            if sound and not self._closed and begun == self._round and len(self._idle) < MAX_IDLE_READERS:
+            if sound and not self._closed and round_number == self._round and len(self._idle) < MAX_IDLE_READERS:
                 self._idle.append(connection)
                 return
         connection.close()
@@ -447,10 +447,10 @@ class SqliteEngine:
     def check(self) -> None:
         """Raise StoreUnavailable or StoreMismatch if the database cannot be used; StoreFull while new work is refused."""
         self._checked_until = 0.0
-        left = pending(self._with_reader(lambda tx: state(tx.connection)), migrations())
-        if left:
+        pending_migrations = pending(self._with_reader(lambda tx: state(tx.connection)), migrations())
+        if pending_migrations:
             raise StoreMismatch(
-                f"the database {self._path} needs {len(left)} migrations: run `optio db migrate`", temporary=True
+                f"the database {self._path} needs {len(pending_migrations)} migrations: run `optio db migrate`", temporary=True
             )
         if self._reserve.is_low():
             raise _disk_full(self._path)
@@ -498,9 +498,9 @@ def refuse_damage(path: Path) -> None:
 
 def explain_damage(path: Path, report: WalReport) -> str:
     """Return what is damaged, what may be lost, and what a person should do."""
-    where = "its header" if report.damaged_at == 0 else f"frame {report.damaged_at} of {report.frames}"
+    place = "its header" if report.damaged_at == 0 else f"frame {report.damaged_at} of {report.frames}"
     return (
-        f"the log {path}-wal is damaged ({where}): {report.lost_commits} commits with {report.lost_pages} pages would be lost, "
+        f"the log {path}-wal is damaged ({place}): {report.lost_commits} commits with {report.lost_pages} pages would be lost, "
         "and with them what was accepted last. Nothing was changed. Run `optio db recover` to keep a copy of the log and go on "
         "without them, or restore a backup"
     )
@@ -561,17 +561,17 @@ def state(connection: sqlite3.Connection) -> SchemaState:
 
 def migrate(
     connection: sqlite3.Connection,
-    known: tuple[Migration, ...],
+    all_migrations: tuple[Migration, ...],
     now: int,
     tell: Callable[[Migration], object] = lambda step: None,
 ) -> list[int]:
     """Apply every pending migration, each in its own transaction, and return their versions; raise StoreMismatch."""
-    taken: list[int] = []
-    while pending(state(connection), known):
+    applied: list[int] = []
+    while pending(state(connection), all_migrations):
         connection.execute("BEGIN IMMEDIATE")
         try:
             # Another process may have migrated meanwhile.
-            for step in pending(state(connection), known)[:1]:
+            for step in pending(state(connection), all_migrations)[:1]:
                 tell(step)
                 connection.execute(schema.TABLE)
                 for statement in schema.statements(step.script, "sqlite"):
@@ -579,13 +579,13 @@ def migrate(
                 oldest = max(step.oldest, connection.execute("PRAGMA user_version").fetchone()[0])
                 connection.execute("INSERT INTO schema_migrations VALUES (?, ?, ?)", (step.version, oldest, now))
                 connection.execute(f"PRAGMA user_version = {oldest}")
-                taken.append(step.version)
+                applied.append(step.version)
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-    return taken
+    return applied
 
 
 @contextmanager
@@ -594,32 +594,32 @@ def _translate_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError, UnicodeEncodeError) as err:
-        made = _to_store_error(path, err)
-        if made is err:
+        failure = _to_store_error(path, err)
+        if failure is err:
             raise
-        raise made from err
+        raise failure from err
 
 
 def _to_store_error(path: Path, err: BaseException) -> BaseException:
-    made: BaseException
+    failure: BaseException
     if isinstance(err, UnicodeEncodeError):
-        made = Invalid("the text contains a lone surrogate, which is not a character")
+        failure = Invalid("the text contains a lone surrogate, which is not a character")
     elif isinstance(err, sqlite3.DataError):
-        made = Invalid(f"a value is too large to be stored: {err}")
+        failure = Invalid(f"a value is too large to be stored: {err}")
     elif isinstance(err, sqlite3.IntegrityError) and err.sqlite_errorcode in _DUPLICATE_CODES:
-        made = Conflict("something with this id exists already")
+        failure = Conflict("something with this id exists already")
     elif isinstance(err, sqlite3.IntegrityError | sqlite3.InterfaceError | sqlite3.ProgrammingError):
         return err  # a bug in Optio
     elif isinstance(err, sqlite3.OperationalError) and str(err).startswith(("no such table", "no such column")):
-        made = StoreMismatch(f"the database {path} lacks tables of this version: run `optio db migrate`")
+        failure = StoreMismatch(f"the database {path} lacks tables of this version: run `optio db migrate`")
     elif isinstance(err, sqlite3.Error):
         code = getattr(err, "sqlite_errorcode", 0) & 0xFF
         cure = f" ({_CURES[code]})" if code in _CURES else ""
         kind = StoreFull if code == sqlite3.SQLITE_FULL else StoreUnavailable
-        made = kind(f"the database {path} cannot be used: {err}{cure}")
+        failure = kind(f"the database {path} cannot be used: {err}{cure}")
     elif isinstance(err, OSError):
-        made = StoreUnavailable(f"the database {path} cannot be used: {err.strerror or err}")
+        failure = StoreUnavailable(f"the database {path} cannot be used: {err.strerror or err}")
     else:
         return err
-    made.__cause__ = err
-    return made
+    failure.__cause__ = err
+    return failure

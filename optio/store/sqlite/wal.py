@@ -111,13 +111,13 @@ def inspect_wal(wal: bytes, shm: bytes = b"") -> WalReport:
     backfilled = 0 if index is None else index.backfilled
     if not damaged:
         return WalReport(frames.count, good, backfilled=backfilled)
-    lost = [place for place in range(good, min(end, last)) if frames.is_current(place)]
+    lost_frames = [place for place in range(good, min(end, last)) if frames.is_current(place)]
     return WalReport(
         frames=frames.count,
         good=good,
         damaged_at=bad + 1 if frames.sound else 0,
-        lost_commits=max(1, sum(frames.is_commit(place) for place in lost)),
-        lost_pages=max(1, len({frames.headers[place][:4] for place in lost})),
+        lost_commits=max(1, sum(frames.is_commit(place) for place in lost_frames)),
+        lost_pages=max(1, len({frames.headers[place][:4] for place in lost_frames})),
         backfilled=backfilled,
     )
 
@@ -134,7 +134,7 @@ def salvage_wal(wal: bytes, shm: bytes = b"") -> Salvage | None:
     if frames.index is not None and frames.index.backfilled > end:
         return None  # the database file is newer
     size = int.from_bytes(frames.headers[end - 1][4:8], "big")
-    most = max(int.from_bytes(frames.headers[place][4:8], "big") for place in range(end) if frames.is_linked(place))
+    largest_page = max(int.from_bytes(frames.headers[place][4:8], "big") for place in range(end) if frames.is_linked(place))
     pages: dict[int, int] = {}
     missing: dict[int, int] = {}
     for place in range(end):
@@ -142,7 +142,7 @@ def salvage_wal(wal: bytes, shm: bytes = b"") -> Salvage | None:
         if frames.stored[place] == frames.expected[place]:
             pages[page] = place
         elif frames.is_current(place):
-            missing.update(dict.fromkeys((page, *_other_page(frames, place, most)), place))
+            missing.update(dict.fromkeys((page, *_other_page(frames, place, largest_page)), place))
         else:
             return None  # its page number may be anything
     if any(pages.get(page, -1) < place for page, place in missing.items() if page <= size):
@@ -154,19 +154,19 @@ def salvage_wal(wal: bytes, shm: bytes = b"") -> Salvage | None:
     return Salvage(starts, size, frames.page_size, max(later, 1) if last > end else 0)
 
 
-def _other_page(frames: _WalFrames, place: int, most: int) -> Iterator[int]:
+def _other_page(frames: _WalFrames, place: int, largest_page: int) -> Iterator[int]:
     """Yield the page of a frame that fails, assuming that the first eight bytes of its header are damaged and nothing else: the
     checksum tells what they were. `most` is the largest number of pages that the database had."""
-    stored, expected = frames.stored[place], frames.expected[place]
+    stored, expected_sum = frames.stored[place], frames.expected[place]
     # Undo the effect of the page's bytes on an error in the header.
     a, b, c, d = _power(frames.page_size // 8, (2, _WORD, _WORD, 1))
-    s0, s1 = stored[0] - expected[0], stored[1] - expected[1]
+    s0, s1 = stored[0] - expected_sum[0], stored[1] - expected_sum[1]
     first = (a * s0 + b * s1) & _WORD
     second = (c * s0 + d * s1 - first) & _WORD
     words = f"{'<' if frames.order == 'little' else '>'}2I"
-    one, two = struct.unpack(words, frames.headers[place][:8])
-    page, size = struct.unpack(">2I", struct.pack(words, (one + first) & _WORD, (two + second) & _WORD))
-    if 1 <= page <= most and size <= most:
+    salt, two = struct.unpack(words, frames.headers[place][:8])
+    page, size = struct.unpack(">2I", struct.pack(words, (salt + first) & _WORD, (two + second) & _WORD))
+    if 1 <= page <= largest_page and size <= largest_page:
         yield page
 
 
@@ -198,16 +198,16 @@ def _read(wal: bytes, shm: bytes) -> _WalFrames | None:
     before = [struct.unpack_from(">2I", wal, 24), *stored]
     # The checksum is linear: a frame's sum is its own part plus a linear function of the start value.
     a, b, c, d = _power(1 + page_size // 8, (1, 1, 1, 2))
-    own = [
-        each
+    own_frames = [
+        sums
         for at in range(0, len(headers), _LANES)
-        for each in _frame_sums(wal, order, page_size, at, min(_LANES, len(headers) - at))
+        for sums in _frame_sums(wal, order, page_size, at, min(_LANES, len(headers) - at))
     ]
-    expected = [
+    expected_sums = [
         ((a * s0 + b * s1 + own0) & _WORD, (c * s0 + d * s1 + own1) & _WORD)
-        for (s0, s1), (own0, own1) in zip(before, own, strict=False)
+        for (s0, s1), (own0, own1) in zip(before, own_frames, strict=False)
     ]
-    return _WalFrames(count, order, page_size, sound, salts, headers, stored, expected, index)
+    return _WalFrames(count, order, page_size, sound, salts, headers, stored, expected_sums, index)
 
 
 def _frame_sums(wal: bytes, order: str, page_size: int, first: int, count: int) -> list[tuple[int, int]]:
@@ -225,9 +225,9 @@ def _frame_sums(wal: bytes, order: str, page_size: int, first: int, count: int) 
     s0 = s1 = 0
     # The frame header's first eight bytes count, and the page behind the header.
     for column in (0, *range(FRAME_HEADER_BYTES // 8, stride)):
-        both = int.from_bytes(pairs[column::stride].tobytes(), "little")
-        s0 = (s0 + s1 + (both & low)) & low
-        s1 = (s1 + s0 + ((both >> 32) & low)) & low
+        column_number = int.from_bytes(pairs[column::stride].tobytes(), "little")
+        s0 = (s0 + s1 + (column_number & low)) & low
+        s1 = (s1 + s0 + ((column_number >> 32) & low)) & low
     sums = (struct.unpack(f"<{count}Q", value.to_bytes(count * 8, "little")) for value in (s0, s1))
     return list(zip(*sums, strict=True))
 
@@ -243,9 +243,9 @@ def _power(pairs: int, base: tuple[int, int, int, int]) -> tuple[int, int, int, 
     return result
 
 
-def _times(left: tuple[int, int, int, int], right: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    a, b, c, d = left
-    e, f, g, h = right
+def _times(matrix: tuple[int, int, int, int], factor: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+    a, b, c, d = matrix
+    e, f, g, h = factor
     return (a * e + b * g) & _WORD, (a * f + b * h) & _WORD, (c * e + d * g) & _WORD, (c * f + d * h) & _WORD
 
 
