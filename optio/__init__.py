@@ -4,10 +4,10 @@ How the packages stand to each other (import only what stands to the left; `test
 
     errors < { scheduling, private_files, process_identity, plugins } < model
            < { compiler, runtimes, store, broker, limits, executors, secrets, identity, telemetry } < { plan, runs }
-           < { testing, python_api } < settings < wiring < tree < { processes, lsp } < server < cli
+           < { testing, python_api, importing } < settings < wiring < tree < { processes, lsp } < server < cli
 
-`scheduling`, `model`, `compiler`, `runtimes` and `plan` are pure: no I/O but reading through a `SourceTree`, no clock, no
-randomness.
+`scheduling`, `model`, `compiler`, `runtimes`, `plan` and `importing` are pure: no I/O but reading through a `SourceTree`,
+no clock, no randomness.
 
     tasks.d/*.yaml -> compiler.pipeline.compile_tree -> Compilation(registry, diagnostics)
     trigger        -> runs.submit -> one commit (delivery + run + event) -> a hint to the workers

@@ -47,7 +47,7 @@ HOMES = {
 CORE = {"yaml", "jsonschema_rs", "jsonpath_rfc9535", "re2", "cronsim", "msgspec", "tzdata"}
 # What a pure package has no use for: the clock, chance, and the world outside.
 IMPURE = {"os", "time", "random", "secrets", "socket", "subprocess", "threading", "asyncio", "tempfile", "shutil", "logging"}
-PURE = ("scheduling", "model", "compiler", "runtimes", "plan")
+PURE = ("scheduling", "model", "compiler", "runtimes", "plan", "importing")
 READS_FILES = {"compiler.source_tree"}
 LOCKS = {"model.spec"}
 

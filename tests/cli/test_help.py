@@ -31,6 +31,7 @@ triggers:
 tests:
   - {name: without a name it greets the world, params: {}, expect: {params: {WHO: world}}}
 """
+CRONTAB = "CRON_TZ=UTC\n0 9 * * 1 /usr/bin/report --week\n"
 # They serve until a signal comes.
 SERVING = ("dev", "server", "worker", "scheduler")
 BEGUN = re.compile(r"stop +Ctrl-C|optio \S+ (server|worker|scheduler) on")
@@ -72,7 +73,12 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     made = World(tmp_path_factory.mktemp("world"))
-    for name, text in (("params.yaml", "WHO: file\n"), ("name.txt", "you"), ("payload.json", '{"who": "you"}')):
+    for name, text in (
+        ("params.yaml", "WHO: file\n"),
+        ("name.txt", "you"),
+        ("payload.json", '{"who": "you"}'),
+        ("crontab.txt", CRONTAB),
+    ):
         (made.directory / name).write_text(text)
     git = "git -c user.name=me -c user.email=me@example.org"
     assert made.sh(f"optio init && git init -q -b main && {git} commit -q --allow-empty -m one").returncode == 0

@@ -21,6 +21,8 @@ EXAMPLES = (
     ("optio explain", "every rule in one line"),
     ("optio schema", "the JSON Schema of a task file"),
     ("optio schema --write schemas", "all of them, for your editor"),
+    ("optio import crontab.txt", "its entries as tasks, and what became of every key"),
+    ("optio import --format json -o imported crontab.txt", "write the tasks; the report for a program"),
     ("optio lsp", "your editor starts it and talks to it on standard input"),
     ("optio test", "the tests of every task, offline"),
     ("optio test report --coverage", "those of one task, and what none of them covers"),
