@@ -1,4 +1,4 @@
-"""What audits, tokens and retention ask for."""
+"""Operations for audits, tokens and retention."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -14,7 +14,7 @@ from optio.store.sql.transaction import to_micros
 
 
 class AuditOperations(Operations):
-    """What audits, tokens and retention ask for. The methods are documented in `optio.store.base`."""
+    """Operations for audits, tokens and retention. The methods are documented in `optio.store.base`."""
 
     def generations(self, *, since: datetime, after: int = 0, limit: int = 20) -> list[values.GenerationRow]:
         return self._engine.peek(lambda tx: audit.generations(tx, to_micros(since), after, limit))
