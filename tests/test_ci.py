@@ -64,12 +64,12 @@ def test_a_clone_without_tools_collects_every_test_and_a_test_that_needs_one_fai
     users = [path for path in (tmp_path / "tests").rglob("test_*.py") if re.search(r'\btool\(|"\.tools"', path.read_text())]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
 
-    def tests_of(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    def leaf_tests(*words: str | Path) -> subprocess.CompletedProcess[str]:
         words = (sys.executable, "-m", "pytest", "-q", "-n", "0", *words)
         return subprocess.run(words, cwd=tmp_path, env=environ, capture_output=True, text=True)
 
-    collected = tests_of("--collect-only", *users)
-    done = tests_of(*users, "-k", "sources_make or published_schema or package_has or cut_at_any_size[tasks]")
+    collected = leaf_tests("--collect-only", *users)
+    done = leaf_tests(*users, "-k", "sources_make or published_schema or package_has or cut_at_any_size[tasks]")
 
     assert len(users) > 5
     assert collected.returncode == 0, collected.stdout[-1000:] + collected.stderr

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from optio.compiler.payloads.github import type_of
+from optio.compiler.payloads.deliveries import field_of
 from optio.importing.draft import SourceKey, TaskDraft
 
 EXPRESSION = re.compile(r"\$\{\{\s*(.*?)\s*\}\}", re.DOTALL)
@@ -92,10 +92,10 @@ def event_path(expression: str) -> str | None:
 
 
 def _schema_of(path: str, *, may_miss: bool) -> dict[str, Any]:
-    kind, may_be_null, _ = type_of(tuple(path.split(".")))
-    if kind is None:
+    sent = field_of("github", tuple(path.split(".")))
+    if sent is None:
         return {"default": ""} if may_miss else {}
-    types = [kind, *(["null"] if may_be_null else []), *(["string"] if may_miss and kind != "string" else [])]
+    types = [sent.kind, *(["null"] if sent.null else []), *(["string"] if may_miss and sent.kind != "string" else [])]
     return {"type": types[0] if len(types) == 1 else types, **({"default": ""} if may_miss else {})}
 
 

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from optio.compiler.payloads.github import top_fields
+from optio.compiler.payloads.deliveries import event_names
 from optio.importing.converters import CONVERTERS, as_text, put_parameters, webhook_secret
 from optio.importing.draft import SourceKey, TaskDraft
 from optio.importing.github_expressions import EVENT_TESTS, Parameters, Uncertain, to_filter
@@ -42,7 +42,9 @@ class Triggers:
             return
         section = workflow.section("on", place)
         for name in section.names():
-            if name not in ("schedule", "workflow_dispatch") and (top_fields(_ALIASES.get(name, name)) or name in _CALLS):
+            if name not in ("schedule", "workflow_dispatch") and (
+                _ALIASES.get(name, name) in event_names("github") or name in _CALLS
+            ):
                 origin, event = section.origin(name), section.section(name, "github-workflow.event")
                 section.take(name)
                 self._read_event(name, origin, event.take("types"))
@@ -95,7 +97,7 @@ class Triggers:
             self.is_dispatched = True
         elif name in _CALLS:
             self.draft.decide(origin, "a call starts it: call `POST /api/tasks/ID/runs` in its place")
-        elif top_fields(name) is None:
+        elif name not in event_names("github"):
             self.draft.decide(origin, f"GitHub sends no webhook for `{written}`: start the task in another way", blocks=True)
         else:
             default: tuple[str, ...] = _DEFAULT_ACTIONS if name == "pull_request" else ()

@@ -9,9 +9,7 @@ from zoneinfo import available_timezones
 
 from optio.compiler.checks.samples import paths_of
 from optio.compiler.checks.schedule import MACHINE_ZONES
-from optio.compiler.checks.scheme import GITLAB_HOOKS
-from optio.compiler.payloads.github import paths_sent
-from optio.compiler.payloads.github_fields import NAMES
+from optio.compiler.payloads.deliveries import event_names, paths_sent
 from optio.compiler.source_tree import SUFFIXES
 from optio.lsp import keys, outline, params
 from optio.lsp.keys import Schema
@@ -199,7 +197,7 @@ def _values(page: OpenPage, context: CursorContext, offset: int) -> Iterator[Com
         there = {
             page.scalar(entry) for entry in page.entries if entry.route[:-1] == route[:-1] and entry.kind is ValueStyle.SCALAR
         }
-        for event in _events(str(page.written((*route[:3], "scheme")))):
+        for event in sorted(event_names(str(page.written((*route[:3], "scheme"))))):
             if event in there and event != context.word:
                 continue
             text = f'"{event}"' if " " in event and not context.quote else event
@@ -216,14 +214,6 @@ def _values(page: OpenPage, context: CursorContext, offset: int) -> Iterator[Com
                 yield CompletionItem(name, name, CompletionKind.PARAMETER, context.start, offset)
     else:
         yield from _choices(page, context, offset)
-
-
-def _events(scheme: str) -> Iterator[str]:
-    """Yield the events of senders whose complete list is known."""
-    if scheme in ("github", "gitea"):
-        yield from sorted(NAMES)
-    elif scheme == "gitlab":
-        yield from GITLAB_HOOKS
 
 
 def _choices(page: OpenPage, context: CursorContext, offset: int) -> Iterator[CompletionItem]:
@@ -273,7 +263,7 @@ def _filter(page: OpenPage, context: CursorContext, offset: int) -> Iterator[Com
 
 
 def _payload_paths(page: OpenPage, route: Route) -> Iterator[tuple[str, str]]:
-    """Yield (path, sample) for each path in the payloads of the tests, or without tests the paths that GitHub documents."""
+    """Yield (path, sample) for each path in the payloads of the tests, or without tests those that the sender publishes."""
     task = page.task
     if task is None or page.written((*route[:2], "type")) != "webhook":
         return
@@ -281,9 +271,9 @@ def _payload_paths(page: OpenPage, route: Route) -> Iterator[tuple[str, str]]:
     for sample in task.samples:
         for path in paths_of(sample.payload):
             seen.setdefault(path, sample.path)
-    if not task.samples and page.written((*route[:3], "scheme")) == "github":
-        hook = task.spec.webhook
-        seen = paths_sent(hook.config.events or () if hook is not None else ())
+    hook = task.spec.webhook
+    if not task.samples and hook is not None:
+        seen = paths_sent(hook.config.scheme, hook.config.events or ())
     yield from sorted(seen.items())
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
+from optio.compiler.checks.deliveries import dry_run
 from optio.compiler.emit import emit
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.rules.codes import RULES
@@ -77,6 +78,14 @@ def _entry_parts(page: OpenPage, entry: OutlineEntry, *, on_key: bool, now: date
         yield _worst_case_text(task)
     elif on_key and route[0] in _PROMPT and len(route) == 1:
         yield _rendered(page, task)
+    elif (
+        len(route) == 4
+        and route[3] in ("scheme", "events", "when", "paramMapping")
+        and on_key
+        and task.spec.webhook is not None
+    ):
+        numbers = dry_run(task, task.spec.webhook.config)
+        yield "" if numbers is None else f"By what the sender publishes, {numbers.text}."
     elif len(route) == 5 and route[3] == "paramMapping" and not on_key:
         yield from _sample_values(task, page.scalar(entry))
 

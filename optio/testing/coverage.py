@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from optio.compiler.checks.deliveries import DryRun, dry_run
 from optio.compiler.resolved_task import ResolvedTask
 from optio.errors import Malformed
 from optio.model import json_body, mapping
@@ -36,6 +37,8 @@ class Coverage:
 
     task_id: str
     items: tuple[CoverageItem, ...]
+    deliveries: DryRun | None = None
+    """What its webhook does with the published deliveries of its sender, if that has some."""
 
     @property
     def missing(self) -> list[CoverageItem]:
@@ -86,7 +89,8 @@ def coverage(tested: TaskResults) -> Coverage:
         return CoverageItem(text, task.document.path_at(route), task.document.key_span(route).start.line, is_tried)
 
     items = [*_trigger_items(task, tried_tests, tell), *_schema_items(task, tried_tests, tell)]
-    return Coverage(task.id, tuple(sorted(items, key=lambda item: (item.path, item.line))))
+    numbers = None if task.spec.webhook is None else dry_run(task, task.spec.webhook.config)
+    return Coverage(task.id, tuple(sorted(items, key=lambda item: (item.path, item.line))), numbers)
 
 
 def _tried_test(task: ResolvedTask, result: ExampleResult, payloads: dict[bytes, Any]) -> _TriedTest | None:

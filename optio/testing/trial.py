@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 
-from optio.compiler.checks.filter_questions import questions_of
 from optio.compiler.diagnostics import shorten
+from optio.compiler.payloads.filter_tests import leaf_tests, parse_filter
 from optio.errors import Invalid, Malformed, Problem
 from optio.model.example import Example
 from optio.model.json_body import decode, refuse_encoded
@@ -99,13 +99,11 @@ def _deliver(task: CompiledTask, config: WebhookConfig, example: Example, body: 
 def _filter_values(task: CompiledTask, body: bytes) -> str | None:
     """Describe the payload's values that the filter reads, where that can be done simply."""
     expression, payload = task.spec.webhook.config.when if task.spec.webhook is not None else None, decode(body)
-    paths = dict.fromkeys(
-        question.path for question in questions_of(expression or "") if question.path[0] == "@" and not question.begun
-    )
+    tests = leaf_tests(parse_filter(expression or ""))
+    paths = dict.fromkeys(test.path for test in tests if test.path[:1] == "@" and test.is_read)
     values = {path: compile_path(f"${path[1:]}").values(payload) for path in islice(paths, _MAX_VALUES_SHOWN)}
     texts = (
-        f"`{path}` is {shorten(json.dumps(question[0]))}" if question else f"`{path}` is missing"
-        for path, question in values.items()
+        f"`{path}` is {shorten(json.dumps(found[0]))}" if found else f"`{path}` is missing" for path, found in values.items()
     )
     return ", ".join(texts) or None
 

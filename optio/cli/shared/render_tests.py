@@ -72,6 +72,8 @@ def _coverage_lines(done: list[TreeResults], covered: list[Coverage]) -> Iterato
         yield f"  {each.task_id:<{width}}  {share}"
         for item in each.missing:
             yield render_run.safe(f"    {seen[each.task_id].seen(item.path)}:{item.line}: not tried: {item.text}")
+        if each.deliveries is not None:
+            yield f"    by what the sender publishes, {each.deliveries.text}"
     if len(covered) > 1:
         items = [item for each in covered for item in each.items]
         yield f"  {'in all':<{width}}  {percentage(items):5.0f}%  {sum(i.tried for i in items)} of {len(items)}"
@@ -102,6 +104,7 @@ def document(done: list[TreeResults], covered: list[Coverage]) -> dict[str, obje
                 {
                     "taskId": each.task_id,
                     "percent": round(percentage(each.items), 2),
+                    "deliveries": None if each.deliveries is None else each.deliveries._asdict(),
                     "items": [
                         {"text": i.text, "path": seen[each.task_id].seen(i.path), "line": i.line, "tried": i.tried}
                         for i in each.items

@@ -88,15 +88,10 @@ def _for_some(task: ResolvedTask) -> Iterator[Check]:
             from optio.compiler.checks import filters
 
             yield filters.check
-        schemes = {hook.config.scheme for hook in hooks}
-        if "gitlab" in schemes:
-            from optio.compiler.checks import gitlab
+        if any(hook.config.param_mapping for hook in hooks):
+            from optio.compiler.checks import deliveries
 
-            yield gitlab.check
-        if "github" in schemes:
-            from optio.compiler.checks import github
-
-            yield github.check
+            yield deliveries.check
 
 
 def run(task: ResolvedTask, *, pedantic: bool = False) -> list[Diagnostic]:
@@ -112,7 +107,4 @@ def run(task: ResolvedTask, *, pedantic: bool = False) -> list[Diagnostic]:
 
         checks = (*CHECKS, more.check)
     checks = (*checks, *_for_some(task))
-    found += [d for check in checks for d in check(task) if task.is_known(d.route)]
-    refused = {d.route[2] if d.route[0] == "paramsSchema" else d.route[-1] for d in found if d.code == "OPT412"}
-    # A sample shows in its test what is wrong between the mapping and the parameter.
-    return [d for d in found if d.code != "OPT424" or not any(f"gives no valid `{name}`" in d.message for name in refused)]
+    return found + [d for check in checks for d in check(task) if task.is_known(d.route)]

@@ -1,21 +1,19 @@
 """Compare the deliveries of a task's own tests with its webhook: a test that expects a run needs an event and a payload that
 `events` and `when` let through. `examples` calls it for tests of a webhook."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from optio.compiler.checks.filter_questions import Question, masked_text, questions_of
+from optio.compiler.checks.samples import NOTHING, paths_of, value_of
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.payloads import query_fast_path
+from optio.compiler.payloads.filter_tests import FilterTest, leaf_tests, masked_text, parse_filter
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.example import Example
 from optio.model.route import Route
 from optio.model.senders import InBody, InHeader, Source, sender_of
 from optio.model.trigger import WebhookConfig, WebhookTrigger
-
-_NOTHING = object()
 
 
 def check_delivery(task: ResolvedTask, route: Route, example: Example) -> Iterator[Diagnostic]:
@@ -32,47 +30,45 @@ def check_delivery(task: ResolvedTask, route: Route, example: Example) -> Iterat
             yield task.at("OPT430", message, (*route, "expect", "verdict"), hint=hint)
         return
     if config.events and all(task.is_known((*place, key)) for key in ("events", "scheme", "eventHeader", "eventPath")):
-        found = list(_event(task, route, place, example, config, _NOTHING if sample is None else sample.payload))
+        found = list(_event(task, route, place, example, config, NOTHING if sample is None else sample.payload))
         if found:
             yield from found
             return
     if sample is not None and config.when is not None and task.is_known((*place, "when")):
-        for question in _conditions(config.when):
-            value = value_of(sample.payload, question.steps)
-            if value is not _NOTHING and type(value) is type(question.value) and value != question.value:
+        for test in _conditions(config.when):
+            value = value_of(sample.payload, test.steps)
+            if value is not NOTHING and type(value) is type(test.value) and value != test.value:
                 from optio.compiler.checks import filters  # imported only for a file with a mistake
 
                 if any(each.route == (*place, "when") for each in filters.check(task)):
                     return  # the filter itself is wrong
-                if (other := _elsewhere(sample.payload, question)) is not None:
-                    yield _other_field(task, (*place, "when"), config.when, question, other, _shown(value))
+                if (other := _elsewhere(sample.payload, test)) is not None:
+                    yield _other_field(task, (*place, "when"), config.when, test, other, _shown(value))
                     return
-                message = f"`when` filters this delivery: `{question.path}` is `{_shown(value)}` in `{sample.path}`"
-                hint = f"write `{_shown(question.value)}` there, take another payload, or expect `{{verdict: filtered}}`"
+                message = f"`when` filters this delivery: `{test.path}` is `{_shown(value)}` in `{sample.path}`"
+                hint = f"write `{_shown(test.value)}` there, take another payload, or expect `{{verdict: filtered}}`"
                 yield task.at("OPT430", message, (*route, "webhook"), hint=hint)
                 return
 
 
-def _elsewhere(payload: Any, question: Question) -> str | None:
+def _elsewhere(payload: Any, test: FilterTest) -> str | None:
     """Return the only other path of the payload with the same last name that has the value of the filter, or None."""
-    from optio.compiler.checks.samples import paths_of  # imported only for a file with a mistake
-
-    if not question.steps:
+    if not test.steps:
         return None
-    last, found = question.steps[-1], list[str]()
+    last, found = test.steps[-1], list[str]()
     for path in paths_of(payload):
         if path.endswith(f".{last}") and query_fast_path.is_path(path):
             value = value_of(payload, query_fast_path.steps(path))
-            if value == question.value and type(value) is type(question.value):
+            if value == test.value and type(value) is type(test.value):
                 found.append(path)
     return f"@{found[0][1:]}" if len(found) == 1 else None
 
 
-def _other_field(task: ResolvedTask, route: Route, text: str, question: Question, other: str, there: str) -> Diagnostic:
-    meant = f"{other}{text[question.at + len(question.path) : question.end]}"
-    message = f"`{question.path}` is `{there}` in the payload of a test, and `{other}` is `{_shown(question.value)}`"
-    span = task.document.inside(route, question.start, question.end)
-    better = f"{text[: question.start]}{meant}{text[question.end :]}"
+def _other_field(task: ResolvedTask, route: Route, text: str, test: FilterTest, other: str, there: str) -> Diagnostic:
+    meant = f"{other}{text[test.at + len(test.path) : test.end]}"
+    message = f"`{test.path}` is `{there}` in the payload of a test, and `{other}` is `{_shown(test.value)}`"
+    span = task.document.inside(route, test.start, test.end)
+    better = f"{text[: test.start]}{meant}{text[test.end :]}"
     return task.at("OPT426", message, route, hint=f"write `{meant}`", span=span, value=better, safe=False)
 
 
@@ -88,35 +84,18 @@ def _is_let_through(task: ResolvedTask, place: Route, example: Example, config: 
     if config.when is None:
         return True
     asked = _conditions(config.when)
-    if not asked or len(asked) != len(list(questions_of(config.when))):
+    if not asked or len(asked) != len(list(leaf_tests(parse_filter(config.when)))):
         return False
     values = [value_of(payload, each.steps) for each in asked]
     return all(type(value) is type(each.value) and value == each.value for value, each in zip(values, asked, strict=True))
 
 
-def value_of(payload: Any, steps: tuple[str, ...]) -> Any:
-    """Return the value at the steps of a payload, and `_NOTHING` where it has none."""
-    for step in steps:
-        if isinstance(payload, dict) and step in payload:
-            payload = payload[step]
-        elif isinstance(payload, list) and re.fullmatch("[0-9]{1,9}", step) and int(step) < len(payload):
-            payload = payload[int(step)]
-        else:
-            return _NOTHING
-    return payload
-
-
-def has_value(value: Any) -> bool:
-    """Return True if `value_of` found a value, `None` included."""
-    return value is not _NOTHING
-
-
-def _conditions(text: str) -> list[Question]:
+def _conditions(text: str) -> list[FilterTest]:
     """Return the comparisons of a filter that must all hold; none of a filter with other signs than `&&`."""
-    masked = masked_text(text)
-    if not {"|", "!", "(", "?", "<", ">"}.isdisjoint(masked):
+    if not {"|", "!", "(", "?", "<", ">"}.isdisjoint(masked_text(text)):
         return []
-    return [each for each in questions_of(text) if each.asked == "==" and each.path[0] == "@" and each.value is not None]
+    tests = leaf_tests(parse_filter(text))
+    return [each for each in tests if each.sign == "==" and each.is_read and each.value is not None]
 
 
 def _event(
@@ -127,7 +106,7 @@ def _event(
     headers = {name.lower(): value for name, value in example.headers.items()}
     read = (_read(source, headers, payload) for source in sources)
     event = next((each for each in read if isinstance(each, str)), None)
-    if event in events or not sources or _is_reported(task, place, config):
+    if event in events or not sources or _is_reported(task, place):
         return
     source = sources[0]
     if isinstance(source, InHeader):
@@ -149,7 +128,7 @@ def _event(
             hint = f"write `{entry}`, or expect `{{verdict: filtered}}`"
             yield task.at("OPT430", message, (*route, "headers", name), hint=hint)
         return
-    if payload is _NOTHING:
+    if payload is NOTHING:
         return
     shown = "nothing" if event is None else f"`{event}`"
     message = f"`events` filters this delivery: `{source.path}` is {shown} in it"
@@ -171,12 +150,11 @@ def _misspelt(headers: Mapping[str, str], name: str, events: list[str]) -> str |
     return named or next((each for each in headers if suggest(each.lower(), [name.lower()]) is not None), None)
 
 
-def _is_reported(task: ResolvedTask, place: Route, config: WebhookConfig) -> bool:
+def _is_reported(task: ResolvedTask, place: Route) -> bool:
     """Return True if the events themselves are wrong, or the place where they are read."""
-    from optio.compiler.checks import github, scheme  # imported only for a file with a mistake
+    from optio.compiler.checks import scheme  # imported only for a file with a mistake
 
-    found = [*scheme.check(task), *(github.check(task) if config.scheme == "github" else ())]
-    return any(each.code in ("OPT420", "OPT427") and each.route[:3] == place for each in found)
+    return any(each.code in ("OPT420", "OPT427") and each.route[:3] == place for each in scheme.check(task))
 
 
 def _read(source: Source, headers: dict[str, str], payload: Any) -> Any:

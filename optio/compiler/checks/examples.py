@@ -323,7 +323,7 @@ def _actual(task: ResolvedTask, route: Route, actual: dict[str, Any], mapping: d
     """Return the values of the run that are known: for a webhook, literals and what simple paths find in the payload."""
     if mapping is None:
         return actual
-    from optio.compiler.checks.example_deliveries import has_value, value_of
+    from optio.compiler.checks.samples import NOTHING, value_of
     from optio.compiler.payloads import query_fast_path
 
     sample = next((each for each in task.samples if each.route == (*route[:2], "webhook")), None)
@@ -333,7 +333,7 @@ def _actual(task: ResolvedTask, route: Route, actual: dict[str, Any], mapping: d
             found[name] = source["literal"]
         elif sample is not None and isinstance(source, str) and query_fast_path.is_path(source):
             value = value_of(sample.payload, query_fast_path.steps(source))
-            found |= {name: value} if has_value(value) else {}
+            found |= {name: value} if value is not NOTHING else {}
     return found
 
 

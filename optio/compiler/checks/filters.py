@@ -1,309 +1,335 @@
-"""Check the filter (`when`) of each webhook: paths that no payload has, comparisons that always or never hold, and `$` where
-`@` is meant. GitHub's own fields are checked in `github_filters`."""
+"""Check the filter (`when`) of each webhook by a dry run over the published deliveries of its sender: paths that no delivery
+has, tests that are the same for all, and a filter that lets all or none through. Slips of the language are found without."""
 
 import re
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any, NamedTuple
 
-from optio.compiler.checks.filter_questions import (
-    NOTHING,
-    PATH,
-    Question,
-    is_in_samples,
-    masked_text,
-    questions_of,
-    unsent_diagnostic,
-)
-from optio.compiler.checks.webhook import SENDERS_NAMES, path_elsewhere, unsent_root
+from optio.compiler.checks.deliveries import describe_events, missing_diagnostic, unseen_diagnostic
+from optio.compiler.checks.samples import find_in_samples, paths_of
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.payloads import query_fast_path
+from optio.compiler.payloads.deliveries import WORDS, DeliveryKind, SentField, SentPlace, deliveries_of, sent_to
+from optio.compiler.payloads.filter_tests import (
+    PATH,
+    FilterTest,
+    Group,
+    leaf_tests,
+    masked_text,
+    parse_filter,
+    place_of,
+    truths,
+)
+from optio.compiler.payloads.near_paths import explain_missing_path, naming_field, naming_item, path_text
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
 
-# Each question may cost a search for a suggestion.
-_MAX_QUESTIONS = 100
-_WITH_REFS = frozenset({"push", "Push Hook", "Tag Push Hook"})
-# A name directly below `$`. None exists: in a filter `$` is a list with the payload as its only item.
-# A path and a quoted text with an order between them. The text is masked.
-_TEXT_ORDER = re.compile(r"(?P<path>@(?:\.\w+|\['_+'\]|\[-?\d+\])*)\s*(?:<=?|>=?)\s*(?P<value>'_+'|\"_+\")")
-_QUOTED_COUNT = re.compile(r"(?<!\w)(?P<function>length|count)\([^()]*\)\s*(?:[=!<>]=|[<>])\s*(?P<value>'_+'|\"_+\")")
-_SLASHED = r"(?<!\w)(?:search|match)\(\s*@[^,()]{1,200},\s*'(?P<pattern>/(?P<inner>[^'/\\]{1,200})/(?P<flags>[a-z]{0,3}))'\s*\)"
-_PATTERN = r"(?<!\w)(?:search|match)\(\s*@[^,()]{0,200},\s*'(?P<pattern>[^']{1,300})'\s*\)"
+# Each test may cost a search for a suggestion.
+_MAX_TESTS = 100
+_MAX_WORDS = 12
+_ROOTED = re.compile(r"\$(?=\.\w|\[['\"])")
+# What RE2 does not have.
 _UNKNOWN_SIGNS = {
     r"\(\?[=!]": "look-ahead",
     r"\(\?<[=!]": "look-behind",
     r"(?<!\\)\\\\?[1-9]": "a back-reference",
 }
-_FORMS = (
-    (r"(?P<path>@(?:\.\w+)+)\s*(?P<sign>[=!]=)\s*(?P<value>'_+')", "glob"),
-    (r"(?<![\w.])(?P<path>@(?:\.\w+)+)\.(?:length|size)(?=\s*(?:[=!<>]=|[<>]))", "length"),
-    (r"(?<!\w)count\(\s*(?P<path>@(?:\.\w+)+)\s*\)(?=\s*(?:[=!<>]=|[<>]))", "count"),
-)
-_MATCH = r"(?<!\w)match\(\s*(?P<path>@(?:\.\w+)+)\s*,\s*'(?P<pattern>[^'\\]{1,200})'\s*\)"
-# No text that is worth a pattern ends with one of these.
-_SEPARATORS = "/:"
-# Fields that hold sentences, which are more than one word.
-_PROSE = frozenset({"title", "body", "text", "message", "description", "subject", "summary", "content"})
-_NUMBER_ORDER = re.compile(r"(?P<path>@(?:\.\w+|\['_+'\]|\[-?\d+\])*)\s*(?P<sign><=?|>=?)\s*(?P<value>-?\d[\d.]*)")
-_DECIMAL_AMOUNT = (
-    r"(?P<path>@\.data\.object\.(?:amount(?:_\w+)?|total|subtotal))\s*(?:[<>]=?|[!=]=)\s*"
-    r"(?P<value>(?P<units>\d{1,9})\.(?P<parts>\d\d?))(?!\d)"
-)
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
-# The beginning of a quoted text or pattern that is the beginning of no ref.
-_NO_REF = r"['\"]\^?(?P<ref>(?:refs/(?=(?:tag|head|branch(?:es)?)/)|ref/)(?P<kind>tags?|heads?|branch(?:es)?)/)"
-_ROOTED = re.compile(r"\$(?=\.\w|\[['\"])")
+_PATTERN = r"(?<!\w)(?:search|match)\(\s*@[^,()]{0,200},\s*'(?P<pattern>[^']{1,300})'\s*\)"
+
+
+class _Filter(NamedTuple):
+    """A filter with its place, its webhook, its parts, and the kinds of deliveries that it is tried on."""
+
+    route: Route
+    config: WebhookConfig
+    text: str
+    part: Group | FilterTest
+    sent: tuple[DeliveryKind, ...]
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report the findings of every filter that parses. A filter that does not parse is reported by `webhook`."""
     for index, trigger in enumerate(task.spec.triggers):
-        route: Route = ("triggers", index, "config", "when")
-        if isinstance(trigger, WebhookTrigger) and trigger.config.when is not None and task.is_known(route):
-            if not query_fast_path.is_filter(trigger.config.when):
-                from optio.model.mapping import PathSyntax, compile_when
-
-                try:
-                    compile_when(trigger.config.when)
-                except PathSyntax:
-                    continue  # reported by `webhook`
-            yield from _one(task, route, trigger.config, trigger.config.when)
-
-
-def _one(task: ResolvedTask, route: Route, config: WebhookConfig, text: str) -> Iterator[Diagnostic]:
-    yield from _rooted(task, route, text)
-    questions = list(islice(questions_of(text), _MAX_QUESTIONS))
-    yield from _contradiction(task, route, text, questions)
-    if _TEXT_ORDER.search(masked_text(text)):
-        yield from _quoted_numbers(task, route, text)
-    if task.samples and _NUMBER_ORDER.search(masked_text(text)):
-        yield from _ordered_texts(task, route, text)
-    if config.scheme == "stripe" and "." in text:
-        yield from _cents(task, route, text)
-    if "length(" in text or "count(" in text:
-        yield from _quoted_counts(task, route, text)
-    if "search(" in text or "match(" in text:
-        yield from _slashes(task, route, text)
-        yield from _bad_patterns(task, route, text)
-    if "*" in text or ".length" in text or ".size" in text or "count(" in text:
-        for form, explain in _FORMS:
-            for found in re.finditer(form, masked_text(text)):
-                yield from _form(task, route, text, found, explain)
-    if "match(" in text:
-        yield from _partial_match(task, route, config, text)
-    if re.search(_NO_REF, text):
-        yield from _misspelt_ref(task, route, text)
-    if config.scheme in ("github", "gitea", "gitlab"):
-        yield from _short_ref(task, route, config, questions)
-    texts = [question.value for question in questions if isinstance(question.value, str)]
-    if texts and (config.scheme != "github" or any(text.startswith("refs/") or text.lower() in NOTHING for text in texts)):
-        from optio.compiler.checks import sender_filters
-
-        yield from sender_filters.check(task, route, config, questions)
-    around = [] if task.samples else list(_around(task, route, config, questions))
-    yield from around
-    if config.scheme == "github":
-        from optio.compiler.checks import github_filters
-
-        yield from github_filters.check(task, route, config, [] if around else questions)
-    elif task.samples:
-        yield from _unsent(task, route, questions)
-
-
-def _quoted_numbers(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
-    """Report `@.total > '100000'`: a number and a text have no order, and texts are compared letter by letter."""
-    for found in _TEXT_ORDER.finditer(masked_text(text)):
-        value = text[found.start("value") + 1 : found.end("value") - 1]
-        path = text[slice(*found.span("path"))]
-        if not _NUMBER.fullmatch(value) or _is_text_in_samples(task, query_fast_path.steps(path)):
+        config: Route = ("triggers", index, "config")
+        if not isinstance(trigger, WebhookTrigger) or trigger.config.when is None or not task.is_known((*config, "when")):
             continue
-        start, end = found.span()
-        meant = f"{text[start : found.start('value')]}{value}"
-        message = f"`{text[start:end]}` never holds for a number: in quotes it is compared with a text"
-        better = f"{text[:start]}{meant}{text[end:]}"
-        span = task.document.inside(route, start, end)
-        yield task.at("OPT426", message, route, hint=f"write `{meant}`", span=span, value=better, safe=False)
+        text = trigger.config.when
+        if not query_fast_path.is_filter(text):
+            from optio.model.mapping import PathSyntax, compile_when
+
+            try:
+                compile_when(text)
+            except PathSyntax:
+                continue  # reported by `webhook`
+        is_sender_known = task.is_known((*config, "scheme")) and task.is_known((*config, "events"))
+        sent = sent_to(trigger.config) if is_sender_known else deliveries_of("", ())
+        filter_ = _Filter((*config, "when"), trigger.config, text, parse_filter(text), sent)
+        yield from _rooted(task, filter_.route, text)
+        yield from _bad_patterns(task, filter_.route, text)
+        found = list(_tests(task, filter_))
+        yield from found or _whole(task, filter_)
+        if not found:
+            yield from _unlikely(task, filter_)
 
 
-def _cents(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
-    """Report `@.data.object.amount > 99.99`: Stripe's amounts are whole numbers, of cents in most currencies."""
-    for found in re.finditer(_DECIMAL_AMOUNT, masked_text(text)):
-        start, end = found.span("value")
-        cents = f"{int(found['units'])}{found['parts'].ljust(2, '0')}".lstrip("0") or "0"
-        meant = f"{text[found.start() : start]}{cents}"
-        message = f"`{found['path']}` is a whole number of the smallest unit: 1000 are 10 dollars"
-        better, span = f"{text[:start]}{cents}{text[end:]}", task.document.inside(route, found.start(), end)
-        yield task.at("OPT426", message, route, hint=f"write `{meant}`", span=span, value=better, safe=False)
-
-
-def _ordered_texts(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
-    """Report `@.total_price >= 1000` where a sample has `"1598.94"`: a text and a number have no order."""
-    for found in _NUMBER_ORDER.finditer(masked_text(text)):
-        path, value = text[slice(*found.span("path"))], found["value"]
-        if not _is_text_in_samples(task, query_fast_path.steps(path)):
+def _tests(task: ResolvedTask, filter_: _Filter) -> Iterator[Diagnostic]:
+    """Report at most one finding for each test. Paths that a sample of the task has are known by that sample."""
+    for test in islice(leaf_tests(filter_.part), _MAX_TESTS):
+        samples = list(find_in_samples(task, test.steps)) if test.steps else []
+        if not test.is_read or (samples and not _never_in_samples(test, samples)):
             continue
-        start, end = found.span()
-        message = f"`{path}` is a text in the payload of a test, so `{text[start:end]}` never holds"
-        meant = (
-            f"match({path}, '[0-9]{{{len(value)},}}([.][0-9]+)?')"
-            if re.fullmatch(r"10*", value) and found["sign"] == ">="
-            else None
-        )
-        hint = f"write `{meant}`" if meant else "choose a field that is a number, or map it and let the prompt say what to do"
-        better = f"{text[:start]}{meant}{text[end:]}" if meant else None
-        span = task.document.inside(route, start, end)
-        yield task.at("OPT426", message, route, hint=hint, span=span, value=better, safe=False)
+        span = task.document.inside(filter_.route, test.start, test.end)
+        if samples:
+            never = f"`{filter_.text[test.start : test.end]}` never holds"
+            message = f"`{test.path}` is {_shown(samples[0])} in the payload of a test, so {never}"
+            yield task.at("OPT426", message, filter_.route, hint="compare it with a value of that type", span=span)
+        elif task.samples:
+            yield from _not_in_samples(task, filter_, test)
+        else:
+            yield from _one(task, filter_, test)
 
 
-def _quoted_counts(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
-    """Report `length(@.commits) > '20'`: what `length` and `count` give is a number."""
-    for found in _QUOTED_COUNT.finditer(masked_text(text)):
-        value = text[found.start("value") + 1 : found.end("value") - 1]
-        if not _NUMBER.fullmatch(value):
-            continue
-        start, end = found.span()
-        meant = f"{text[start : found.start('value')]}{value}"
-        message = f"`{found['function']}` gives a number, and never the text `'{value}'`"
-        better, span = f"{text[:start]}{meant}{text[end:]}", task.document.inside(route, start, end)
-        yield task.at("OPT426", message, route, hint=f"write `{meant}`", span=span, value=better, safe=False)
-
-
-def _slashes(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
-    """Report `search(@.title, '/bug/i')`: patterns stand without slashes, and flags in the pattern."""
-    for found in re.finditer(_SLASHED, text):
-        start, end = found.span("pattern")
-        meant = f"(?i){found['inner']}" if "i" in found["flags"] else found["inner"]
-        message = f"`{found['pattern']}` stands between slashes, as in another language: here they are part of the pattern"
-        better, span = f"{text[:start]}{meant}{text[end:]}", task.document.inside(route, start, end)
-        yield task.at("OPT426", message, route, hint=f"write `'{meant}'`", span=span, value=better, safe=False)
-
-
-def _bad_patterns(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
-    """Report a pattern that is not one of RE2, and one for a shell: both match nothing that their author means."""
-    for found in re.finditer(_PATTERN, text):
-        pattern = found["pattern"]
-        why = next((name for sign, name in _UNKNOWN_SIGNS.items() if re.search(sign, pattern)), None)
-        better = re.sub(r"(?<=[/\w-])\*\Z", ".*", pattern) if re.fullmatch(r"(?:refs/)?[\w/.-]*[/\w-]\*", pattern) else None
-        span = task.document.inside(route, *found.span("pattern"))
-        if why is not None:
-            message = f"the pattern `{pattern}` uses {why}, which RE2 does not have: it matches nothing"
-            hint = "write what must not match in a test of its own, such as `!search(@.title, 'wip')`"
-            yield task.at("OPT426", message, route, hint=hint, span=span)
-        elif better is not None:
-            message = f"`*` in the pattern `{pattern}` repeats the sign before it"
-            start, end = found.span("pattern")
-            value = f"{text[:start]}{better}{text[end:]}"
-            yield task.at("OPT426", message, route, hint=f"write `'{better}'`", span=span, value=value, safe=False)
-
-
-def _form(task: ResolvedTask, route: Route, text: str, found: re.Match[str], explain: str) -> Iterator[Diagnostic]:
-    """Report a comparison with a glob, `.length` as a field, and `count` of one value."""
-    start, end = found.span()
-    written, path = text[start:end], found["path"]
-    if explain == "glob":
-        value = text[found.start("value") + 1 : found.end("value") - 1]
-        if not re.fullmatch(r"[\w./-]*[\w./-]\*+", value):
-            return
-        pattern = re.sub(r"\*+\Z", ".*", re.sub(r"[.]", "[.]", value))
-        meant = f"{'!' if found['sign'] == '!=' else ''}match({path}, '{pattern}')"
-        message = f"`{value}` is compared as it is, with its `*`"
-    elif explain == "length":
-        if task.samples and _has_field(task, path, written):
-            return
-        meant, message = f"length({path})", f"`{written}` finds nothing: a list or a text has no such field"
+def _one(task: ResolvedTask, filter_: _Filter, test: FilterTest) -> Iterator[Diagnostic]:
+    """Report a test of a path that no delivery has, or one that is the same for all of them."""
+    places = [place_of(test, each) for each in filter_.sent]
+    there = [(each, place) for each, place in zip(filter_.sent, places, strict=True) if place is not None]
+    span = task.document.inside(filter_.route, test.at, test.at + len(test.path))
+    if not there:
+        equal = f"'{test.value}'" if test.sign == "==" and isinstance(test.value, str) else None
+        near = explain_missing_path(test.steps, filter_.sent, "@", equal=equal)
+        meant = near.path if near is not None and task.document.text_at(span, filter_.route) == test.path else None
+        # A test that something is missing is right, if only always.
+        if not _is_negated(filter_, test) or meant is not None:
+            yield missing_diagnostic(task, filter_.route, test.path, near, filter_.config, span=span, write=meant)
+    elif all(place.is_unseen for _, place in there):
+        yield from unseen_diagnostic(task, filter_.route, test.steps, filter_.config, root="@", span=span)
     else:
-        meant = f"length({path})"
-        message = f"`{written}` is 1 at most: `count` counts what a path finds, and this one finds one value"
-    value = f"{text[:start]}{meant}{text[end:]}"
-    span = task.document.inside(route, start, end)
-    yield task.at("OPT426", message, route, hint=f"write `{meant}`", span=span, value=value, safe=False)
+        outcomes = frozenset(outcome for each in filter_.sent for outcome in truths(test, each))
+        if len(outcomes) == 1:
+            yield _constant(task, filter_, test, *there[0])
 
 
-def _has_field(task: ResolvedTask, path: str, written: str) -> bool:
-    return is_in_samples(task, query_fast_path.steps(f"{path}.{written.rpartition('.')[2]}"))
+def _constant(task: ResolvedTask, filter_: _Filter, test: FilterTest, delivery: DeliveryKind, place: SentPlace) -> Diagnostic:
+    """Return the finding for a test with one outcome, with the reason and the cure that its field gives."""
+    start = filter_.text.rindex("!", 0, test.start) if _is_negated(filter_, test) else test.start
+    span = task.document.inside(filter_.route, start, test.end)
+    field, value = place.field, test.value
+    better = None
+    if test.sign == "there":
+        is_not = _is_negated(filter_, test)
+        message = f"`{test.path}` is in every delivery: whether it is there says nothing"
+        hint = "compare it with a value, or delete the test"
+        if field.kind == "boolean":
+            hint = f"write `{test.path} == {'false' if is_not else 'true'}`"
+        elif field.null:
+            hint = f"write `{test.path} {'==' if is_not else '!='} null`"
+    elif test.sign in ("match", "search"):
+        what = field.form.what if field.form is not None else WORDS[field.kind]
+        message, hint = f"`{test.path}` is {what}, which `{value}` never matches", _of_form(test, field)
+    elif test.sign not in ("==", "!=") or _is_other_kind(field, value):
+        message, hint = f"`{test.path}` is {WORDS[field.kind]}, and never {_shown(value)}", _of_kind(test, field, delivery)
+        better = _as_kind(test, field)
+    elif field.words:
+        message, cure = _of_words(filter_, test, delivery, field)
+        if cure is None and test.steps == ("action",):
+            return task.at("OPT434", message, filter_.route, hint="the sender may have added it since", span=span)
+        hint = cure or "compare it with another word, or delete the test"
+    else:
+        what = field.form.what if field.form is not None else WORDS[field.kind]
+        message, hint = f"`{test.path}` is {what}, and never {_shown(value)}", _of_form(test, field)
+    text = None if better is None else f"{filter_.text[: test.start]}{better}{filter_.text[test.end :]}"
+    return task.at("OPT426", message, filter_.route, hint=hint, span=span, value=text, safe=False)
 
 
-def _is_text_in_samples(task: ResolvedTask, steps: tuple[str, ...]) -> bool:
-    values = [sample.payload for sample in task.samples]
-    for step in steps:
-        values = [value[step] for value in values if isinstance(value, dict) and step in value]
-    return any(isinstance(value, str) for value in values)
+def _is_negated(filter_: _Filter, test: FilterTest) -> bool:
+    return test.sign == "there" and filter_.text[: test.start].rstrip().endswith("!")
 
 
-def _partial_match(task: ResolvedTask, route: Route, config: WebhookConfig, text: str) -> Iterator[Diagnostic]:
-    """Report `match(@.ref, 'refs/heads/release/')`: `match` compares the whole text, and this is a part of one."""
-    for found in re.finditer(_MATCH, text):
-        path, pattern = found["path"], found["pattern"]
-        if (meant := _whole_pattern(path, pattern, config)) is None:
-            continue
-        start, end = found.span()
-        message = f"`match` compares the whole text, and `{pattern}` is a part of one"
-        span, better = task.document.inside(route, start, end), f"{text[:start]}{meant}{text[end:]}"
-        yield task.at("OPT426", message, route, hint=f"write `{meant}`", span=span, value=better, safe=False)
+def _is_other_kind(field: SentField, value: Any) -> bool:
+    return not SentField(field.kind, field.null).accepts(value)
 
 
-def _whole_pattern(path: str, pattern: str, config: WebhookConfig) -> str | None:
-    """Return the test that a pattern for a part of a text means, or None for a pattern that may fit a whole text."""
-    begins, ends = pattern.startswith("^"), pattern.endswith("$")
-    bare = pattern[begins : len(pattern) - ends]
-    if not bare or "|" in re.sub(r"\([^()]*\)", "", bare):
-        return None
-    short = path == "@.ref" and config.scheme in ("github", "gitea", "gitlab") and set(config.events or ("push",)) <= _WITH_REFS
-    if short and (named := re.match(r"[\w/-]+", bare)) and not f"{named[0]}/".startswith("refs/"):
-        kind = "tags" if re.match(r"v\b|v?[0-9\[]", bare) else "heads"
-        return f"match({path}, 'refs/{kind}/{bare}{'.*' if bare[-1] in _SEPARATORS else ''}')"
-    if bare[-1] in _SEPARATORS and not ends and not bare.startswith(".*"):
-        return f"match({path}, '{bare}.*')"
-    if begins and not ends and not bare.endswith((".*", ".+", ")", "]")):
-        return f"search({path}, '^{bare}')"
-    if path.rpartition(".")[2] in _PROSE and re.fullmatch(r"(?:\(\?i\))?\w[\w ]*", pattern):
-        return f"search({path}, '{pattern}')"
-    if ends and not begins and not bare.startswith((".*", ".+", "(", "[")):
-        return f"search({path}, '{bare}$')"
+def _as_kind(test: FilterTest, field: SentField) -> str | None:
+    """Return the test with its value in the type of the field, where that is the same value without or with quotes."""
+    text = str(test.value)
+    is_same = (field.kind == "boolean" and text in ("true", "false")) or (
+        field.kind in ("integer", "number") and re.fullmatch(r"-?(?:0|[1-9][0-9]{0,17})", text) is not None
+    )
+    if field.null and text.lower() in ("null", "none", "nil"):
+        is_same, text = True, "null"
+    if field.kind == "string" and isinstance(test.value, (int, float)) and not isinstance(test.value, bool):
+        is_same, text = True, f"'{text}'"
+    return f"{test.path} {test.sign} {text}" if is_same else None
+
+
+def _of_kind(test: FilterTest, field: SentField, delivery: DeliveryKind) -> str:
+    """Return the cure for a value of another type than the field."""
+    if (better := _as_kind(test, field)) is not None:
+        return f"write `{better}`"
+    shown = f"'{test.value}'" if isinstance(test.value, str) else str(test.value).lower()
+    if field.kind == "array":
+        name = naming_item(delivery, field)
+        no = "!" if test.sign == "!=" else ""
+        return f"write `{no}{test.path}[?@{f'.{name}' if name else ''} == {shown}]`"
+    if field.kind == "object":
+        kinds = ("string",) if isinstance(test.value, str) else ("integer", "boolean")
+        name = naming_field(delivery, test.steps, kinds)
+        return (
+            f"compare a field of it, such as `{test.path}.{name}`"
+            if name
+            else f"write `{test.path}`, which is true where it is there"
+        )
+    return "compare it with true or false" if field.kind == "boolean" else f"compare it with {WORDS[field.kind]}"
+
+
+def _is_action(test: FilterTest, delivery: DeliveryKind) -> bool:
+    """Return True if the word is an action of another event of the sender."""
+    table = delivery.table
+    return table is not None and any(each.action == test.value for event in table.events for each in table.deliveries(event))
+
+
+def _of_words(filter_: _Filter, test: FilterTest, delivery: DeliveryKind, field: SentField) -> tuple[str, str | None]:
+    """Return message and cure for a word that the field never has: the nearest one, or another field that has the word."""
+    value = str(test.value)
+    words = list(dict.fromkeys(word for each in filter_.sent if (place := each.find(test.steps)) for word in place.field.words))
+    if len(words) > _MAX_WORDS or test.steps == ("action",):
+        message = f"`{test.path}` is never `{value}` in a delivery of {describe_events(filter_.config)}"
+    else:
+        named = f"always `{words[0]}`" if len(words) == 1 else f"one of {', '.join(words)}"
+        message = f"`{test.path}` is {named}, and never `{value}`"
+    meant = next((word for word in words if _folded(word) == _folded(value)), None)
+    if meant is None and (other := _with_word(test, delivery, field)) is not None:
+        return message, f"write `{other}`, if you mean that field"
+    meant = meant or suggest(value.lower(), words)
+    if meant is None and len(words) > 1 and test.steps == ("action",) and _is_action(test, delivery):
+        return message, f"it is one of {', '.join(sorted(words))}"
+    return message, None if meant is None else f"did you mean `{meant}`?"
+
+
+def _with_word(test: FilterTest, delivery: DeliveryKind, field: SentField) -> str | None:
+    """Return the test of another field of the delivery that has the word among its own, or for its name."""
+    for path, other in delivery.paths():
+        if test.value in other.words and other.words != field.words:
+            return f"@{path[1:]} {test.sign} '{test.value}'"
+        if other.kind == "boolean" and path.rpartition(".")[2] == str(test.value).lower():
+            return f"@{path[1:]} == {'true' if test.sign == '==' else 'false'}"
     return None
 
 
-def _short_ref(task: ResolvedTask, route: Route, config: WebhookConfig, questions: list[Question]) -> Iterator[Diagnostic]:
-    """Report `@.ref == 'main'`: a push sends the whole ref, such as `refs/heads/main`."""
-    if not set(config.events or ("push",)) <= _WITH_REFS:
+def _folded(word: str) -> str:
+    return re.sub(r"[ _-]", "", word.casefold())
+
+
+def _of_form(test: FilterTest, field: SentField) -> str:
+    """Return the cure for a text or a pattern of another form than the field has."""
+    value, name = str(test.value), str(test.value).removeprefix("origin/")
+    if field.form is not None and field.form.prefixes:
+        if "/" in name or test.sign in ("match", "search"):
+            return "branches are below `refs/heads/`, tags below `refs/tags/`"
+        named = [f"`{test.path} {test.sign} 'refs/{kind}/{name}'`" for kind in ("heads", "tags")]
+        return f"write {named[0]}, or {named[1]} for a tag"
+    folded = value.lower() if field.accepts(value.lower()) else value.rpartition("refs/heads/")[2]
+    return f"write `{test.path} {test.sign} '{folded}'`" if field.accepts(folded) else "write a value of that form"
+
+
+def _whole(task: ResolvedTask, filter_: _Filter) -> Iterator[Diagnostic]:
+    """Report a filter that lets none of the deliveries through, or all of them, where no test of it is to blame alone."""
+    outcomes = frozenset(outcome for each in filter_.sent for outcome in truths(filter_.part, each))
+    if len(outcomes) != 1 or task.samples:
         return
-    sent_refs = {str(sample.payload.get("ref")) for sample in task.samples if isinstance(sample.payload, dict)}
-    for question in questions:
-        name = question.value
-        if question.path != "@.ref" or question.asked not in ("==", "!=") or not isinstance(name, str):
-            continue
-        if not name or name.startswith(("refs/", "ref/")) or name in sent_refs:
-            continue
-        name = name.removeprefix("origin/")
-        kind = "tags" if re.match(r"v?[0-9]", name) else "heads"
-        message = f"`@.ref` is the full name `refs/{kind}/{name}`, never `{name}`"
-        hint = f"write `@.ref {question.asked} 'refs/{kind}/{name}'`"
-        whole = config.when or ""
-        better = f"{whole[: question.start]}@.ref {question.asked} 'refs/{kind}/{name}'{whole[question.end :]}"
-        span = task.document.inside(route, question.start, question.end)
-        yield task.at("OPT426", message, route, hint=hint, span=span, value=better, safe=False)
+    paths = [test.path for test in leaf_tests(filter_.part) if test.sign in ("==", "!=")]
+    twice = next((path for path in paths if paths.count(path) > 1), None)
+    if True in outcomes:
+        message, hint = "this filter is always true", "delete `when`"
+        hint = f"write `&&` in the place of `||`, or delete `when`: `{twice}` has one value at a time" if twice else hint
+    else:
+        message = f"this filter is never true for a delivery of {describe_events(filter_.config)}"
+        hint = "its tests exclude each other: try it with a payload under `tests:`"
+        hint = f"write `||` in the place of `&&`: `{twice}` has one value at a time" if twice else hint
+    span = task.document.inside(filter_.route, 0, len(filter_.text))
+    yield task.at("OPT426", message, filter_.route, hint=hint, span=span)
 
 
-def _misspelt_ref(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
-    """Report `refs/tag/v1` and the like: each ref begins with `refs/heads/` or `refs/tags/`."""
-    for found in re.finditer(_NO_REF, text):
-        meant = f"refs/{'tags' if found['kind'].startswith('tag') else 'heads'}/"
-        start, end = found.span("ref")
-        message = f"no ref begins with `{found['ref']}`: {'tags' if 'tags' in meant else 'branches'} are below `{meant}`"
-        span, better = task.document.inside(route, start, end), f"{text[:start]}{meant}{text[end:]}"
-        yield task.at("OPT426", message, route, hint=f"write `{meant}`", span=span, value=better, safe=False)
+def _never_in_samples(test: FilterTest, samples: list[Any]) -> bool:
+    """Return True for an order between a number and what all samples have as a text, or the other way round."""
+    if test.sign not in ("<", ">", "<=", ">="):
+        return False
+    return all(
+        isinstance(value, (str, int, float)) and isinstance(value, str) != isinstance(test.value, str) for value in samples
+    )
+
+
+def _not_in_samples(task: ResolvedTask, filter_: _Filter, test: FilterTest) -> Iterator[Diagnostic]:
+    """Report a path that no sample has and that is close to a path that one has."""
+    there = sorted({path for sample in task.samples for path in paths_of(sample.payload)})
+    meant = suggest(path_text(test.steps), there) if test.sign == "==" and test.steps else None
+    if meant is not None:
+        span = task.document.inside(filter_.route, test.at, test.at + len(test.path))
+        message, hint = f"`{test.path}` finds nothing in any sample", f"did you mean `@{meant[1:]}`?"
+        write = f"@{meant[1:]}" if task.document.text_at(span, filter_.route) == test.path else None
+        yield task.at("OPT413", message, filter_.route, hint=hint, span=span, write=write, safe=False)
+
+
+def _unlikely(task: ResolvedTask, filter_: _Filter) -> Iterator[Diagnostic]:
+    """Report tests that can be true, but are mostly written by who knows another language."""
+    for test in islice(leaf_tests(filter_.part), _MAX_TESTS):
+        value, span = test.value, task.document.inside(filter_.route, test.start, test.end)
+        if isinstance(value, str) and test.is_read and (said := _slip(test, value)) is not None:
+            message, hint = said
+            yield task.at("OPT434", message, filter_.route, hint=hint, span=span)
+        counted = re.fullmatch(rf"count\(\s*({PATH.pattern})\s*\)", test.path)
+        if counted is not None and test.is_count:
+            message = f"`{test.path}` is 1 at most: `count` counts what a path finds, and this one finds one value"
+            yield task.at("OPT426", message, filter_.route, hint=f"write `length({counted[1]}) {test.sign} {value}`", span=span)
+
+
+def _slip(test: FilterTest, value: str) -> tuple[str, str] | None:
+    """Return message and hint for a value that looks like one of another language, or None."""
+    path = test.path
+    if test.sign in ("==", "!=") and re.fullmatch(r"[\w./-]+\*", value):
+        return (
+            f"`{value}` is compared as it is, with its `*`",
+            f"a pattern is written as in `search({path}, '^{value.rstrip('*')}')`",
+        )
+    if test.sign in ("match", "search") and re.fullmatch(r"/[^/]+/[a-z]{0,3}", value):
+        return (
+            f"the slashes of `{value}` are part of the pattern",
+            f"write `'{value[1:].rpartition('/')[0]}'`, with `(?i)` for any case",
+        )
+    is_part = re.fullmatch(r"(?:\(\?i\))?\w[\w ]*|\^\w+|[\w-]+\$|.*\w/", value) is not None
+    if test.sign == "match" and is_part:
+        return f"`match` compares the whole text with `{value}`", "write `search` to find it within a text"
+    if test.sign in ("<", ">", "<=", ">=") and re.fullmatch(r"-?[0-9]+(?:\.[0-9]+)?", value):
+        return (
+            f"`{test.path}` is compared with a text, letter by letter",
+            f"write `{test.path} {test.sign} {value}` for a number",
+        )
+    return None
+
+
+def _bad_patterns(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+    """Report a pattern with signs that RE2 does not have: it matches nothing."""
+    for found in re.finditer(_PATTERN, text):
+        pattern = found["pattern"]
+        why = next((name for sign, name in _UNKNOWN_SIGNS.items() if re.search(sign, pattern)), None)
+        if why is not None:
+            message = f"the pattern `{pattern}` uses {why}, which RE2 does not have: it matches nothing"
+            hint = "write what must not match in a test of its own, such as `!search(@.title, 'wip')`"
+            yield task.at("OPT426", message, route, hint=hint, span=task.document.inside(route, *found.span("pattern")))
 
 
 def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
+    """Report a name directly below `$`: in a filter, `$` is a list with the payload as its only item."""
     masked = masked_text(text)
     found = _ROOTED.search(masked)
     if found is None:
         return
     # Inside a nested filter, `@` is the current item.
     right = "$[0]" if "?" in masked else "@"
-    path = PATH.match(masked, found.start())
+    path = re.compile(r"\$(?:\.\w+|\[[^\]]*\])*").match(masked, found.start())
     shown = text[found.start() : path.end() if path else found.end()]
     better, shift = text, 0
     for each in _ROOTED.finditer(masked):
@@ -322,56 +348,5 @@ def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]
     yield task.at("OPT413", message, route, hint=hint, span=span, fix=fix)
 
 
-def _around(task: ResolvedTask, route: Route, config: WebhookConfig, questions: list[Question]) -> Iterator[Diagnostic]:
-    """Report `@.body.action` and the like: other systems put such a level around the body, and a delivery has none."""
-    for question in questions:
-        steps, on_github = question.steps, config.scheme == "github"
-        # GitHub's own fields are known: `github_filters` names a closer one.
-        is_other = len(steps) < 2 or question.path[0] != "@" or (on_github and steps[0] != "headers")
-        elsewhere = path_elsewhere(steps, config) if question.path[0] == "@" and question.asked != "absent" else None
-        if elsewhere is not None:
-            where = f"in a delivery of {SENDERS_NAMES[config.scheme]}"
-            yield unsent_diagnostic(task, route, question, where, f"write `@{elsewhere[1:]}`", elsewhere)
-            continue
-        found = None if is_other else unsent_root(steps, config.scheme, "@")
-        if found is not None:
-            hint, meant = found
-            if question.steps[0] == "headers" and "event" in question.steps[1].lower() and question.asked == "==":
-                header = f"`eventHeader: {question.steps[1]}` and " if config.scheme == "hmac" else ""
-                is_whole = question.end - question.start == len((config.when or "").strip())
-                place = "in the place of `when`" if is_whole else "in the place of this test"
-                hint = f"a filter sees the body only: write {header}`events: [{question.value}]` {place}"
-            where = f"in a delivery: no sender sends `{question.steps[0]}`"
-            where = "in the body of a delivery" if question.steps[0] == "headers" else where
-            yield unsent_diagnostic(task, route, question, where, hint, meant)
-
-
-def _contradiction(task: ResolvedTask, route: Route, text: str, questions: list[Question]) -> Iterator[Diagnostic]:
-    """Report two comparisons of one path with different values, joined by a sign that makes them always or never true."""
-    masked = masked_text(text)
-    for sign, asked, other, says in (("&&", "==", "||", "is never true"), ("||", "!=", "&&", "is always true")):
-        if other in masked or "(" in masked or "?" in masked:
-            continue
-        seen: dict[str, Question] = {}
-        for question in (each for each in questions if each.asked == asked):
-            first = seen.setdefault(question.path, question)
-            if first.value != question.value:
-                message = f"this {says}: `{question.path}` has one value at a time"
-                hint = f"write `{other}` instead of `{sign}`"
-                span = task.document.inside(route, first.start, question.end)
-                yield task.at("OPT426", message, route, hint=hint, span=span)
-                return
-
-
-def _unsent(task: ResolvedTask, route: Route, questions: list[Question]) -> Iterator[Diagnostic]:
-    """Report paths that no sample has and that are close to a path that one has."""
-    from optio.compiler.checks.samples import paths_of
-
-    there = sorted({path for sample in task.samples for path in paths_of(sample.payload)})
-    for question in questions:
-        if (
-            question.asked == "=="
-            and not is_in_samples(task, question.steps)
-            and (meant := suggest(f"${question.path[1:]}", there))
-        ):
-            yield unsent_diagnostic(task, route, question, "in any sample", f"did you mean `@{meant[1:]}`?", meant)
+def _shown(value: Any) -> str:
+    return f"the text `'{value}'`" if isinstance(value, str) else f"`{str(value).lower()}`"

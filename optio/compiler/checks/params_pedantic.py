@@ -272,3 +272,17 @@ def _owned(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic
     if only is not None and only[1] in known.properties and task.is_known(task.prompt_route):
         hint = f"write the instructions, with `{only[0]}` where it belongs"
         yield task.at("OPT219", "the caller decides the whole prompt", task.prompt_route, key=True, hint=hint)
+
+
+def declare(task: ResolvedTask, name: str, kind: str) -> str:
+    """Return what to write under `paramsSchema` for a parameter of this type, and where."""
+    known = declared_parameters(task)
+    others = keywords_of_others(known.properties.get(name) if known is not None else None, kind)
+    write = f"`type: {kind}` under `paramsSchema.properties.{name}`"
+    return f"{write}, and delete {', '.join(others)} there" if others else write
+
+
+def keywords_of_others(sub: Any, kind: str) -> list[str]:
+    """Return the keywords of a parameter that a value of this type cannot meet."""
+    own = {*OF_OTHERS.get(kind, ()), "enum", "const", "default", "examples", *(() if kind == "string" else ("format",))}
+    return [f"`{word}`" for word in sub if word in own] if isinstance(sub, dict) else []

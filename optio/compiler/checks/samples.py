@@ -1,5 +1,6 @@
 """Check the sample payloads that a task's tests name against its mapping and schema, as a delivery would be."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,7 @@ _ALIKE = (
     ("url", "html_url", "web_url"),
     ("description", "body", "text", "message"),
 )
+NOTHING = object()
 _TYPES: dict[type, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
@@ -116,10 +118,30 @@ def _invalid(
         name = f"`{show(place)}`: it" if place else "parameters: what it gives"
         hint = "update the sample or the mapping"
         if len(place) == 1 and word == "type" and (sent := _TYPES.get(type(params.get(str(place[0]))))) is not None:
-            from optio.compiler.checks.github import declare  # imported only for a file with a mistake
+            from optio.compiler.checks.params_pedantic import declare  # imported only for a file with a mistake
 
             hint = f"write {declare(task, str(place[0]), sent)}, which is what the sender sends; or {hint}"
         yield f"`{sample.path}` gives no valid {name} {message}", hint
+
+
+def find_in_samples(task: ResolvedTask, steps: tuple[str, ...]) -> Iterator[Any]:
+    """Yield the values at these steps in the payloads that the task's tests name."""
+    for sample in task.samples:
+        value = value_of(sample.payload, steps)
+        if value is not NOTHING:
+            yield value
+
+
+def value_of(payload: Any, steps: tuple[str, ...]) -> Any:
+    """Return the value at the steps of a payload, and `NOTHING` where it has none."""
+    for step in steps:
+        if isinstance(payload, dict) and step in payload:
+            payload = payload[step]
+        elif isinstance(payload, list) and re.fullmatch("-?[0-9]{1,9}", step) and -len(payload) <= int(step) < len(payload):
+            payload = payload[int(step)]
+        else:
+            return NOTHING
+    return payload
 
 
 def paths_of(payload: Any) -> Iterator[str]:

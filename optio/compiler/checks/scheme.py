@@ -2,77 +2,15 @@
 github` would never be accepted."""
 
 import re
-from collections import Counter
 from collections.abc import Iterator
-from typing import Literal
 
+from optio.compiler.checks import event_names
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.suggest import suggest
 from optio.model.route import Route, value_at
-from optio.model.senders import RETRIED, SENDERS, InBody, InHeader, Sender, Source, sender_of
+from optio.model.senders import RETRIED, SENDERS, InHeader, Sender, sender_of
 from optio.model.trigger import Scheme, WebhookConfig, WebhookTrigger
 
-# Event names that only GitHub and Gitea use.
-_GITHUB_EVENTS = frozenset(
-    {
-        *("pull_request", "pull_request_review", "issues", "issue_comment", "workflow_run", "check_run", "check_suite"),
-        *("workflow_dispatch", "deployment_status", "repository_dispatch", "dependabot_alert"),
-    }
-)
-_GITLAB_EVENT = r"[A-Z][A-Za-z ]{1,40} Hook"
-_BITBUCKET_EVENT = r"(?:repo|pullrequest|pr):[a-z_:]{1,60}"
-GITLAB_HOOKS = (
-    *("Push Hook", "Tag Push Hook", "Issue Hook", "Confidential Issue Hook", "Note Hook", "Confidential Note Hook"),
-    *("Merge Request Hook", "Wiki Page Hook", "Pipeline Hook", "Job Hook", "Deployment Hook", "Feature Flag Hook"),
-    *("Release Hook", "Milestone Hook", "Emoji Hook", "Member Hook", "Subgroup Hook", "Project Hook", "Vulnerability Hook"),
-    *("Resource Access Token Hook", "System Hook"),
-)
-# GitLab's names for events of other senders.
-_IN_GITLAB = {"pull_request": "Merge Request Hook", "issues": "Issue Hook", "issue_comment": "Note Hook"}
-# Slack subscriptions that combine `message` with a channel type, and the channel type in the event.
-_IN_SLACK = {
-    "message.channels": "channel",
-    "message.groups": "group",
-    "message.im": "im",
-    "message.mpim": "mpim",
-    "message.app_home": "app_home",
-}
-_OF_SLACK_ALONE = ("app_mention", "event_callback", "reaction_added", "app_home_opened", "team_join", "url_verification")
-# The most common events; `payloads.stripe_events` has all.
-_IN_STRIPE = (
-    *("charge.succeeded", "charge.failed", "charge.captured", "charge.refunded", "charge.updated", "charge.dispute.created"),
-    *("charge.dispute.closed", "checkout.session.completed", "checkout.session.expired", "customer.created"),
-    *("customer.updated", "customer.deleted", "customer.subscription.created", "customer.subscription.updated"),
-    *("customer.subscription.deleted", "customer.subscription.trial_will_end", "invoice.created", "invoice.finalized"),
-    *("invoice.paid", "invoice.payment_failed", "invoice.payment_succeeded", "invoice.upcoming", "payment_intent.created"),
-    *("payment_intent.succeeded", "payment_intent.payment_failed", "payment_intent.canceled", "payment_method.attached"),
-    *("payout.paid", "payout.failed", "refund.created", "refund.updated", "setup_intent.succeeded", "account.updated"),
-)
-# Objects that people mean by a part of their name, where several have it.
-_STRIPE_OBJECTS = ("customer.subscription", "charge.dispute", "checkout.session", "payment_intent")
-# Words that people write for those at the end of Stripe's names.
-_STRIPE_WORDS = {
-    **dict.fromkeys(("cancelled", "canceled", "removed", "ended"), ("canceled", "deleted")),
-    **dict.fromkeys(("success", "successful", "succeed", "completed", "complete"), ("succeeded", "completed")),
-    **dict.fromkeys(("failure", "fail", "declined"), ("failed",)),
-    **dict.fromkeys(("create", "new"), ("created",)),
-    **dict.fromkeys(("update", "changed"), ("updated",)),
-    "delete": ("deleted",),
-    "refund": ("refunded",),
-}
-MAX_SLIP = 2
-_IN_PAGERDUTY = (
-    *("incident.triggered", "incident.acknowledged", "incident.unacknowledged", "incident.resolved", "incident.reopened"),
-    *("incident.reassigned", "incident.escalated", "incident.delegated", "incident.annotated", "incident.priority_updated"),
-    *("incident.responder.added", "incident.responder.replied", "incident.status_update_published"),
-    *("incident.incident_type.changed", "incident.service_updated", "incident.action_invocation.created"),
-    *("incident.action_invocation.updated", "incident.action_invocation.terminated", "incident.conference_bridge.updated"),
-    *("incident.workflow.started", "incident.workflow.completed", "incident.custom_field_values.updated"),
-    *("service.created", "service.updated", "service.deleted", "service.custom_field_values.updated", "pagey.ping"),
-)
-# Events of senders that name them in the body, where other senders of such a scheme have none of that name.
-_OWN_EVENTS: dict[Scheme, tuple[str, ...]] = {"stripe": _IN_STRIPE, "pagerduty": _IN_PAGERDUTY, "slack": _OF_SLACK_ALONE}
 # Sender names that are unambiguous in a path.
 _IN_PATH = re.compile(r"(?:^|-)(github|gitlab|gitea|stripe|pagerduty)(?:-|$)")
 # The scheme of a sender by its signature header, if no other sender uses that header.
@@ -123,7 +61,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             yield from _without_effect(task, route, trigger.config)
             found = [] if trigger.config.secret is None else list(_signature(task, route, trigger.config))
             found += _event_place(task, route, trigger.config)
-            found += _events(task, route, trigger.config)
+            found += event_names.check(task, route, trigger.config)
             if trigger.config.scheme == "hmac" and not found:
                 from optio.compiler.checks import hmac_senders  # few tasks have such a webhook
 
@@ -265,7 +203,7 @@ def _event_place(task: ResolvedTask, route: Route, config: WebhookConfig) -> Ite
     elif config.events is not None and not named and all(task.is_known((*route, key)) for key in given):
         message = "`events` with `scheme: hmac`, without the place where the sender names the event"
         hint = "add `eventHeader: X-Event-Key`, or another header, or `eventPath: $.type`, or another JSONPath"
-        meant = next(filter(None, map(_guess_sender, config.events)), None)
+        meant = next(filter(None, map(event_names.guess_sender, config.events)), None)
         if meant is not None:
             hint = (
                 f"write `scheme: {meant}`" if meant != "bitbucket" else "add `eventHeader: X-Event-Key`, as Bitbucket sends it"
@@ -275,128 +213,3 @@ def _event_place(task: ResolvedTask, route: Route, config: WebhookConfig) -> Ite
         if (place := hmac_senders.suggest_place(config)) is not None:
             hint = place
         yield task.at("OPT427", message, (*route, "events"), key=True, hint=hint)
-
-
-def _events(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
-    """Report the first event in the list that belongs to another sender. GitHub's events are checked one by one in `github`."""
-    place = next(iter(sender_of(config).event), None)
-    pattern = next((index for index, event in enumerate(config.events or ()) if "*" in event), None)
-    if pattern is not None and config.events:
-        yield _pattern(task, (*route, "events", pattern), config.events[pattern], len(config.events) == 1, place)
-        return
-    if config.scheme == "hmac" or place is None:
-        return
-    read = place.name if isinstance(place, InHeader) else place.path
-    for index, event in enumerate(config.events or ()):
-        if _guess_sender(event) is None and (cure := _event_cure(config, event)) is not None:
-            yield task.at(
-                "OPT420", f"`{event}` is not an event of {SENDERS[config.scheme].name}", (*route, "events", index), hint=cure
-            )
-            return
-    for index, event in enumerate(config.events or ()):
-        foreign = foreign_sender(config.scheme, event)
-        if config.scheme == "gitlab" and foreign in (None, "github"):
-            if not re.fullmatch(_GITLAB_EVENT, event):
-                made = f"{event.replace('_', ' ').replace(' events', '').title()} Hook"
-                named = _IN_GITLAB.get(event) or suggest(made, GITLAB_HOOKS) or "Push Hook"
-                message = f"`{event}` is not an event of GitLab: the names of its events end in `Hook`"
-                yield task.at("OPT420", message, (*route, "events", index), hint=f"did you mean `{named}`?")
-                return
-            continue
-        if (meant := foreign) is None:
-            continue
-        sender, hint = "Bitbucket", "write `scheme: hmac`, `signatureHeader: X-Hub-Signature` and `eventHeader: X-Event-Key`"
-        if meant != "bitbucket":
-            sender, hint = SENDERS[meant].name, f"write `scheme: {meant}`"
-        message = f"`{event}` is an event of {sender}, but `scheme: {config.scheme}` reads the event from `{read}`"
-        written = all(foreign_sender(config.scheme, each) == meant for each in config.events or ())
-        at: Route = (*route, "scheme")
-        if not written or value_at(task.document.value, at) is None:
-            at = (*route, "events", index)
-        yield task.at("OPT420", message, at, hint=hint)
-        return
-
-
-def _pattern(task: ResolvedTask, route: Route, event: str, alone: bool, place: Source | None) -> Diagnostic:
-    """Report an event that is a pattern: events are compared as a whole, and a filter can test a part."""
-    hint = "name each event as the sender writes it"
-    if event == "*":
-        hint = "delete `events`: without it every event starts a run"
-    elif alone and isinstance(place, InBody) and re.fullmatch(r"[\w.-]+\*", event):
-        begins = event[:-1].replace(".", "[.]")
-        hint += f"; or delete `events`, and write `when: \"search(@{place.path[1:]}, '^{begins}')\"`"
-    return task.at(
-        "OPT420", f"`{event}` is a pattern, but events are compared as a whole: no delivery matches", route, hint=hint
-    )
-
-
-def _event_cure(config: WebhookConfig, event: str) -> str | None:
-    """Return the correct name for an event that is close to one of the sender's."""
-    scheme = config.scheme
-    if scheme == "slack" and (kind := _IN_SLACK.get(event)) is not None:
-        test = f"@.event.channel_type == '{kind}'"
-        if config.when is not None and "event.channel" in config.when:
-            return "write `message`: the filter names the channel, and Slack's subscriptions its kind"
-        if config.when is not None:
-            test = f"({config.when}) && {test}" if "||" in config.when else f"{config.when} && {test}"
-        return f'write `message`, and `when: "{test}"`: Slack\'s subscriptions name both in one'
-    if scheme == "slack" and event == "event_callback":
-        return "write the type of the event in it (`$.event.type`), such as `app_mention` or `message`"
-    if scheme == "slack" and event == "url_verification":
-        return "delete it: the server answers this request itself; name what Slack sends later, such as `app_mention`"
-    if scheme == "stripe" and event not in _IN_STRIPE:
-        return _stripe_cure(event)
-    if scheme == "pagerduty" and event not in _IN_PAGERDUTY and (near := suggest(event, _IN_PAGERDUTY)) is not None:
-        return f"did you mean `{near}`?"
-    return None
-
-
-def _stripe_cure(event: str) -> str | None:
-    """Return the correct name for an event of Stripe. A name that resembles none is left alone, because Stripe may have added
-    it since."""
-    from optio.compiler.payloads import stripe_events
-
-    if "." not in event:
-        folded = {name.replace(".", "_"): name for name in stripe_events.names()}
-        near = suggest(event, folded)
-        return f"did you mean `{folded[near]}`?" if near else "write it with its dots, such as `charge.refunded`"
-    name, _, word = event.rpartition(".")
-    table = stripe_events.words_of()
-    whole = sorted((each for each in table if each.endswith(f".{name}") or each.startswith(f"{name}_")), key=len)
-    if name not in table:  # an object by a part of its name: `subscription`, `payment`
-        name = next((each for each in _STRIPE_OBJECTS if each in whole), whole[0] if len(whole) == 1 else name)
-    words = table.get(name, ())
-    if f"{name}.{word}" != event and word in words:
-        return f"did you mean `{name}.{word}`?"
-    if word in words or event.startswith(("v1.", "v2.")):
-        return None
-    wanted = (word, *_STRIPE_WORDS.get(word, ()))
-    meant = next((each for want in wanted for each in words if each in (want, f"payment_{want}")), None)
-    meant = meant or next((each for want in wanted for each in words if want in each.split("_")), None)
-    if meant is not None:
-        return f"did you mean `{name}.{meant}`?"
-    near = suggest(event, stripe_events.names())
-    return f"did you mean `{near}`?" if near and _is_slip(event, near) else None
-
-
-def _is_slip(given: str, meant: str) -> bool:
-    """Return True if the names differ in their letters by a slip of the keyboard, and not in a word."""
-    return abs(len(given) - len(meant)) <= MAX_SLIP and sum((Counter(given) - Counter(meant)).values()) <= MAX_SLIP
-
-
-def foreign_sender(scheme: Scheme, event: str) -> Scheme | Literal["bitbucket"] | None:
-    """Return the other sender that alone uses this event name, or None. Where programs of the author's own may sign (`optio`,
-    `hmac`, `standard-webhooks`), a name such as `invoice.paid` may be their own."""
-    meant: Scheme | Literal["bitbucket"] | None = _guess_sender(event)
-    if meant is None and scheme not in ("optio", "hmac", "standard-webhooks"):
-        meant = next((sender for sender, events in _OWN_EVENTS.items() if event in events), None)
-    return None if meant == scheme or (meant, scheme) == ("github", "gitea") else meant
-
-
-def _guess_sender(event: str) -> Literal["github", "gitlab", "bitbucket"] | None:
-    """Return the sender that uses this event name, if exactly one does."""
-    if re.fullmatch(_GITLAB_EVENT, event):
-        return "gitlab"
-    if re.fullmatch(_BITBUCKET_EVENT, event):
-        return "bitbucket"
-    return "github" if event in _GITHUB_EVENTS else None

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import dropwhile
 from typing import TYPE_CHECKING, Any
 
 from optio.compiler.diagnostics import Diagnostic
@@ -28,76 +27,6 @@ _PLAIN_NAME = r"(?a)[A-Za-z_]\w*"
 _PATH_KEYS = frozenset(
     {"datakey", "path", "jsonpath", "json_path", "expr", "expression", "field", "key", "from", "source", "src"}
 )
-SENDERS_NAMES = {"gitlab": "GitLab", "slack": "Slack", "stripe": "Stripe", "pagerduty": "PagerDuty"}
-# What GitHub has, and where GitLab has it.
-_ELSEWHERE: dict[str, dict[str, str]] = {
-    "gitlab": {
-        "repository.full_name": "project.path_with_namespace", "repository.clone_url": "project.git_http_url",
-        "repository.html_url": "project.web_url", "repository.default_branch": "project.default_branch",
-        "pull_request.number": "object_attributes.iid", "pull_request.title": "object_attributes.title",
-        "pull_request.html_url": "object_attributes.url", "pull_request.body": "object_attributes.description",
-        "pull_request.head.ref": "object_attributes.source_branch", "pull_request.base.ref": "object_attributes.target_branch",
-        "pull_request.head.sha": "object_attributes.last_commit.id", "number": "object_attributes.iid",
-        "action": "object_attributes.action", "comment.body": "object_attributes.note",
-        "object_attributes.number": "object_attributes.iid", "object_attributes.html_url": "object_attributes.url",
-        "object_attributes.author.username": "user.username", "object_attributes.author.name": "user.name",
-        "head_commit.message": "commits[-1].message", "head_commit.id": "commits[-1].id", "head_commit.url": "commits[-1].url",
-    },
-}  # fmt: skip
-# GitLab's name for the object of an event, which stands in `object_attributes` of that event's own payloads.
-_OWN_OBJECTS = {
-    "Merge Request Hook": "merge_request", "Issue Hook": "issue", "Confidential Issue Hook": "issue", "Note Hook": "note",
-    "Confidential Note Hook": "note", "Pipeline Hook": "pipeline", "Wiki Page Hook": "wiki_page", "Milestone Hook": "milestone",
-    "Feature Flag Hook": "feature_flag",
-}  # fmt: skip
-# Levels of GitLab's deliveries that stand beside `object_attributes`.
-_BESIDE_OBJECTS = ("project", "user", "repository", "changes", "reviewers")
-# Events of GitLab whose `action` stands beside the object.
-_WITH_ACTION = frozenset({"Release Hook", "Milestone Hook", "Resource Access Token Hook"})
-# The levels below which a sender has what happened, names that stand only there, and levels that its older or other deliveries
-# have instead.
-_BELOW: dict[str, tuple[tuple[str, ...], frozenset[str], frozenset[str]]] = {
-    "slack": (
-        ("event",),
-        frozenset({"channel", "user", "text", "ts", "thread_ts", "channel_type", "item", "reaction", "blocks"}),
-        frozenset({"message"}),
-    ),
-    "stripe": (
-        ("data", "object"),
-        frozenset({
-            *("amount", "amount_due", "amount_paid", "amount_refunded", "amount_total", "currency", "customer"),
-            *("customer_email", "status", "metadata", "charge", "invoice", "payment_intent", "subscription"),
-        }),
-        frozenset(),
-    ),
-    "pagerduty": (
-        ("event", "data"),
-        frozenset({"title", "urgency", "status", "service", "priority", "number", "incident_key", "html_url", "assignees"}),
-        frozenset({"incident", "messages", "0"}),
-    ),
-}  # fmt: skip
-# Fields of a Stripe object that are ids of others, and names that an object has for what others call otherwise.
-_STRIPE_IDS = frozenset({"customer", "payment_intent", "charge", "invoice", "subscription", "payment_method"})
-_STRIPE_NAMES = {
-    "invoice": {"amount": "amount_due", "customer.email": "customer_email", "customer.name": "customer_name"},
-    "checkout.session": {
-        "amount": "amount_total", "email": "customer_details.email",
-        "customer.email": "customer_details.email", "customer.name": "customer_details.name",
-    },
-    "customer": {f"customer.{name}": name for name in ("id", "email", "name", "metadata")},
-    "charge": {"customer.email": "billing_details.email", "customer.name": "billing_details.name"},
-}  # fmt: skip
-# Headers that senders of webhooks set; those of mails stand in bodies, too.
-_SENT_HEADER = r"(?i)x-[\w-]*(?:event|delivery|signature|hook|topic|request-id)[\w-]*|user-agent"
-# Senders whose every body is known to have no such field, and what people look for in the headers.
-_USUAL_FIELDS = {
-    **dict.fromkeys(("github", "gitea"), "sender.login"), "gitlab": "user_username", "slack": "event.user",
-    "stripe": "data.object.customer", "pagerduty": "event.agent.summary",
-}  # fmt: skip
-# Fields of Slack's commands and buttons, which are forms and no JSON.
-_OF_FORMS = r"[@$]\.(command|response_url|trigger_id|user_name|channel_name|team_domain|payload|actions)\b"
-_ROOTS = frozenset({"github", "event", "trigger", "body"})
-_SENT_BY = dict.fromkeys(("slack", "pagerduty", "standard-webhooks", "hmac"), ("event",))
 # The part of the webhook URL before the path.
 _ADDRESS = r"(?i)\A(?:https?://[^/]*)?/*(?:(?:api/+)?(?:web)?hooks?(?:-test)?/+)?"
 _PROOF_IN_URL = r"(?i)[?&#].*=|(?:token|secret|apikey|api-key|password|signature)[=:]"
@@ -114,8 +43,6 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 yield from _when(task, (*route, "when"), trigger.config.when, trigger.config.scheme)
             if trigger.config.event_path is not None:
                 yield from _event_path(task, (*route, "eventPath"), trigger.config.event_path, trigger.config.scheme)
-            if trigger.config.scheme == "slack" and not task.samples:
-                yield from _slack_form(task, route, trigger.config)
             known = declared_parameters(task)
             if trigger.config.param_mapping is not None:
                 yield from _mapping(task, (*route, "paramMapping"), trigger.config, known)
@@ -224,8 +151,7 @@ def _event_path(task: ResolvedTask, route: Route, source: str, scheme: str) -> I
     if faults:
         return
     if query_fast_path.is_path(source):
-        if not task.samples:
-            yield from _around(task, route, source, query_fast_path.steps(source), scheme)
+        return
     else:
         from optio.model.mapping import compile_path
 
@@ -248,20 +174,9 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
     if turned:
         mapping = {name: source for name, source in mapping.items() if name not in turned}
         unknown = [name for name in unknown if name not in turned]
-    is_scheme_known = task.is_known((*route[:-1], "scheme"))
     for name, source in mapping.items():
-        is_plain = isinstance(source, str) and query_fast_path.is_path(source)
-        if not is_plain or source == "$":
+        if not (isinstance(source, str) and query_fast_path.is_path(source)) or source == "$":
             yield from _source(task, (*route, name), source, known, config.scheme)
-        if is_plain and is_scheme_known and not task.samples:
-            steps = query_fast_path.steps(source)
-            yield from _around(task, (*route, name), source, steps, config.scheme)
-            elsewhere = list(_sent_elsewhere(task, (*route, name), source, steps, config))
-            yield from elsewhere
-            if known is not None and steps and not elsewhere and config.scheme in ("github", "gitea", "gitlab", "stripe"):
-                from optio.compiler.checks import payload_shapes  # few webhooks are of these senders
-
-                yield from payload_shapes.check(task, (*route, name), steps, config, known)
     if known is None:
         return
     absent = [name for name in known.missing(mapping) if name not in turned.values()]
@@ -351,10 +266,6 @@ def _bad_query(task: ResolvedTask, route: Route, source: str, err: "PathSyntax",
     better = _with_brackets(source, err.index) or suggest_query_path(first or source)
     if better is None and first is not None and query_fast_path.is_path(first):
         better = first
-    if better is not None and scheme == "github":
-        from optio.compiler.payloads import github
-
-        better = github.suggest_github_path(github.steps_of(better)) or better
     fix = None
     hint = f"write `{better}`" if better is not None else _path_hint(source)
     if better is not None and first is None:
@@ -408,32 +319,6 @@ def _without_descent(task: ResolvedTask, source: str) -> str | None:
     return f"{place}.{found[2]}"
 
 
-def _around(task: ResolvedTask, route: Route, source: str, steps: tuple[str, ...], scheme: str) -> Iterator[Diagnostic]:
-    """Report roots that other systems put around the body (`$.body.issue`): a delivery has no such level."""
-    if (scheme == "github" and steps[:1] != ("headers",)) or (found := unsent_root(steps, scheme)) is None:
-        return
-    if steps == ("body",) and scheme in ("optio", "hmac", "standard-webhooks"):
-        return  # a literal text, which may look like that
-    hint, meant = found
-    message = f"`{_short(source)}` begins with `{steps[0]}`, which no known sender sends"
-    yield task.at("OPT413", message, route, hint=hint, value=meant, safe=False)
-
-
-def unsent_root(steps: tuple[str, ...], scheme: str, root: str = "$") -> tuple[str, str | None] | None:
-    """Return the hint and the path that is meant, for a path whose first step is a level that other systems put around the
-    body, or None for other paths. `root` is `$`, or `@` in a filter."""
-    if len(steps) == 2 and steps[0] == "headers" and (scheme in _USUAL_FIELDS or re.fullmatch(_SENT_HEADER, steps[1])):
-        field = f"{root}.{_USUAL_FIELDS.get(scheme, 'title')}"
-        return f"name a field of the body, such as `{field}`: a delivery's headers are not part of it", None
-    if not steps or steps[0] not in _ROOTS or steps[0] in _SENT_BY.get(scheme, ()):
-        return None
-    rest = list(dropwhile(lambda step: step in {*_ROOTS, "payload"}, steps))
-    meant = f"{root}." + ".".join(rest) if rest and all(step.isidentifier() for step in rest) else None
-    hint = f"write `{meant}`" if meant else f"name a field of the body, such as `{root}.title`"
-    hint += ": the body itself is the root" + ("; if the sender does send it, name a payload under `tests:`" if rest else "")
-    return hint, meant
-
-
 def _path_inside(source: dict[Any, Any]) -> str | None:
     """Return the path that a mapping of another system holds under `dataKey`, `jsonPath` and the like."""
     from optio.compiler.payloads.queries import suggest_query_path  # imported only for a file with a mistake
@@ -444,95 +329,6 @@ def _path_inside(source: dict[Any, Any]) -> str | None:
         if isinstance(value, str) and str(key).lower() in _PATH_KEYS and not value.startswith("$"):
             return suggest_query_path(value)
     return None
-
-
-def _sent_elsewhere(
-    task: ResolvedTask, route: Route, source: str, steps: tuple[str, ...], config: WebhookConfig
-) -> Iterator[Diagnostic]:
-    """Report a path that another sender's payloads have, where this sender has the same elsewhere."""
-    meant = path_elsewhere(steps, config)
-    if meant is not None:
-        message = f"`{_short(source)}` finds nothing in a delivery of {SENDERS_NAMES[config.scheme]}"
-        yield task.at("OPT413", message, route, hint=f"write `{meant}`", value=meant, safe=False)
-
-
-def path_elsewhere(steps: tuple[str, ...], config: WebhookConfig) -> str | None:
-    """Return the path at which the sender has what these steps name in other payloads, or None."""
-    scheme, events = config.scheme, config.events or []
-    # Of Slack, only events are known: its commands are sent in another form.
-    if scheme not in SENDERS_NAMES or not steps or (scheme == "slack" and not events):
-        return None
-    if scheme == "gitlab":
-        if len(steps) > 1 and events and all(_OWN_OBJECTS.get(event) == steps[0] for event in events):
-            return ".".join(("$.object_attributes", *steps[1:]))
-        if len(steps) > 1 and steps[0] == "object_attributes" and steps[1] in _BESIDE_OBJECTS:
-            return ".".join(("$", *steps[1:]))
-        if steps == ("action",) and (not events or not _WITH_ACTION.isdisjoint(events)):
-            return None
-    if scheme == "stripe" and steps[:2] == ("data", "object"):
-        return _of_stripe_object(steps[2:], events)
-    meant = _ELSEWHERE.get(scheme, {}).get(".".join(steps))
-    if meant is None and any(event.startswith(("v1.", "v2.")) for event in events):
-        return None  # Stripe's thin events have no such levels
-    return f"$.{meant}" if meant is not None else _below(scheme, steps)
-
-
-def _of_stripe_object(steps: tuple[str, ...], events: list[str]) -> str | None:
-    """Return the path of Stripe's field for one of another object, or below one that is an id: deliveries expand none."""
-    kinds = {event.rpartition(".")[0] for event in events}
-    names = _STRIPE_NAMES.get(kinds.pop(), {}) if len(kinds) == 1 else {}
-    meant = names.get(".".join(steps))
-    if meant is None and len(steps) > 1 and steps[0] in _STRIPE_IDS:
-        meant = steps[0]
-    return None if meant is None else f"$.data.object.{meant}"
-
-
-# Fields of a slash command, and where an event has the same.
-_IN_EVENTS = {
-    "$.text": "$.event.text",
-    "$.channel_id": "$.event.channel",
-    "$.user_id": "$.event.user",
-}
-
-
-def _slack_form(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
-    """Report the first field of a slash command or button, in the filter or the mapping: only Slack's events are JSON."""
-    mapping = {name: source for name, source in (config.param_mapping or {}).items() if isinstance(source, str)}
-    places = [("when",)] * (config.when is not None) + [("paramMapping", name) for name in mapping]
-    for place in places:
-        text = config.when or "" if place == ("when",) else mapping[place[-1]]
-        if (found := re.search(_OF_FORMS, text)) is None or not task.is_known((*route, *place)):
-            continue
-        said = re.search(r"==\s*'/([\w-]+)'", config.when or "")
-        write = "write `events: [app_mention]`"
-        write += f" and `when: \"search(@.event.text, '{said[1]}')\"`" if said else ""
-        write += " in the place of `when`" if config.when else ""
-        moved = {name: _IN_EVENTS[source] for name, source in mapping.items() if source in _IN_EVENTS}
-        moved = moved or {next(iter(mapping), "TEXT"): "$.event.text"}
-        message = f"`{found[0]}` finds nothing: commands and buttons of Slack are forms, of which none is accepted"
-        maps = " and ".join(f"`{name}: {source}`" for name, source in moved.items())
-        hint = f"let people mention the app: {write}, and map {maps}"
-        span = task.document.inside((*route, *place), *found.span())
-        yield task.at("OPT413", message, (*route, *place), hint=hint, span=span)
-        return
-
-
-def _below(scheme: str, steps: tuple[str, ...]) -> str | None:
-    """Return the path below the sender's own levels, for steps that leave out one of them or name another in its place."""
-    if scheme not in _BELOW:
-        return None
-    place, names, others = _BELOW[scheme]
-    rest = tuple(dropwhile(lambda step: step in place or step in others, steps))
-    left_out = steps[: len(steps) - len(rest)]
-    is_meant = bool(left_out) and (left_out == place[1:] or not others.isdisjoint(left_out))
-    if scheme == "stripe" and left_out == ("data",):
-        is_meant = rest[:1] != ("previous_attributes",)
-    if not rest or steps[: len(place)] == place or not (is_meant or rest[0] in names):
-        return None
-    return "$" + "".join(
-        f"[{step}]" if re.fullmatch(r"-?\d+", step) else f".{step}" if step.isidentifier() else f"['{step}']"
-        for step in (*place, *rest)
-    )
 
 
 def _with_brackets(source: str, index: int) -> str | None:

@@ -49,7 +49,7 @@ from optio.compiler.conversions.key_table import (
 )
 from optio.compiler.conversions.known_keys import CREDENTIAL_NAME, TRIGGERS, fold_key, key_places, known_keys, model_at
 from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text, parsed
-from optio.compiler.payloads.github_fields import NAMES
+from optio.compiler.payloads.deliveries import event_names
 from optio.compiler.source import SourceFile
 from optio.compiler.suggest import suggest
 from optio.compiler.token_shapes import find_tokens
@@ -246,7 +246,7 @@ def _are_events(value: Any, config: dict[str, Any]) -> bool:
     if not listed or not all(isinstance(each, str) for each in listed):
         return False
     if scheme in ("github", "gitea"):
-        return all(each in NAMES for each in listed)
+        return all(each in event_names("github") for each in listed)
     form = r"(?:[A-Z]\w+ )+Hook" if scheme == "gitlab" else _DOTTED_EVENT if scheme in _DOTS else None
     return form is not None and all(re.fullmatch(form, each) for each in listed)
 

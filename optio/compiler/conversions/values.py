@@ -12,7 +12,7 @@ from optio.compiler.conversions.cron_words import cron_from_words
 from optio.compiler.conversions.ecosystems import ECOSYSTEMS
 from optio.compiler.conversions.known_keys import CREDENTIAL_NAME
 from optio.compiler.conversions.quantities import suggest_amount, suggest_duration, suggest_whole_number
-from optio.compiler.payloads.github_fields import NAMES
+from optio.compiler.payloads.deliveries import event_names
 from optio.compiler.yaml.emit import flow
 from optio.model.text import format_duration, parse_duration
 from optio.model.trigger import ManualConfig, ScheduleConfig, Scheme, WebhookConfig
@@ -76,7 +76,11 @@ def scheme(value: Any) -> str | None:
 def github_event(word: str) -> str | None:
     """Return the event of GitHub that the word names, if no other event can be meant."""
     folded = word.lower().replace("-", "_").removesuffix("_target")
-    return folded if folded in NAMES and "_" in folded and folded not in ("workflow_dispatch", "repository_dispatch") else None
+    return (
+        folded
+        if folded in event_names("github") and "_" in folded and folded not in ("workflow_dispatch", "repository_dispatch")
+        else None
+    )
 
 
 def triggers(value: Any) -> str | None:
@@ -100,7 +104,7 @@ def triggers(value: Any) -> str | None:
         made.append(f"{{type: schedule, config: {{cronExpression: {expression}{zone}}}}}")
     if isinstance(value, str) and (meant := suggest_cron(value)) is not None:
         made.append(f'{{type: schedule, config: {{cronExpression: "{meant.expression}"}}}}')
-    asked = [name for name in named if name in NAMES and name not in by_hand]
+    asked = [name for name in named if name in event_names("github") and name not in by_hand]
     if asked:
         when = _filter_of({name.removesuffix("_target"): named[name] for name in asked})
         events = flow(list(dict.fromkeys(name.removesuffix("_target") for name in asked)))

@@ -3,10 +3,13 @@ such as `github.event.action == "opened" and ...`."""
 
 import re
 from functools import partial
+from typing import TYPE_CHECKING
 
 from optio.compiler.payloads import query_fast_path
-from optio.compiler.payloads.github_fields import ITEMS
 from optio.model.mapping import PathSyntax, compile_when
+
+if TYPE_CHECKING:  # the table is loaded for a filter that does not parse
+    from optio.compiler.payloads.deliveries import SentField
 
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _KEPT = "\x00"
@@ -226,25 +229,31 @@ def suggest_filter(text: str, scheme: str) -> str | None:
 
 def _flagged(found: re.Match[str]) -> str:
     """Return the comparison that a lone path means, by the type of GitHub's field."""
-    from optio.compiler.payloads.github import type_of
-
     before, blank, no, path = found.groups()
-    kind, null, _ = type_of(tuple(_rooted(path)[2:].split(".")))
+    field = _field_of(_rooted(path))
     place = f"{before}{blank}{'!' if no else ''}{_rooted(path)}"
-    if kind == "boolean":
+    if field is not None and field.kind == "boolean":
         return f"{before}{blank}{_rooted(path)} == {'false' if no else 'true'}"
+    if field is not None and field.null:
+        return f"{before}{blank}{_rooted(path)} {'==' if no else '!='} null"
     # Only issues that are pull requests have the field `pull_request`.
-    if null or kind == "object" or _rooted(path) == "@.issue.pull_request":
-        return f"{before}{blank}{_rooted(path)} {'==' if no else '!='} null" if null else place
-    return found[0]
+    return place if field is not None and field.kind == "object" else found[0]
+
+
+def _field_of(path: str) -> "SentField | None":
+    """Return the field at a path of GitHub's deliveries."""
+    from optio.compiler.payloads.deliveries import field_of
+
+    return field_of("github", tuple(path[2:].split(".")))
 
 
 def _item_of(path: str) -> str | None:
     """Return the field by which the items of a list of GitHub are named, or None for a path to anything else."""
-    from optio.compiler.payloads.github import type_of
+    from optio.compiler.payloads.deliveries import table_of
 
-    steps = tuple(path[2:].split("."))
-    return ITEMS.get(steps[-1]) if type_of(steps)[0] == "array" else None
+    field, table = _field_of(path), table_of("github")
+    fields = table.fields_of(field.item[1:]) if field is not None and table is not None and field.item[:1] == "@" else {}
+    return next((name for name in ("login", "name", "number", "id") if name in fields), None)
 
 
 def _rooted(path: str) -> str:

@@ -1,6 +1,6 @@
 """Rules OPT401 to OPT427: webhooks."""
 
-from optio.compiler.rules.rule import ERROR, WARNING, Rule
+from optio.compiler.rules.rule import ERROR, INFO, WARNING, Rule
 
 _PARAMS = (
     "promptTemplate: Report on {{REPO_NAME}}\nparamsSchema:\n  type: object\n  additionalProperties: false\n"
@@ -100,8 +100,8 @@ RULES = (
     ),
     Rule(
         "OPT413", "path-not-in-payload", ERROR, "a JSONPath that finds nothing in the payload",
-        "The value would always be missing. The task's samples show what is sent; without samples, GitHub's documented events "
-        "do.",
+        "The value would always be missing. The task's samples show what is sent; without samples, the published deliveries "
+        "of the sender do.",
         "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repo.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
         "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repository.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
     ),
@@ -157,5 +157,12 @@ RULES = (
             _SIGNED + "\nscheme: hmac\nsignatureHeader: Sentry-Hook-Signature\nevents: [issue]\n"
             "eventHeader: Sentry-Hook-Resource"
         ),
+    ),
+    Rule(
+        "OPT434", "unlikely-query", INFO, "a path or a test that probably finds nothing",
+        "No published delivery of the sender has it, or it is written as in another language. The sender may have added it "
+        "since: a payload under `tests:` decides it.",
+        _webhook(_SIGNED + "\nscheme: gitlab\nevents: [Merge Request Hook]\nwhen: \"@.object_attributes.actoin == 'open'\""),
+        _webhook(_SIGNED + "\nscheme: gitlab\nevents: [Merge Request Hook]\nwhen: \"@.object_attributes.action == 'open'\""),
     ),
 )  # fmt: skip
