@@ -93,6 +93,7 @@ def main() -> None:
     _sandbox.update(marshal.loads(bytes.fromhex(sys.argv[1])))  # noqa: S302 - from our own worker
     if _sandbox["view"] is not None:
         start_namespaces()
+        _refuse_calls(_sandbox["filter"])  # here once, because all below inherit it, and no supervisor needs these calls
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, lambda *_: _end_orphans())
     try:
@@ -624,7 +625,11 @@ def _confine(launch: dict[str, Any], opened: _Descriptors, groups: list[int]) ->
     os.chdir(launch["cwd"])
     _setrlimit(RLIMIT_FSIZE, struct.pack("=QQ", launch["disk"], launch["disk"]))
     if _sandbox["is_confined"]:
-        _restrict(opened.ruleset, _sandbox["filter"])
+        check(_prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        if opened.ruleset is not None:
+            _restrict_self(opened.ruleset, 0)
+        if opened.view is None:
+            _refuse_calls(_sandbox["filter"])
 
 
 def _most_processes(launch: dict[str, Any]) -> int:
@@ -687,14 +692,12 @@ def _add_rules(ruleset: int, sandbox: dict[str, Any]) -> None:
         _add_rule(ruleset, LANDLOCK_RULE_NET_PORT, struct.pack("=QQ", sandbox["connect"], port), 0)
 
 
-def _restrict(ruleset: int | None, program: bytes | None) -> None:
-    """Restrict this process and everything that it starts from here on: by a Landlock ruleset, if there is one, and by a filter
-    of system calls, 8 bytes a line. Raises OSError."""
-    check(_prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-    if ruleset is not None:
-        _restrict_self(ruleset, 0)
+def _refuse_calls(program: bytes | None) -> None:
+    """Install a filter of system calls, 8 bytes a line, for this process and everything that it starts from here on. None is
+    for an architecture whose numbers are not known. Raises OSError."""
     if program is None:
-        return  # an architecture whose numbers are not known
+        return
+    check(_prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     lines = ctypes.create_string_buffer(program, len(program))
     table = struct.pack("@HP", len(program) // 8, ctypes.addressof(lines))
     check(_prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, table, 0, 0))

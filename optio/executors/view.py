@@ -217,12 +217,19 @@ def _attach(tree: int, path: str, top: str = "") -> None:
         _move_mount(tree, b"", _AT_FDCWD, target.encode(), _MOVE_MOUNT_F_EMPTY_PATH)
     except FileNotFoundError:
         if os.stat(tree).st_mode & 0o170000 == 0o040000:
-            os.makedirs(target, exist_ok=True)
+            _make_directory(target)
         else:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
         _move_mount(tree, b"", _AT_FDCWD, target.encode(), _MOVE_MOUNT_F_EMPTY_PATH)
     os.close(tree)
+
+
+def _make_directory(path: str) -> None:
+    try:
+        os.mkdir(path)  # the usual case: `makedirs` takes several times as long
+    except FileNotFoundError:
+        os.makedirs(path)
 
 
 def _set(place: int, path: bytes, how: int, flags: int) -> None:
