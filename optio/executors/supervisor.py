@@ -129,7 +129,7 @@ def _serve(connection: int) -> None:
         launch = marshal.loads(header)  # noqa: S302 - from our own worker
         # No supervisor may end before it is known as one, and who makes a view is none.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-        opened = _Descriptors(launch)
+        descriptors = _Descriptors(launch)
         try:
             pid = os.fork()
         except OSError as err:
@@ -139,14 +139,14 @@ def _serve(connection: int) -> None:
                 os.close(connection)
                 status = 1
                 try:
-                    supervise(launch, body, opened)
+                    supervise(launch, body, descriptors)
                     status = 0
                 finally:
                     os._exit(status)
             _supervisors.add(pid)
             answer = {"pid": pid}
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-        opened.close()
+        descriptors.close()
         _write(connection, _json(answer).encode() + b"\n")
 
 
@@ -203,7 +203,7 @@ def _end_orphans() -> None:
 
 
 def _reap_and_kill() -> None:
-    left = False
+    has_orphans = False
     calm = 0
     while calm < 4:
         try:
@@ -211,11 +211,11 @@ def _reap_and_kill() -> None:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
                     break
-                left = left or status != 0 or pid not in _supervisors
+                has_orphans = has_orphans or status != 0 or pid not in _supervisors
                 _supervisors.discard(pid)
         except ChildProcessError:
             return
-        if not left:
+        if not has_orphans:
             return
         orphans = [pid for pid in _children(os.getpid()) if pid not in _supervisors]
         _kill_trees(orphans)
@@ -235,7 +235,7 @@ def _receive(connection: int, count: int) -> bytes | None:
     return b"".join(parts)
 
 
-def supervise(launch: dict[str, Any], stdin: bytes, opened: _Descriptors) -> None:
+def supervise(launch: dict[str, Any], stdin: bytes, descriptors: _Descriptors) -> None:
     """Supervise one attempt, from its marker to its exit file."""
     os.setsid()
     # First of all: the fork server's handler must not run here.
@@ -248,15 +248,15 @@ def supervise(launch: dict[str, Any], stdin: bytes, opened: _Descriptors) -> Non
     try:
         if not _mark(launch):
             return  # this attempt was started, or given up, before
-        end.update(_attempt(launch, stdin, opened))
+        end.update(_attempt(launch, stdin, descriptors))
     except OSError as failure:
         _end_descendants()
         end.update(code=None, signal=None, stopped_by=None, error=_name_of(failure))
     _remove_groups(launch, end)
     close_way(launch)
     # Nothing is synced: what a power cut loses is the outcome of the last instant, and the sizes show it.
-    streams = (("stdout", opened.out), ("stderr", opened.err))
-    end["sizes"] = {name: os.fstat(each).st_size for name, each in streams if each is not None}
+    streams = (("stdout", descriptors.out), ("stderr", descriptors.err))
+    end["sizes"] = {name: os.fstat(stream).st_size for name, stream in streams if stream is not None}
     _write_last(f"{control}/exit.json", last_word, _json(end).encode())
 
 
@@ -299,10 +299,10 @@ def _write_last(path: str, reserved: int, data: bytes) -> None:
     os.pwrite(reserved, data, 0)
 
 
-def _attempt(launch: dict[str, Any], stdin: bytes, opened: _Descriptors) -> dict[str, Any]:
+def _attempt(launch: dict[str, Any], stdin: bytes, descriptors: _Descriptors) -> dict[str, Any]:
     """Run the set-up commands and the agent. Raises OSError if there is no room to begin."""
     limits = _EndConditions(launch)
-    out, err = opened.streams()
+    out, err = descriptors.streams()
     launch["user"] = None
     if _sandbox["users"] is not None:
         launch["user"] = take_user(*_sandbox["users"])
@@ -310,13 +310,13 @@ def _attempt(launch: dict[str, Any], stdin: bytes, opened: _Descriptors) -> dict
     end: dict[str, Any] = {}
     for command in launch["setup"]:
         before = {**launch, "env": launch["setup_env"]}
-        end = _run(["/bin/sh", "-c", command], before, (_NULL, err, err), opened, limits)
+        end = _run(["/bin/sh", "-c", command], before, (_NULL, err, err), descriptors, limits)
         if end["code"] != 0 or end["stopped_by"] is not None:
             return end
     prompt = os.memfd_create("stdin")
     _write(prompt, stdin)
     os.lseek(prompt, 0, os.SEEK_SET)
-    return {**_run(launch["argv"], launch, (prompt, out, err), opened, limits), "phase": "agent"}
+    return {**_run(launch["argv"], launch, (prompt, out, err), descriptors, limits), "phase": "agent"}
 
 
 def _mark(launch: dict[str, Any]) -> bool:
@@ -369,15 +369,15 @@ class _EndConditions:
 
 
 def _run(
-    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], opened: _Descriptors, limits: _EndConditions
+    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], descriptors: _Descriptors, limits: _EndConditions
 ) -> dict[str, Any]:
     """Run one program to its end, and everything it started with it."""
     limit = limits.reached([])
     if limit is not None:
         return _end(stopped_by=limit)
     try:
-        program = _start(argv, launch, streams, opened)
-    except NotStarted as failure:
+        program = _start(argv, launch, streams, descriptors)
+    except ExecFailed as failure:
         return _end(code=127 if failure.name == "ENOENT" else 126, error=failure.name)
     status, stopped_by = _wait(program, launch, limits)
     for group in launch["groups"]:
@@ -402,7 +402,7 @@ def _end(**fields: Any) -> dict[str, Any]:
     return {"code": None, "signal": None, "stopped_by": None, "error": None, **fields}
 
 
-def _wait(program: _Program, launch: dict[str, Any], limits: _EndConditions) -> tuple[int, str | None]:
+def _wait(program: _RunningProgram, launch: dict[str, Any], limits: _EndConditions) -> tuple[int, str | None]:
     """Return the status of a program at its end, and the limit or the request that has ended it."""
     status = stopped_by = kill_at = None
     while status is None:
@@ -421,7 +421,7 @@ def _wait(program: _Program, launch: dict[str, Any], limits: _EndConditions) -> 
     return program.status(status), stopped_by
 
 
-class NotStarted(Exception):
+class ExecFailed(Exception):
     """A program that cannot be executed. `name` is that of the error."""
 
     def __init__(self, name: str) -> None:
@@ -429,7 +429,7 @@ class NotStarted(Exception):
         self.name = name
 
 
-class _Program:
+class _RunningProgram:
     """A program that runs: `pid` is its process, or with `has_first` that of its namespace's first one, above it. That one
     writes the program's end to `end`, if it is in a view."""
 
@@ -470,22 +470,24 @@ def _command(pid: int) -> bytes:
         return b""
 
 
-def _start(argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], opened: _Descriptors) -> _Program:
-    """Start a program in a session of its own, with the given environment and nothing else. Raises NotStarted."""
+def _start(
+    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], descriptors: _Descriptors
+) -> _RunningProgram:
+    """Start a program in a session of its own, with the given environment and nothing else. Raises ExecFailed."""
     if launch["wrap"]:
         _executable(argv[0], launch)  # bubblewrap's exit code would not say what is missing
     reader, writer = os.pipe()
-    end = None if opened.view is None else os.memfd_create("status")
+    end = None if descriptors.view is None else os.memfd_create("status")
     bwrap = _BwrapStart() if launch["wrap"] and launch["user"] is None else None
     supervisor = os.getpid()
     pid = os.fork() if end is None else clone()
     if pid == 0:
         try:
             if end is None:
-                _execute(_wrapped(argv, launch, bwrap), launch, streams, opened, supervisor)
+                _execute(_wrapped(argv, launch, bwrap), launch, streams, descriptors, supervisor)
             else:
-                _be_first(argv, launch, streams, opened, writer, end)
-        except NotStarted as failure:
+                _be_first(argv, launch, streams, descriptors, writer, end)
+        except ExecFailed as failure:
             os.write(writer, failure.name.encode())
         except OSError as failure:
             os.write(writer, _name_of(failure).encode())
@@ -501,8 +503,8 @@ def _start(argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int
         os.waitpid(pid, 0)
         if end is not None:
             os.close(end)
-        raise NotStarted(error.decode())
-    return _Program(pid, end, has_first=end is not None or bool(launch["wrap"]))
+        raise ExecFailed(error.decode())
+    return _RunningProgram(pid, end, has_first=end is not None or bool(launch["wrap"]))
 
 
 def _wrapped(argv: list[str], launch: dict[str, Any], bwrap: _BwrapStart | None) -> list[str]:
@@ -513,7 +515,7 @@ def _wrapped(argv: list[str], launch: dict[str, Any], bwrap: _BwrapStart | None)
 
 
 def _execute(
-    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], opened: _Descriptors, supervisor: int
+    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], descriptors: _Descriptors, supervisor: int
 ) -> None:
     """Become the agent. Raises OSError."""
     os.setsid()
@@ -522,7 +524,7 @@ def _execute(
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
     for target, source in enumerate(streams):
         os.dup2(source, target)
-    _confine(launch, opened, _open_groups(launch))
+    _confine(launch, descriptors, _open_groups(launch))
     # Not before: a process that becomes somebody else loses it.
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != supervisor:
@@ -532,18 +534,18 @@ def _execute(
 
 
 def _be_first(
-    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], opened: _Descriptors, writer: int, end: int
+    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], descriptors: _Descriptors, writer: int, end: int
 ) -> None:
     """Be the first process of an agent's namespace: start the agent, reap, and write the agent's end. Everything in the
-    namespace dies with this one. Raises OSError and NotStarted.
+    namespace dies with this one. Raises OSError and ExecFailed.
 
     It gives itself all that an agent has, so that it can start the agent without copying its memory, which no fork can. It
     stays the agent's user, but the agent cannot look into its memory, where there may be words of other attempts, and its
     descriptors. Signals from within its namespace do not reach it.
     """
     groups = _open_groups(launch)
-    enter_view(opened.view or 0, launch["plan"])
-    _confine(launch, opened, groups)
+    enter_view(descriptors.view or 0, launch["plan"])
+    _confine(launch, descriptors, groups)
     # Not before: a process that becomes somebody else loses both.
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     os.write(writer, _ALIVE)  # fails if the supervisor died before its death could end this process
@@ -589,8 +591,8 @@ class _BwrapStart:
         os.close(self._block_end)
         child = _read_all(self._info).partition(b'"child-pid":')[2].partition(b",")[0]
         if child:
-            most = _most_processes(launch)
-            _libc.prlimit(int(child), RLIMIT_NPROC, struct.pack("=QQ", most, most), None)
+            limit = _most_processes(launch)
+            _libc.prlimit(int(child), RLIMIT_NPROC, struct.pack("=QQ", limit, limit), None)
             helper = os.fork()
             if helper == 0:
                 try:
@@ -602,33 +604,33 @@ class _BwrapStart:
         os.close(self._block)
 
 
-def _confine(launch: dict[str, Any], opened: _Descriptors, groups: list[int]) -> None:
+def _confine(launch: dict[str, Any], descriptors: _Descriptors, groups: list[int]) -> None:
     """Give this process the groups, the user, the limits and the directory that an agent has, and take away all else. Raises
     OSError."""
     os.umask(_sandbox["umask"])
     for group in groups:
         os.write(group, b"0")
-    if opened.view is not None:
+    if descriptors.view is not None:
         unshare(CLONE_NEWCGROUP)
     user = launch["user"]
     if user is not None and not launch["wrap"]:
         become(user, _sandbox["users"][0])
-    elif user is None and opened.view is not None:
+    elif user is None and descriptors.view is not None:
         unshare(CLONE_NEWUSER)
         _limit_counts()
     if _sandbox["is_confined"]:
-        for limit, most in _sandbox["limits"]:
-            _setrlimit(limit, struct.pack("=QQ", most, most))
-    if _sandbox["users"] is not None or opened.view is not None:
-        most = _most_processes(launch)
-        _setrlimit(RLIMIT_NPROC, struct.pack("=QQ", most, most))
+        for resource, limit in _sandbox["limits"]:
+            _setrlimit(resource, struct.pack("=QQ", limit, limit))
+    if _sandbox["users"] is not None or descriptors.view is not None:
+        limit = _most_processes(launch)
+        _setrlimit(RLIMIT_NPROC, struct.pack("=QQ", limit, limit))
     os.chdir(launch["cwd"])
     _setrlimit(RLIMIT_FSIZE, struct.pack("=QQ", launch["disk"], launch["disk"]))
     if _sandbox["is_confined"]:
         check(_prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-        if opened.ruleset is not None:
-            _restrict_self(opened.ruleset, 0)
-        if opened.view is None:
+        if descriptors.ruleset is not None:
+            _restrict_self(descriptors.ruleset, 0)
+        if descriptors.view is None:
             _refuse_calls(_sandbox["filter"])
 
 
@@ -641,8 +643,8 @@ def _most_processes(launch: dict[str, Any]) -> int:
 
 def _limit_counts() -> None:
     """Limit what this user namespace takes of what the kernel charges to the worker's user too. Raises OSError."""
-    for name, most in _sandbox["counts"]:
-        _write_into(f"/proc/sys/user/max_{name}", b"%d" % most)
+    for name, limit in _sandbox["counts"]:
+        _write_into(f"/proc/sys/user/max_{name}", b"%d" % limit)
 
 
 def _name_of(failure: OSError) -> str:
@@ -650,13 +652,13 @@ def _name_of(failure: OSError) -> str:
 
 
 def _executable(program: str, launch: dict[str, Any]) -> str:
-    """Return the path of a program. Raises NotStarted."""
+    """Return the path of a program. Raises ExecFailed."""
     places = [launch["cwd"]] if "/" in program else launch["env"].get("PATH", os.defpath).split(":")
     paths = [os.path.join(launch["cwd"], place, program) for place in places]
     for path in paths:
         if os.access(path, os.X_OK) and not os.path.isdir(path):
             return path
-    raise NotStarted("EACCES" if any(os.path.exists(path) for path in paths) else "ENOENT")
+    raise ExecFailed("EACCES" if any(os.path.exists(path) for path in paths) else "ENOENT")
 
 
 def _ruleset(sandbox: dict[str, Any] | None) -> int | None:
@@ -705,16 +707,16 @@ def _refuse_calls(program: bytes | None) -> None:
 
 def _reap(agent: int) -> int | None:
     """Collect all children that have ended. Return the agent's status if it is among them."""
-    found = None
+    agent_status = None
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return found
+            return agent_status
         if pid == 0:
-            return found
+            return agent_status
         if pid == agent:
-            found = status
+            agent_status = status
 
 
 def _end_descendants() -> None:
@@ -757,24 +759,24 @@ def _descendants() -> list[int]:
 
 
 def _with_descendants(roots: list[int]) -> list[int]:
-    found = list(roots)
-    for pid in found:
-        found.extend(_children(pid))
-    return found
+    pids = list(roots)
+    for pid in pids:
+        pids.extend(_children(pid))
+    return pids
 
 
 def _children(parent: int) -> list[int]:
-    found: list[int] = []
+    pids: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{parent}/task"):
             # As bytes: the handler of SIGCHLD comes here, and a codec that is being imported when it comes again is unknown.
             with open(f"/proc/{parent}/task/{thread}/children", "rb") as file:
-                found.extend(int(pid) for pid in file.read().split())
+                pids.extend(int(pid) for pid in file.read().split())
     except OSError:
         # Gone, or a kernel without that file.
         if not os.path.exists(f"/proc/{os.getpid()}/task/{os.getpid()}/children"):
             return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _parent(int(pid)) == parent]
-    return found
+    return pids
 
 
 def _parent(pid: int) -> int | None:
@@ -825,7 +827,7 @@ def _append(path: str) -> int:
 def _json(value: Any) -> str:
     """Encode an object of numbers and plain words, without importing `json`."""
     if isinstance(value, dict):
-        return "{" + ", ".join([f'"{name}": {_json(each)}' for name, each in value.items()]) + "}"
+        return "{" + ", ".join([f'"{name}": {_json(field)}' for name, field in value.items()]) + "}"
     return "null" if value is None else f'"{value}"' if isinstance(value, str) else str(value)
 
 
