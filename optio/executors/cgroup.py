@@ -165,7 +165,7 @@ def limits_of(resources: Resources | None, processes: int | None) -> dict[str, i
     if cpu is not None and (amount := parse_quantity(cpu)) is not None:
         limits["cpu"] = max(_MIN_CPU_QUOTA_US, int(amount * _CPU_PERIOD_US))
     if processes is not None:
-        limits["pids"] = processes
+        limits["pids"] = processes + 1  # the first process of the agent's namespace is none of its own
     return limits
 
 

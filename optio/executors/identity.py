@@ -21,21 +21,30 @@ LOCKS = "/run/optio-users"
 _LOCK_EX, _LOCK_NB = 2, 4
 # The group may pass, and see nothing.
 _PASSAGE = 0o710
-_libc = ctypes.CDLL(None, use_errno=True)
+# Found by its name once, not in each supervisor.
+_flock = ctypes.CDLL(None, use_errno=True).flock
 
 
 def take_user(first: int, last: int) -> int:
     """Return a number from the pool that nobody else has until this process and its forks are gone. The first belongs to no
     user: it is the group of all. Raises OSError."""
-    os.makedirs(LOCKS, 0o700, exist_ok=True)
     count = last - first
     for step in range(count):
         user = first + 1 + (os.getpid() + step) % count
-        lock = os.open(f"{LOCKS}/{user}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        if _libc.flock(lock, _LOCK_EX | _LOCK_NB) == 0:
+        lock = _open_lock(f"{LOCKS}/{user}")
+        if _flock(lock, _LOCK_EX | _LOCK_NB) == 0:
             return user  # the descriptor stays open, and with it the lock
         os.close(lock)
     raise BlockingIOError(errno.EAGAIN, "every user of OPTIO_SANDBOX_UIDS runs an attempt")
+
+
+def _open_lock(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        os.makedirs(LOCKS, 0o700, exist_ok=True)
+        return os.open(path, flags, 0o600)
 
 
 def give(launch: dict[str, Any], first: int, last: int) -> None:

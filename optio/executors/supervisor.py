@@ -39,11 +39,13 @@ from optio.executors.view import (
     CLONE_NEWCGROUP,
     CLONE_NEWUSER,
     READ_ONLY,
+    check,
     clone,
     enter_user_namespace,
     enter_view,
     make_view,
     start_namespaces,
+    system_call,
     unshare,
 )
 
@@ -51,8 +53,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 1, 4, 36
 PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38
 SECCOMP_MODE_FILTER = 2
 # System calls of Landlock: the same numbers on every architecture.
@@ -64,10 +65,13 @@ RLIMIT_FSIZE, RLIMIT_NPROC = 1, 6
 # A cgroup can be removed a moment after its last process was reaped; what is left is removed by the worker.
 REMOVE_GROUP_ATTEMPTS = 50
 _libc = ctypes.CDLL(None, use_errno=True)
-_setrlimit = _libc.setrlimit  # found by its name once, not in each agent's process
-# `_libc.syscall` for three numbers, a structure and flags: with its types known a call takes a third of the time.
-_add_rule = _libc["syscall"]
-_add_rule.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_long)
+# Found by their names once, not in each process.
+_setrlimit, _prctl = _libc.setrlimit, _libc.prctl
+_create_ruleset = system_call(SYS_LANDLOCK_CREATE_RULESET, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_long)
+_add_rule = system_call(SYS_LANDLOCK_ADD_RULE, ctypes.c_long, ctypes.c_long, ctypes.c_char_p, ctypes.c_long)
+_restrict_self = system_call(SYS_LANDLOCK_RESTRICT_SELF, ctypes.c_long, ctypes.c_long)
+# What a first process writes to say that its supervisor lives.
+_ALIVE = b"+"
 # The standard input that the fork server gives itself.
 _NULL = 0
 # Ignored in us (by Python, by nohup, on purpose); what is ignored stays so over an exec.
@@ -85,10 +89,11 @@ def main() -> None:
     if os.fork():
         os._exit(0)  # the process that started this one has no child to wait for
     os.setsid()
-    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _sandbox.update(marshal.loads(bytes.fromhex(sys.argv[1])))  # noqa: S302 - from our own worker
     if _sandbox["view"] is not None:
         start_namespaces()
+        _refuse_calls(_sandbox["filter"])  # here once, because all below inherit it, and no supervisor needs these calls
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, lambda *_: _end_orphans())
     try:
@@ -124,7 +129,7 @@ def _serve(connection: int) -> None:
         launch = marshal.loads(header)  # noqa: S302 - from our own worker
         # No supervisor may end before it is known as one, and who makes a view is none.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-        opened = _Descriptors(launch)
+        descriptors = _Descriptors(launch)
         try:
             pid = os.fork()
         except OSError as err:
@@ -134,14 +139,14 @@ def _serve(connection: int) -> None:
                 os.close(connection)
                 status = 1
                 try:
-                    supervise(launch, body, opened)
+                    supervise(launch, body, descriptors)
                     status = 0
                 finally:
                     os._exit(status)
             _supervisors.add(pid)
             answer = {"pid": pid}
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-        opened.close()
+        descriptors.close()
         _write(connection, _json(answer).encode() + b"\n")
 
 
@@ -198,7 +203,7 @@ def _end_orphans() -> None:
 
 
 def _reap_and_kill() -> None:
-    left = False
+    has_orphans = False
     calm = 0
     while calm < 4:
         try:
@@ -206,11 +211,11 @@ def _reap_and_kill() -> None:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
                     break
-                left = left or status != 0 or pid not in _supervisors
+                has_orphans = has_orphans or status != 0 or pid not in _supervisors
                 _supervisors.discard(pid)
         except ChildProcessError:
             return
-        if not left:
+        if not has_orphans:
             return
         orphans = [pid for pid in _children(os.getpid()) if pid not in _supervisors]
         _kill_trees(orphans)
@@ -230,28 +235,28 @@ def _receive(connection: int, count: int) -> bytes | None:
     return b"".join(parts)
 
 
-def supervise(launch: dict[str, Any], stdin: bytes, opened: _Descriptors) -> None:
+def supervise(launch: dict[str, Any], stdin: bytes, descriptors: _Descriptors) -> None:
     """Supervise one attempt, from its marker to its exit file."""
     os.setsid()
     # First of all: the fork server's handler must not run here.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGCHLD, signal.SIGTERM})
-    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     control = launch["control"]
     last_word = os.open(f"{control}/exit.json", os.O_WRONLY | os.O_CLOEXEC)
     end: dict[str, Any] = {"phase": "setup"}
     try:
         if not _mark(launch):
             return  # this attempt was started, or given up, before
-        end.update(_attempt(launch, stdin, opened))
+        end.update(_attempt(launch, stdin, descriptors))
     except OSError as failure:
         _end_descendants()
         end.update(code=None, signal=None, stopped_by=None, error=_name_of(failure))
     _remove_groups(launch, end)
     close_way(launch)
     # Nothing is synced: what a power cut loses is the outcome of the last instant, and the sizes show it.
-    streams = (("stdout", opened.out), ("stderr", opened.err))
-    end["sizes"] = {name: os.fstat(each).st_size for name, each in streams if each is not None}
+    streams = (("stdout", descriptors.out), ("stderr", descriptors.err))
+    end["sizes"] = {name: os.fstat(stream).st_size for name, stream in streams if stream is not None}
     _write_last(f"{control}/exit.json", last_word, _json(end).encode())
 
 
@@ -294,10 +299,10 @@ def _write_last(path: str, reserved: int, data: bytes) -> None:
     os.pwrite(reserved, data, 0)
 
 
-def _attempt(launch: dict[str, Any], stdin: bytes, opened: _Descriptors) -> dict[str, Any]:
+def _attempt(launch: dict[str, Any], stdin: bytes, descriptors: _Descriptors) -> dict[str, Any]:
     """Run the set-up commands and the agent. Raises OSError if there is no room to begin."""
     limits = _EndConditions(launch)
-    out, err = opened.streams()
+    out, err = descriptors.streams()
     launch["user"] = None
     if _sandbox["users"] is not None:
         launch["user"] = take_user(*_sandbox["users"])
@@ -305,13 +310,13 @@ def _attempt(launch: dict[str, Any], stdin: bytes, opened: _Descriptors) -> dict
     end: dict[str, Any] = {}
     for command in launch["setup"]:
         before = {**launch, "env": launch["setup_env"]}
-        end = _run(["/bin/sh", "-c", command], before, (_NULL, err, err), opened, limits)
+        end = _run(["/bin/sh", "-c", command], before, (_NULL, err, err), descriptors, limits)
         if end["code"] != 0 or end["stopped_by"] is not None:
             return end
     prompt = os.memfd_create("stdin")
     _write(prompt, stdin)
     os.lseek(prompt, 0, os.SEEK_SET)
-    return {**_run(launch["argv"], launch, (prompt, out, err), opened, limits), "phase": "agent"}
+    return {**_run(launch["argv"], launch, (prompt, out, err), descriptors, limits), "phase": "agent"}
 
 
 def _mark(launch: dict[str, Any]) -> bool:
@@ -348,15 +353,15 @@ class _EndConditions:
         orphaned = self._orphan_at - time.clock_gettime(time.CLOCK_BOOTTIME)
         return max(0.0, min(self._deadline - time.monotonic(), orphaned, self._usage.left()))
 
-    def reached(self) -> str | None:
-        """Return the limit that was reached, or None."""
+    def reached(self, pids: list[int]) -> str | None:
+        """Return the limit that an attempt with these processes has reached, or None."""
         if time.monotonic() >= self._deadline:
             return "timeout"
         if time.clock_gettime(time.CLOCK_BOOTTIME) >= self._orphan_at:
             self._read_marker()
         if time.clock_gettime(time.CLOCK_BOOTTIME) >= self._orphan_at:
             return "orphaned"
-        return self._usage.reached(_descendants()) if self._usage.left() <= 0 else None
+        return self._usage.reached(pids)
 
     def reached_at_end(self) -> str | None:
         """Return a limit that explains why the agent failed, or None."""
@@ -364,64 +369,97 @@ class _EndConditions:
 
 
 def _run(
-    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], opened: _Descriptors, limits: _EndConditions
+    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], descriptors: _Descriptors, limits: _EndConditions
 ) -> dict[str, Any]:
     """Run one program to its end, and everything it started with it."""
-    reached = limits.reached()
-    if reached is not None:
-        return {"code": None, "signal": None, "error": None, "stopped_by": reached}
-    agent, word, error = _spawn(argv, launch, streams, opened)
-    if error is not None:
-        return {"code": 127 if error == "ENOENT" else 126, "signal": None, "error": error, "stopped_by": None}
-    status = None
-    stopped_by = None
-    kill_at = None
-    while status is None:
-        pause = limits.left() if kill_at is None else max(0.0, kill_at - time.monotonic())
-        got = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM}, pause)
-        # The clock decides, not the absence of signals: dying orphans can keep those coming for ever.
-        reached = limits.reached() if kill_at is None else None
-        if kill_at is not None and time.monotonic() >= kill_at:
-            _signal_children(signal.SIGKILL)
-            kill_at = time.monotonic() + 1.0
-        elif stopped_by is None and (reached is not None or (got is not None and got.si_signo == signal.SIGTERM)):
-            stopped_by = reached or "stop"
-            kill_at = time.monotonic() + launch["orphan_grace" if stopped_by == "orphaned" else "grace"]
-            # Never SIGINT: two of the agent CLIs report success after it.
-            _ask_to_end(agent, is_first=word is not None or bool(launch["wrap"]))
-        status = _reap(agent)
-    if word is not None:
-        status = _status_from(word, status)
+    limit = limits.reached([])
+    if limit is not None:
+        return _end(stopped_by=limit)
+    try:
+        program = _start(argv, launch, streams, descriptors)
+    except ExecFailed as failure:
+        return _end(code=127 if failure.name == "ENOENT" else 126, error=failure.name)
+    status, stopped_by = _wait(program, launch, limits)
     for group in launch["groups"]:
         try:
             _write_into(f"{group}/cgroup.kill", b"1")  # ends a fork bomb at once
         except OSError:
             break  # version 1 has no such file
     _end_descendants()
-    if stopped_by is None and max(os.fstat(each).st_size for each in streams[1:]) >= launch["disk"]:
+    if stopped_by is None and max(os.fstat(stream).st_size for stream in streams[1:]) >= launch["disk"]:
         stopped_by = "disk_quota"  # the kernel has ended it, or let it write no more
     code = os.waitstatus_to_exitcode(status)
     if stopped_by is None and code != 0:
         stopped_by = limits.reached_at_end()
     if launch["wrap"] and 128 < code <= 128 + 64:
         code = 128 - code  # as shells do, bubblewrap says 128 + N for signal N
-    return {
-        "code": code if code >= 0 else None,
-        "signal": -code if code < 0 else None,
-        "stopped_by": stopped_by,
-        "error": None,
-    }
+    if code < 0:
+        return _end(signal=-code, stopped_by=stopped_by)
+    return _end(code=code, stopped_by=stopped_by)
 
 
-def _ask_to_end(agent: int, *, is_first: bool) -> None:
-    """Ask an agent to end: its process group, or all below the first process of its own namespace. That one would die of it at
-    once, or hear nothing."""
-    if not is_first:
-        _signal_group(agent, signal.SIGTERM)
-        return
-    for pid in _descendants():
-        if pid != agent and _command(pid) != b"bwrap":
-            _signal(pid, signal.SIGTERM)
+def _end(**fields: Any) -> dict[str, Any]:
+    return {"code": None, "signal": None, "stopped_by": None, "error": None, **fields}
+
+
+def _wait(program: _RunningProgram, launch: dict[str, Any], limits: _EndConditions) -> tuple[int, str | None]:
+    """Return the status of a program at its end, and the limit or the request that has ended it."""
+    status = stopped_by = kill_at = None
+    while status is None:
+        pause = limits.left() if kill_at is None else max(0.0, kill_at - time.monotonic())
+        received = signal.sigtimedwait({signal.SIGCHLD, signal.SIGTERM}, pause)
+        # The clock decides, not the absence of signals: dying orphans can keep those coming for ever.
+        limit = limits.reached(program.processes()) if kill_at is None and limits.left() <= 0 else None
+        if kill_at is not None and time.monotonic() >= kill_at:
+            _signal_children(signal.SIGKILL)
+            kill_at = time.monotonic() + 1.0
+        elif stopped_by is None and (limit is not None or (received is not None and received.si_signo == signal.SIGTERM)):
+            stopped_by = limit or "stop"
+            kill_at = time.monotonic() + launch["orphan_grace" if stopped_by == "orphaned" else "grace"]
+            program.ask_to_end()
+        status = _reap(program.pid)
+    return program.status(status), stopped_by
+
+
+class ExecFailed(Exception):
+    """A program that cannot be executed. `name` is that of the error."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class _RunningProgram:
+    """A program that runs: `pid` is its process, or with `has_first` that of its namespace's first one, above it. That one
+    writes the program's end to `end`, if it is in a view."""
+
+    def __init__(self, pid: int, end: int | None, *, has_first: bool) -> None:
+        self.pid = pid
+        self._end = end
+        self._has_first = has_first
+
+    def processes(self) -> list[int]:
+        """Return the processes of the agent. The first one of a view is the executor's: it has nothing open that counts, and
+        a supervisor that is not root may not look."""
+        return [pid for pid in _descendants() if self._end is None or pid != self.pid]
+
+    def ask_to_end(self) -> None:
+        """Signal the agent's process group, or all below the first process of its namespace: that one would die of it at once,
+        or hear nothing. Never by SIGINT: two of the agent CLIs report success after it."""
+        if not self._has_first:
+            _signal_group(self.pid, signal.SIGTERM)
+            return
+        for pid in _descendants():
+            if pid != self.pid and _command(pid) != b"bwrap":
+                _signal(pid, signal.SIGTERM)
+
+    def status(self, status: int) -> int:
+        """Return how the program ended, as the first process has written it, or else as that one itself ended."""
+        if self._end is None:
+            return status
+        text = os.pread(self._end, 16, 0)
+        os.close(self._end)
+        return int(text) if text else status
 
 
 def _command(pid: int) -> bytes:
@@ -432,41 +470,25 @@ def _command(pid: int) -> bytes:
         return b""
 
 
-def _spawn(
-    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], opened: _Descriptors
-) -> tuple[int, int | None, str | None]:
-    """Start a program in a session of its own, with the given environment and nothing else. Return its pid and None, or the pid
-    of the first process above it and a descriptor that this one writes the end to; and the name of an error."""
-    missing = _why_missing(argv[0], launch) if launch["wrap"] else None
-    if missing is not None:
-        return 0, None, missing  # bubblewrap's exit code would not say so
+def _start(
+    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], descriptors: _Descriptors
+) -> _RunningProgram:
+    """Start a program in a session of its own, with the given environment and nothing else. Raises ExecFailed."""
+    if launch["wrap"]:
+        _executable(argv[0], launch)  # bubblewrap's exit code would not say what is missing
     reader, writer = os.pipe()
-    word = None if opened.view is None else os.memfd_create("status")
+    end = None if descriptors.view is None else os.memfd_create("status")
     bwrap = _BwrapStart() if launch["wrap"] and launch["user"] is None else None
     supervisor = os.getpid()
-    pid = os.fork() if opened.view is None else clone()
+    pid = os.fork() if end is None else clone()
     if pid == 0:
         try:
-            groups = [os.open(f"{group}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for group in launch["groups"]]
-            if opened.view is not None and word is not None:
-                _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-                os.write(writer, b"+")  # fails if the supervisor is dead
-                enter_view(opened.view, launch["plan"])
-                first = os.fork()
-                if first:
-                    _be_first(first, writer, word)
-            _become_agent(launch, streams, groups, opened)
-            if opened.view is None:
-                # Not before: a process that becomes somebody else loses it.
-                _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-                if os.getppid() != supervisor:
-                    os._exit(127)  # the supervisor died before its death could end this child
-            if launch["wrap"] and launch["user"] is not None:
-                argv = [*become_words(launch["user"]), *argv]
-            if launch["wrap"]:
-                argv = [launch["wrap"][0], *(bwrap.words() if bwrap else ()), *launch["wrap"][1:], *argv]
-            execute = os.execve if "/" in argv[0] else os.execvpe
-            execute(argv[0], argv, launch["env"])
+            if end is None:
+                _execute(_wrapped(argv, launch, bwrap), launch, streams, descriptors, supervisor)
+            else:
+                _be_first(argv, launch, streams, descriptors, writer, end)
+        except ExecFailed as failure:
+            os.write(writer, failure.name.encode())
         except OSError as failure:
             os.write(writer, _name_of(failure).encode())
         except ValueError:
@@ -474,15 +496,79 @@ def _spawn(
         finally:
             os._exit(127)
     os.close(writer)
-    error = _read_all(reader)
+    error = _read_all(reader).strip(_ALIVE)
     if bwrap is not None:
         bwrap.go_on(launch)
-    if error.strip(b"+"):
+    if error:
         os.waitpid(pid, 0)
-        if word is not None:
-            os.close(word)
-        return 0, None, error.strip(b"+").decode()
-    return pid, word, None
+        if end is not None:
+            os.close(end)
+        raise ExecFailed(error.decode())
+    return _RunningProgram(pid, end, has_first=end is not None or bool(launch["wrap"]))
+
+
+def _wrapped(argv: list[str], launch: dict[str, Any], bwrap: _BwrapStart | None) -> list[str]:
+    if not launch["wrap"]:
+        return argv
+    words = [] if launch["user"] is None else become_words(launch["user"])
+    return [launch["wrap"][0], *(bwrap.words() if bwrap else ()), *launch["wrap"][1:], *words, *argv]
+
+
+def _execute(
+    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], descriptors: _Descriptors, supervisor: int
+) -> None:
+    """Become the agent. Raises OSError."""
+    os.setsid()
+    for number in _DEFAULTS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, set())
+    for target, source in enumerate(streams):
+        os.dup2(source, target)
+    _confine(launch, descriptors, _open_groups(launch))
+    # Not before: a process that becomes somebody else loses it.
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != supervisor:
+        os._exit(127)  # the supervisor died before its death could end this child
+    execute = os.execve if "/" in argv[0] else os.execvpe
+    execute(argv[0], argv, launch["env"])
+
+
+def _be_first(
+    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], descriptors: _Descriptors, writer: int, end: int
+) -> None:
+    """Be the first process of an agent's namespace: start the agent, reap, and write the agent's end. Everything in the
+    namespace dies with this one. Raises OSError and ExecFailed.
+
+    It gives itself all that an agent has, so that it can start the agent without copying its memory, which no fork can. It
+    stays the agent's user, but the agent cannot look into its memory, where there may be words of other attempts, and its
+    descriptors. Signals from within its namespace do not reach it.
+    """
+    groups = _open_groups(launch)
+    enter_view(descriptors.view or 0, launch["plan"])
+    _confine(launch, descriptors, groups)
+    # Not before: a process that becomes somebody else loses both.
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    os.write(writer, _ALIVE)  # fails if the supervisor died before its death could end this process
+    check(_prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
+    agent = os.posix_spawn(
+        _executable(argv[0], launch),
+        argv,
+        launch["env"],
+        file_actions=[(os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate(streams)],
+        setsid=True,
+        setsigmask=(),
+        setsigdef=_DEFAULTS,
+    )
+    os.close(writer)
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == agent:
+            os.write(end, b"%d" % status)
+            os._exit(0)
+
+
+def _open_groups(launch: dict[str, Any]) -> list[int]:
+    return [os.open(f"{group}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC) for group in launch["groups"]]
 
 
 class _BwrapStart:
@@ -505,8 +591,8 @@ class _BwrapStart:
         os.close(self._block_end)
         child = _read_all(self._info).partition(b'"child-pid":')[2].partition(b",")[0]
         if child:
-            most = _most_processes(launch)
-            _libc.prlimit(int(child), RLIMIT_NPROC, struct.pack("=QQ", most, most), None)
+            limit = _most_processes(launch)
+            _libc.prlimit(int(child), RLIMIT_NPROC, struct.pack("=QQ", limit, limit), None)
             helper = os.fork()
             if helper == 0:
                 try:
@@ -518,76 +604,61 @@ class _BwrapStart:
         os.close(self._block)
 
 
-def _be_first(agent: int, writer: int, word: int) -> None:
-    """Be the first process of an agent's namespace: reap, and write the agent's end. Everything in it dies with this one."""
-    os.close(writer)
-    while True:
-        pid, status = os.waitpid(-1, 0)
-        if pid == agent:
-            os.write(word, b"%d" % status)
-            os._exit(0)
-
-
-def _status_from(word: int, status: int) -> int:
-    """Return how the agent ended, as its namespace's first process has written it, or else as that one itself ended."""
-    text = os.pread(word, 16, 0)
-    os.close(word)
-    return int(text) if text else status
-
-
-def _become_agent(launch: dict[str, Any], streams: tuple[int, int, int], groups: list[int], opened: _Descriptors) -> None:
-    """Give this process all that an agent has, and take away all else. Raises OSError."""
-    os.setsid()
-    for number in _DEFAULTS:
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, set())
-    for target, source in enumerate(streams):
-        os.dup2(source, target)
+def _confine(launch: dict[str, Any], descriptors: _Descriptors, groups: list[int]) -> None:
+    """Give this process the groups, the user, the limits and the directory that an agent has, and take away all else. Raises
+    OSError."""
     os.umask(_sandbox["umask"])
     for group in groups:
         os.write(group, b"0")
-    if opened.view is not None:
+    if descriptors.view is not None:
         unshare(CLONE_NEWCGROUP)
     user = launch["user"]
     if user is not None and not launch["wrap"]:
         become(user, _sandbox["users"][0])
-    elif user is None and opened.view is not None:
+    elif user is None and descriptors.view is not None:
         unshare(CLONE_NEWUSER)
         _limit_counts()
     if _sandbox["is_confined"]:
-        for limit, most in _sandbox["limits"]:
-            _setrlimit(limit, struct.pack("=QQ", most, most))
-    if _sandbox["users"] is not None or opened.view is not None:
-        most = _most_processes(launch)
-        _setrlimit(RLIMIT_NPROC, struct.pack("=QQ", most, most))
+        for resource, limit in _sandbox["limits"]:
+            _setrlimit(resource, struct.pack("=QQ", limit, limit))
+    if _sandbox["users"] is not None or descriptors.view is not None:
+        limit = _most_processes(launch)
+        _setrlimit(RLIMIT_NPROC, struct.pack("=QQ", limit, limit))
     os.chdir(launch["cwd"])
     _setrlimit(RLIMIT_FSIZE, struct.pack("=QQ", launch["disk"], launch["disk"]))
     if _sandbox["is_confined"]:
-        _confine(opened.ruleset, _sandbox["filter"])
+        check(_prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        if descriptors.ruleset is not None:
+            _restrict_self(descriptors.ruleset, 0)
+        if descriptors.view is None:
+            _refuse_calls(_sandbox["filter"])
 
 
 def _most_processes(launch: dict[str, Any]) -> int:
-    """Return the kernel's limit on processes of a user or user namespace: more than allowed, so that the supervisor sees it."""
-    most: int = min(launch["processes"] + launch["processes"] // 4, _sandbox["most_processes"])
-    return most
+    """Return the kernel's limit on processes of a user or user namespace, with its first: more than allowed, so that the
+    supervisor sees it."""
+    limit: int = min(launch["processes"] + launch["processes"] // 4, _sandbox["most_processes"])
+    return limit + 1
 
 
 def _limit_counts() -> None:
     """Limit what this user namespace takes of what the kernel charges to the worker's user too. Raises OSError."""
-    for name, most in _sandbox["counts"]:
-        _write_into(f"/proc/sys/user/max_{name}", b"%d" % most)
+    for name, limit in _sandbox["counts"]:
+        _write_into(f"/proc/sys/user/max_{name}", b"%d" % limit)
 
 
 def _name_of(failure: OSError) -> str:
     return errno.errorcode.get(failure.errno or 0, "EIO")
 
 
-def _why_missing(program: str, launch: dict[str, Any]) -> str | None:
+def _executable(program: str, launch: dict[str, Any]) -> str:
+    """Return the path of a program. Raises ExecFailed."""
     places = [launch["cwd"]] if "/" in program else launch["env"].get("PATH", os.defpath).split(":")
     paths = [os.path.join(launch["cwd"], place, program) for place in places]
-    if any(os.access(path, os.X_OK) for path in paths):
-        return None
-    return "EACCES" if any(os.path.exists(path) for path in paths) else "ENOENT"
+    for path in paths:
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    raise ExecFailed("EACCES" if any(os.path.exists(path) for path in paths) else "ENOENT")
 
 
 def _ruleset(sandbox: dict[str, Any] | None) -> int | None:
@@ -597,7 +668,7 @@ def _ruleset(sandbox: dict[str, Any] | None) -> int | None:
     if sandbox is None:
         return None
     attr = sandbox["attr"]
-    ruleset = _call(SYS_LANDLOCK_CREATE_RULESET, attr, ctypes.c_size_t(len(attr)), 0)
+    ruleset = _create_ruleset(attr, len(attr), 0)
     try:
         _add_rules(ruleset, sandbox)
     except OSError:
@@ -613,54 +684,39 @@ def _add_rules(ruleset: int, sandbox: dict[str, Any]) -> None:
         except OSError:
             continue  # not on this machine
         try:
-            _add(ruleset, LANDLOCK_RULE_PATH_BENEATH, struct.pack("=Qi", access, place))
+            _add_rule(ruleset, LANDLOCK_RULE_PATH_BENEATH, struct.pack("=Qi", access, place), 0)
         except OSError:
             # The kernel refuses a rule that says of a file what only directories have.
-            _add(ruleset, LANDLOCK_RULE_PATH_BENEATH, struct.pack("=Qi", access & LANDLOCK_ACCESS_FILE, place))
+            _add_rule(ruleset, LANDLOCK_RULE_PATH_BENEATH, struct.pack("=Qi", access & LANDLOCK_ACCESS_FILE, place), 0)
         finally:
             os.close(place)
     for port in sandbox["ports"]:
-        _add(ruleset, LANDLOCK_RULE_NET_PORT, struct.pack("=QQ", sandbox["connect"], port))
+        _add_rule(ruleset, LANDLOCK_RULE_NET_PORT, struct.pack("=QQ", sandbox["connect"], port), 0)
 
 
-def _add(ruleset: int, kind: int, rule: bytes) -> None:
-    if _add_rule(SYS_LANDLOCK_ADD_RULE, ruleset, kind, rule, 0):
-        raise OSError(ctypes.get_errno(), "landlock")
-
-
-def _confine(ruleset: int | None, program: bytes | None) -> None:
-    """Confine this process and everything that it starts from here on: by a Landlock ruleset, if there is one, and by a filter
-    of system calls, 8 bytes a line. Raises OSError."""
-    if _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl")
-    if ruleset is not None:
-        _call(SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0)
+def _refuse_calls(program: bytes | None) -> None:
+    """Install a filter of system calls, 8 bytes a line, for this process and everything that it starts from here on. None is
+    for an architecture whose numbers are not known. Raises OSError."""
     if program is None:
-        return  # an architecture whose numbers are not known
+        return
+    check(_prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
     lines = ctypes.create_string_buffer(program, len(program))
-    if _libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, struct.pack("@HP", len(program) // 8, ctypes.addressof(lines)), 0, 0):
-        raise OSError(ctypes.get_errno(), "seccomp")
-
-
-def _call(*arguments: Any) -> int:
-    result: int = _libc.syscall(*[ctypes.c_long(each) if isinstance(each, int) else each for each in arguments])
-    if result < 0:
-        raise OSError(ctypes.get_errno(), "landlock")
-    return result
+    table = struct.pack("@HP", len(program) // 8, ctypes.addressof(lines))
+    check(_prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, table, 0, 0))
 
 
 def _reap(agent: int) -> int | None:
     """Collect all children that have ended. Return the agent's status if it is among them."""
-    found = None
+    agent_status = None
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return found
+            return agent_status
         if pid == 0:
-            return found
+            return agent_status
         if pid == agent:
-            found = status
+            agent_status = status
 
 
 def _end_descendants() -> None:
@@ -703,24 +759,24 @@ def _descendants() -> list[int]:
 
 
 def _with_descendants(roots: list[int]) -> list[int]:
-    found = list(roots)
-    for pid in found:
-        found.extend(_children(pid))
-    return found
+    pids = list(roots)
+    for pid in pids:
+        pids.extend(_children(pid))
+    return pids
 
 
 def _children(parent: int) -> list[int]:
-    found: list[int] = []
+    pids: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{parent}/task"):
             # As bytes: the handler of SIGCHLD comes here, and a codec that is being imported when it comes again is unknown.
             with open(f"/proc/{parent}/task/{thread}/children", "rb") as file:
-                found.extend(int(pid) for pid in file.read().split())
+                pids.extend(int(pid) for pid in file.read().split())
     except OSError:
         # Gone, or a kernel without that file.
         if not os.path.exists(f"/proc/{os.getpid()}/task/{os.getpid()}/children"):
             return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _parent(int(pid)) == parent]
-    return found
+    return pids
 
 
 def _parent(pid: int) -> int | None:
@@ -771,7 +827,7 @@ def _append(path: str) -> int:
 def _json(value: Any) -> str:
     """Encode an object of numbers and plain words, without importing `json`."""
     if isinstance(value, dict):
-        return "{" + ", ".join([f'"{name}": {_json(each)}' for name, each in value.items()]) + "}"
+        return "{" + ", ".join([f'"{name}": {_json(field)}' for name, field in value.items()]) + "}"
     return "null" if value is None else f'"{value}"' if isinstance(value, str) else str(value)
 
 

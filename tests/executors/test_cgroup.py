@@ -93,7 +93,7 @@ def test_the_group_of_this_process_is_found_by_what_the_kernel_says(
 def test_a_quantity_becomes_the_number_that_the_kernel_takes() -> None:
     resources = Resources(memory="64Mi", cpu="1.5")
 
-    assert limits_of(resources, 100) == {"memory": 64 << 20, "cpu": 150_000, "pids": 100}
+    assert limits_of(resources, 100) == {"memory": 64 << 20, "cpu": 150_000, "pids": 101}
     assert limits_of(Resources(cpu="1m"), None) == {"cpu": 1_000}
     assert limits_of(None, None) == {}
 
@@ -140,7 +140,7 @@ def test_an_attempts_limits_are_written_and_its_group_is_named_in_its_directory(
         "memory.max": str(64 << 20),
         "memory.oom.group": "1",
         "cpu.max": "50000 100000",
-        "pids.max": "7",
+        "pids.max": "8",
     }
     assert header == {"groups": [str(group)], "memory": ("64Mi", f"{group}/memory.events"), "pids": f"{group}/pids.events"}
     assert os.readlink(base / "control" / "cgroup") == str(group)
@@ -278,7 +278,7 @@ def test_under_a_sandbox_an_agent_can_neither_leave_its_group_nor_raise_its_limi
 
     ended = run(executor, shell(writes, environment=SMALL))
 
-    assert ended.stdout == b"40\n"
+    assert ended.stdout == b"41\n"
     assert len(re.findall(rb"ermission denied|Read-only file system", ended.stderr)) == 4
 
 

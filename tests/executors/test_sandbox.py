@@ -187,6 +187,54 @@ def test_an_agent_reaches_nothing_of_its_operator(kind: str, user: int) -> None:
     )
 
 
+_FIRST_PROCESS = """
+import ctypes, json, os, signal
+libc = ctypes.CDLL(None, use_errno=True)
+class Span(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+def call(name, *arguments):
+    if getattr(libc, name)(*arguments) < 0:
+        raise OSError(ctypes.get_errno(), name)
+memory = ctypes.create_string_buffer(8)
+own, other = Span(ctypes.addressof(memory), 8), Span(ctypes.addressof(memory), 8)
+long = ctypes.c_ulong
+reaches = {
+    "opens its memory": lambda: open("/proc/1/mem", "rb"),
+    "reads its memory": lambda: call("process_vm_readv", 1, ctypes.byref(own), long(1), ctypes.byref(other), long(1), long(0)),
+    "traces it": lambda: call("ptrace", 0x4206, 1, long(0), long(0)),
+    "takes a descriptor": lambda: call("syscall", 438, os.pidfd_open(1), 3, 0),
+    "compares descriptors": lambda: call("syscall", {"x86_64": 312}.get(os.uname().machine, 272), 1, 1, 0, long(0), long(0)),
+    "enters its namespaces": lambda: call("setns", os.pidfd_open(1), 0x10000000),
+    **{f"reads {name}": lambda name=name: open(f"/proc/1/{name}").read() for name in ("environ", "maps", "stack")},
+    **{f"lists {name}": lambda name=name: os.listdir(f"/proc/1/{name}") for name in ("fd", "root", "cwd", "map_files")},
+    **{f"writes {name}": lambda name=name: open(f"/proc/1/{name}", "w").write("1") for name in ("oom_score_adj", "clear_refs")},
+}
+def reached():
+    for name, reach in reaches.items():
+        try:
+            reach()
+            yield name
+        except OSError:
+            pass
+answers = [list(reached())]
+for number in signal.valid_signals():
+    os.kill(1, number)
+if libc.unshare(0x10000000) == 0:
+    answers.append(list(reached()))
+print(json.dumps([answers, os.path.exists("/proc/1")]))
+"""
+
+
+@pytest.mark.parametrize("user", [USER, 0], ids=["an ordinary user", "root"])
+def test_an_agent_reaches_nothing_of_the_first_process_of_its_namespace(user: int) -> None:
+    answers, lives = json.loads(
+        as_user(lambda home: attempt("namespaces", home, PYTHON, "-c", _FIRST_PROCESS).stdout.decode(), user)
+    )
+
+    assert lives
+    assert answers == [[], []]
+
+
 @pytest.mark.parametrize("kind", CONFINED)
 def test_an_attempt_of_root_is_somebody_else_without_a_capability(kind: str) -> None:
     look = "id -u; id -g; grep -E 'Cap(Prm|Eff|Inh)' /proc/self/status; touch $HOME/x; stat -c %u $HOME/x $TMPDIR"
