@@ -13,7 +13,8 @@ from typing import Any
 from optio.errors import LaunchFailed, OptioError
 from optio.executors.base import Launch
 from optio.executors.pods import manifest
-from optio.executors.pods.cluster import Cluster, Refused, Unreachable
+from optio.executors.pods.api_client import Refused, Unreachable
+from optio.executors.pods.cluster import Cluster
 from optio.executors.pods.manifest import PodSettings
 from optio.executors.pods.network import Proxy
 from optio.model.probe_result import ERROR, OK, WARNING, ProbeResult
