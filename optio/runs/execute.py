@@ -26,8 +26,8 @@ from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial
 from optio.runs.conclusion import Conclusion
 from optio.runs.execution_context import ExecutionContext
 from optio.runs.launching import (
-    LaunchPlan,
     SessionChoice,
+    build_launch,
     check_lengths,
     choose_session,
     find_refusal,
@@ -170,18 +170,9 @@ class Execution:
             record.mask_secrets(secrets.values(), executor, environment)
             check_lengths(secrets, self._runtime)
             session = self._session.session
-            plan = LaunchPlan(
-                claim=self._claim,
-                task=task,
-                runtime=self._runtime,
-                session=session,
-                secrets=secrets,
-                endpoint=context.endpoints.get(self._runtime.declaration.name),
-                default_timeout=context.default_timeout,
-                orphan_timeout=context.orphan_timeout,
-                leased_at=self._leased_at,
+            launch = build_launch(
+                self._claim, task, self._runtime, context, session=session, secrets=secrets, leased_at=self._leased_at
             )
-            launch = plan.launch(executor, context.telemetry)
             if session is not None:
                 record.durably(lambda: context.store.note_continued(self.run.lease, session.last))
             self._follow(executor.start(launch), ReadTrial({}, adopted=False))

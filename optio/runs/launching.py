@@ -1,8 +1,7 @@
 """The launch of an attempt: whether its task may start at all, the session that it continues, and its secrets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from optio.errors import LaunchFailed
@@ -13,11 +12,11 @@ from optio.model.registry import CompiledTask
 from optio.model.result import with_instructions
 from optio.model.run import Attempt, Outcome
 from optio.model.session import UNFIT, Session, prompt_to_go_on, session_to_continue
+from optio.runs.execution_context import ExecutionContext
 from optio.runs.runtime_guard import invoke
 from optio.runtimes.base import AttemptContext, Runtime
 from optio.secrets.base import Secrets
 from optio.store.values import Claim
-from optio.telemetry.base import Telemetry
 
 
 def find_refusal(task: CompiledTask, budget: RunBudget, executor: Executor) -> Outcome | None:
@@ -93,62 +92,56 @@ def check_lengths(secrets: Mapping[str, str], runtime: Runtime) -> None:
         raise LaunchFailed("config", f"the value of the secret `{short}` is too short: {problem}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchPlan:
-    """The parts of a launch. `endpoint` is that of the runtime's model service, if the operator set one; `leased_at` is when
-    the lease was requested, by the executor's clock."""
-
-    claim: Claim
-    task: CompiledTask
-    runtime: Runtime
-    session: Session | None
-    secrets: Mapping[str, str]
-    endpoint: str | None
-    default_timeout: timedelta
-    orphan_timeout: timedelta
-    leased_at: float
-
-    def launch(self, executor: Executor, telemetry: Telemetry) -> Launch:
-        """Return the launch. Raises LaunchFailed."""
-        run, spec, session, agent = self.claim.run, self.task.spec, self.session, self.runtime.declaration
-        context = AttemptContext(
-            program="" if agent.program is None else executor.program(agent.name),
-            endpoint=self.endpoint,
-            spent=self.claim.spent,
-            session=None if session is None else session.id,
-        )
-        prompt = with_instructions(self.claim.prompt, spec) if session is None else prompt_to_go_on(session)
-        call = invoke(self.runtime, self.task, prompt, run.params, context)
-        timeout = spec.timeout_span or self.default_timeout
-        deadline = datetime.now(UTC) + timeout
-        return Launch(
-            run_id=run.id,
-            attempt=run.attempt,
-            argv=call.argv,
-            stdin=call.stdin,
-            env={
-                **call.env,
-                **telemetry.environment(run),
-                **spec.environment.env,
-                **self.secrets,
-                "OPTIO_RUN_ID": run.id,
-                "OPTIO_TASK_ID": run.task_id,
-                "OPTIO_ATTEMPT": str(run.attempt),
-                "OPTIO_DEADLINE": str(int(deadline.timestamp())),
-            },
-            files=call.files,
-            file_env=call.file_env,
-            file_options=call.file_options,
-            side=self.runtime.side,
-            telemetry=call.telemetry,
-            # Whatever set-up commands made is in the working directory of the session already.
-            setup=(*(spec.environment.setup_commands if session is None else ()), *call.setup),
-            setup_env=spec.environment.env if spec.environment.setup_ahead else None,
-            environment=spec.environment,
-            runtime_program=agent.program is not None,
-            warm=spec.warm_pool_size > 0,
-            continues=None if session is None else session.first,
-            timeout_s=timeout.total_seconds(),
-            orphan_s=self.orphan_timeout.total_seconds(),
-            leased_at=self.leased_at,
-        )
+def build_launch(
+    claim: Claim,
+    task: CompiledTask,
+    runtime: Runtime,
+    context: ExecutionContext,
+    *,
+    session: Session | None,
+    secrets: Mapping[str, str],
+    leased_at: float,
+) -> Launch:
+    """Return the launch. `leased_at` is when the lease was requested, by the executor's clock. Raises LaunchFailed."""
+    run, spec, agent = claim.run, task.spec, runtime.declaration
+    call_context = AttemptContext(
+        program="" if agent.program is None else context.executor.program(agent.name),
+        endpoint=context.endpoints.get(agent.name),
+        spent=claim.spent,
+        session=None if session is None else session.id,
+    )
+    prompt = with_instructions(claim.prompt, spec) if session is None else prompt_to_go_on(session)
+    call = invoke(runtime, task, prompt, run.params, call_context)
+    timeout = spec.timeout_span or context.default_timeout
+    deadline = datetime.now(UTC) + timeout
+    return Launch(
+        run_id=run.id,
+        attempt=run.attempt,
+        argv=call.argv,
+        stdin=call.stdin,
+        env={
+            **call.env,
+            **context.telemetry.environment(run),
+            **spec.environment.env,
+            **secrets,
+            "OPTIO_RUN_ID": run.id,
+            "OPTIO_TASK_ID": run.task_id,
+            "OPTIO_ATTEMPT": str(run.attempt),
+            "OPTIO_DEADLINE": str(int(deadline.timestamp())),
+        },
+        files=call.files,
+        file_env=call.file_env,
+        file_options=call.file_options,
+        side=runtime.side,
+        telemetry=call.telemetry,
+        # Whatever set-up commands made is in the working directory of the session already.
+        setup=(*(spec.environment.setup_commands if session is None else ()), *call.setup),
+        setup_env=spec.environment.env if spec.environment.setup_ahead else None,
+        environment=spec.environment,
+        runtime_program=agent.program is not None,
+        warm=spec.warm_pool_size > 0,
+        continues=None if session is None else session.first,
+        timeout_s=timeout.total_seconds(),
+        orphan_s=context.orphan_timeout.total_seconds(),
+        leased_at=leased_at,
+    )
