@@ -22,7 +22,7 @@ from optio.identity.base import IdentityProvider
 from optio.limits.base import RateWindow
 from optio.limits.local import LocalRateWindow
 from optio.model.probe_result import ProbeResult
-from optio.runs.execute import ExecutionContext
+from optio.runs.execution_context import ExecutionContext
 from optio.runtimes import RUNTIMES
 from optio.secrets.base import Secrets
 from optio.secrets.command import SecretCommand

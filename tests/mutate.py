@@ -30,7 +30,7 @@ TESTS = {
     "optio/runs/admission.py": ["tests/runs/test_admission.py", "tests/contracts/test_store_admission.py"],
     "optio/runs/signature.py": ["tests/runs/test_signature.py", "tests/server/test_hook_schemes.py"],
     "optio/runs/schedule.py": ["tests/runs/test_schedule.py", "tests/runs/test_zones.py"],
-    "optio/runs/execute.py": ["tests/runs/test_room.py", "tests/runs/test_execute.py"],
+    "optio/runs/attempt_states.py": ["tests/runs/test_attempt_states.py", "tests/runs/test_room.py"],
     "optio/scheduling/cron.py": ["tests/scheduling/test_cron.py", "tests/scheduling/test_calendar.py"],
     "optio/model/params.py": ["tests/model/test_params.py", "tests/model/test_params_conformance.py"],
     "optio/compiler/edits/edit_yaml.py": ["tests/compiler/test_edit_yaml.py"],

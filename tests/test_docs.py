@@ -477,7 +477,7 @@ def test_every_route_stands_in_the_table() -> None:
 
 
 def test_every_variable_of_a_program_has_a_row() -> None:
-    files = ("runs/execute.py", "runtimes/command.py", "executors/process.py")
+    files = ("runs/launching.py", "runtimes/command.py", "executors/process.py")
     sources = "".join((ROOT / "optio" / name).read_text() for name in files)
     settings = {f"OPTIO_{name.upper()}" for name in SETTINGS}
     given = set(re.findall(r"\"(OPTIO_\w+)\"(?::|\]|,)", sources)) - settings

@@ -29,9 +29,9 @@ HOMES = {
     "minijinja": ("server.pages.rendering",),
     "pygls": ("lsp.server", "lsp.wire"),
     "lsprotocol": ("lsp.server", "lsp.answers", "lsp.wire"),
-    "httpx2": ("executors.pods.cluster", "executors.pods.exec", "identity.oidc"),
+    "httpx2": ("executors.pods.api_client", "executors.pods.exec", "identity.oidc"),
     "jwt": ("identity.oidc",),
-    "lightkube": ("executors.pods.cluster",),
+    "lightkube": ("executors.pods.api_client",),
     "msgspec": (
         *(
             "model",

@@ -130,7 +130,7 @@ class Worker:
             if execution is None:
                 self._named_ids.add(key)
         if execution is not None:
-            execution[0].look()
+            execution[0].recheck()
 
     def _claim_loop(self) -> None:
         store = self._services.store
@@ -236,7 +236,7 @@ class Worker:
             try:
                 execution()
             finally:
-                if execution.lost:
+                if execution.is_lost:
                     self._untidy.set()
                 with self._lock:
                     if self._running.get(run_id, (None,))[0] is execution:
@@ -249,7 +249,7 @@ class Worker:
             self._running[run_id] = (execution, thread)
             self._busy.add(run_id)
             if run_id in self._named_ids:
-                execution.look()
+                execution.recheck()
         if before is not None:
             before[0].leave()  # this process was suspended for longer than its own lease
         thread.start()
@@ -280,7 +280,7 @@ class Worker:
                     execution.leave()
                     self._untidy.set()
                     continue
-                execution.renewed(asked_at)
+                execution.lease_renewed(asked_at)
                 if owned[run_id]:
                     execution.cancel()
         self._services.pulses.end("leases")

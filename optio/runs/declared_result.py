@@ -5,7 +5,7 @@ returns it; that line for an agent whose CLI has no structured output; and the a
 output is a log and never a result, since whatever it prints could then forge one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -23,8 +23,17 @@ from optio.model.usage import Meter
 _MAX_FAULTS = 5
 _MAX_QUOTED = 80
 _FENCE = "```"
+_NO_LINE = "the program wrote no `result` line with an `output` to OPTIO_RESULT_FILE"
 # In the words of results, for what `iter_faults` says of parameters.
 _SENTENCES = {"required": "is missing", "additionalProperties": "is not in the schema"}
+
+
+class _Unusable(Exception):
+    """Raised for an attempt that gave no value, or none that is JSON."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def judge_result(
@@ -37,43 +46,63 @@ def judge_result(
     agent = declaration_of(task.spec.agent_runtime)
     is_program = agent is not None and agent.program is None
     answer = outcome.text or ""
-    if report is not None and report.status == "error":
+    if report is not None:
+        outcome = _reported(outcome, report)
+        if not outcome.ok or report.status == "no_work":
+            return outcome
+    if not is_program and outcome.output is None and not meter.tool_calls and not (outcome.text or "").strip():
+        return _failed(outcome, "unproductive", "the agent ended well, but called no tool and answered nothing")
+    result, value = task.spec.result, outcome.output
+    if result is None:
+        return outcome
+    if value is None:
+        try:
+            value = _answer_value("" if is_program else answer, mask)
+        except _Unusable as err:
+            message = _NO_LINE if is_program else str(err)
+            return _failed(outcome, err.reason, message) if result.required else outcome
+    faults = _faults(result.schema, value)
+    return _failed(outcome, "result_invalid", "; ".join(faults)) if faults else replace(outcome, output=value)
+
+
+def _faults(schema: Mapping[str, Any], value: Any) -> list[str]:
+    """Return a sentence for each fault of a value, up to a number."""
+    faults = [
+        f"{pointer(route) or 'the result'} {_SENTENCES.get(keyword or '', sentence)}"
+        for route, sentence, keyword in islice(iter_faults(schema, value), _MAX_FAULTS + 1)
+    ]
+    return [*faults[:_MAX_FAULTS], "and so on"] if len(faults) > _MAX_FAULTS else faults
+
+
+def _reported(outcome: Outcome, report: Report) -> Outcome:
+    """Return the outcome as the result file makes it."""
+    if report.status == "error":
         reason, again = report.why_failed("failed", again=True)
         message = report.text or "the agent reported an error"
         return replace(outcome, ok=False, reason=reason, message=message, again=again, not_before_s=report.wait_s, output=None)
-    if report is not None and report.status == "no_work":
-        why = (report.text or "").strip()
-        if not why:
+    if report.status == "no_work":
+        text = (report.text or "").strip()
+        if not text:
             return _failed(outcome, "result_invalid", "the result file says `no_work` without a `text` that says why")
-        return replace(outcome, reason="no_work", message=why, text=why, output=None)
-    if report is not None and outcome.output is None:
-        outcome = replace(outcome, output=report.output, text=outcome.text if report.text is None else report.text)
-    if not is_program and outcome.output is None and not meter.tool_calls and not (outcome.text or "").strip():
-        return _failed(outcome, "unproductive", "the agent ended well, but called no tool and answered nothing")
-    if task.spec.result is None:
+        return replace(outcome, reason="no_work", message=text, text=text, output=None)
+    if outcome.output is not None:
         return outcome
-    value, problem = outcome.output, None
-    if value is None and is_program:
-        problem = "the program wrote no `result` line with an `output` to OPTIO_RESULT_FILE"
-    elif value is None and answer.strip():
-        part = _json_part(answer)
+    return replace(outcome, output=report.output, text=outcome.text if report.text is None else report.text)
+
+
+def _answer_value(answer: str, mask: Callable[[str], str]) -> Any:
+    """Return the JSON value of an agent's answer. Raises _Unusable."""
+    part = _json_part(answer)
+    value = None
+    if answer.strip():
         try:
             value = json_body.decode(part.encode("utf-8", "surrogatepass"), "the answer")
         except Malformed as err:
-            if task.spec.result.required:
-                why = str(err) if part.startswith(("{", "[")) else "the answer is not JSON"
-                return _failed(outcome, "result_invalid", f"{why}. It begins with: {_beginning(mask(answer))}")
+            problem = str(err) if part.startswith(("{", "[")) else "the answer is not JSON"
+            raise _Unusable("result_invalid", f"{problem}. It begins with: {_beginning(mask(answer))}") from err
     if value is None:
-        missing = problem or "the agent gave no answer"
-        return _failed(outcome, "result_missing", missing) if task.spec.result.required else outcome
-    faults = [
-        f"{pointer(route) or 'the result'} {_SENTENCES.get(keyword or '', sentence)}"
-        for route, sentence, keyword in islice(iter_faults(task.spec.result.schema, value), _MAX_FAULTS + 1)
-    ]
-    if faults:
-        more = ["and so on"] if len(faults) > _MAX_FAULTS else []
-        return _failed(outcome, "result_invalid", "; ".join([*faults[:_MAX_FAULTS], *more]))
-    return replace(outcome, output=value)
+        raise _Unusable("result_missing", "the agent gave no answer")
+    return value
 
 
 def _failed(outcome: Outcome, reason: str, message: str) -> Outcome:

@@ -12,13 +12,12 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from optio.errors import LaunchFailed
-from optio.model.money import RunBudget
 from optio.model.registry import CompiledTask
 from optio.model.result_file import ResultFile
 from optio.model.run import UNKNOWN_AGENT, AgentIdentity, LogKind, LogLine, Outcome
 from optio.model.usage import Meter
 from optio.plugins import package_of
-from optio.runtimes.base import AttemptContext, Invocation, OutputReader, ProcessEnd, Runtime, log_line, over_limits, unenforced
+from optio.runtimes.base import AttemptContext, Invocation, OutputReader, ProcessEnd, Runtime, log_line
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -44,23 +43,23 @@ def invoke(runtime: Runtime, task: CompiledTask, prompt: str, params: Mapping[st
 class GuardedReader:
     """A runtime's reader that never raises. After its first failure the runtime's code is not called again: `stop` and
     `outcome` return the failure, the meter stays as it was, and output is logged as it is. `file` is what the result file says,
-    also for runtimes that do not read it. The limits of the task hold for every reader."""
+    also for runtimes that do not read it. `spending_limits` holds what it reports to the limits of the task."""
 
-    def __init__(self, runtime: Runtime, task: CompiledTask, budget: RunBudget) -> None:
-        self._runtime, self._task, self._budget = runtime, task, budget
-        self._failure: Outcome | None = None
+    def __init__(self, runtime: Runtime, task: CompiledTask) -> None:
+        self._runtime = runtime
+        self.failure: Outcome | None = None
         self._meter = Meter()
         self._identity = UNKNOWN_AGENT
         self._reader: OutputReader
         self._reader = self._ask("reader", lambda: runtime.reader(task), object, None)  # type: ignore[assignment]
-        theirs = self._ask("file", lambda: getattr(self._reader, "file", None), object, None)
-        self._reads_file = isinstance(theirs, ResultFile)
-        self.file: ResultFile = theirs if isinstance(theirs, ResultFile) else ResultFile()
+        file = self._ask("file", lambda: getattr(self._reader, "file", None), object, None)
+        self._reads_file = isinstance(file, ResultFile)
+        self.file: ResultFile = file if isinstance(file, ResultFile) else ResultFile()
 
     @property
     def plain(self) -> frozenset[str]:
-        found = self._ask("plain", lambda: self._reader.plain, frozenset, frozenset(_LOGGED_AS_IS))
-        return found | {"result"} if self.file.is_given_up else found
+        streams = self._ask("plain", lambda: self._reader.plain, frozenset, frozenset(_LOGGED_AS_IS))
+        return streams | {"result"} if self.file.is_given_up else streams
 
     @property
     def longest(self) -> int:
@@ -71,16 +70,16 @@ class GuardedReader:
         return [*self._line(stream, data, at), *([] if problem is None else [log_line(LogKind.SYSTEM, problem, at)])]
 
     def _line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
-        if self._failure is None:
+        if self.failure is None:
             try:
-                found = self._reader.line(stream, data, at)
-                _expect_lines(found)
+                lines = self._reader.line(stream, data, at)
+                _expect_lines(lines)
             except MemoryError:
                 raise
             except _RAISED as err:
                 self._fail("line", err)
             else:
-                return found
+                return lines
         kind = _LOGGED_AS_IS.get(stream)
         return [] if kind is None else [LogLine(kind=kind, data=data, at=at)]
 
@@ -96,10 +95,10 @@ class GuardedReader:
     @property
     def identity(self) -> AgentIdentity:
         def identity() -> AgentIdentity:
-            found: AgentIdentity = getattr(self._reader, "identity", UNKNOWN_AGENT)
-            if not all(each is None or isinstance(each, str) for each in (found.version, found.session, found.model)):
+            facts: AgentIdentity = getattr(self._reader, "identity", UNKNOWN_AGENT)
+            if not all(fact is None or isinstance(fact, str) for fact in (facts.version, facts.session, facts.model)):
                 raise TypeError("the value has a part that is not a text")
-            return found
+            return facts
 
         self._identity = self._ask("identity", identity, AgentIdentity, self._identity)
         return self._identity
@@ -108,82 +107,84 @@ class GuardedReader:
     def is_retrying(self) -> bool:
         return self._ask("is_retrying", lambda: getattr(self._reader, "is_retrying", False), bool, False)
 
-    def stop(self) -> Outcome | None:
-        def stopped() -> Outcome | None:
-            found = self._reader.stop()
-            if found is not None:
-                _expect_outcome(found)
-            return found
-
-        found = self._ask("stop", stopped, object, None)
-        if found is None and not self._ask("is_over", lambda: getattr(self._reader, "is_over", False), bool, False):
-            found = over_limits(self._task, self.meter, self._budget, self._unpriced)
-        return self._failure or found
+    @property
+    def is_over(self) -> bool:
+        return self._ask("is_over", lambda: getattr(self._reader, "is_over", False), bool, False)
 
     @property
-    def _unpriced(self) -> str | None:
+    def unpriced(self) -> str | None:
         return self._ask("unpriced", lambda: getattr(self._reader, "unpriced", None), (str, type(None)), None)
+
+    @property
+    def begun_turns(self) -> int:
+        return self._ask("begun_turns", lambda: getattr(self._reader, "begun_turns", 0), int, 0)
+
+    def stop(self) -> Outcome | None:
+        def outcome() -> Outcome | None:
+            reason = self._reader.stop()
+            if reason is not None:
+                _expect_outcome(reason)
+            return reason
+
+        reason = self._ask("stop", outcome, object, None)
+        return self.failure or reason
 
     def closing(self, at: datetime) -> list[LogLine]:
         def lines() -> list[LogLine]:
-            found = self._reader.closing(at)
-            _expect_lines(found)
-            return found
+            lines = self._reader.closing(at)
+            _expect_lines(lines)
+            return lines
 
-        none: list[LogLine] = []
-        found = self._ask("closing", lines, list, none)
-        own = [
-            *([] if self._reads_file else self.file.closing()),
-            *unenforced(self._task, self.meter, self._budget, self._unpriced),
-        ]
-        return [*found, *(log_line(LogKind.SYSTEM, text, at) for text in own)]
+        no_lines: list[LogLine] = []
+        texts = [] if self._reads_file else self.file.closing()
+        return [*self._ask("closing", lines, list, no_lines), *(log_line(LogKind.SYSTEM, text, at) for text in texts)]
 
     def outcome(self, ended: ProcessEnd) -> Outcome:
         def outcome() -> Outcome:
-            found = self._reader.outcome(ended)
-            _expect_outcome(found)
-            return found
+            outcome = self._reader.outcome(ended)
+            _expect_outcome(outcome)
+            return outcome
 
-        found = self._ask("outcome", outcome, Outcome, _NO_OUTCOME)
-        return self._failure or found
+        result = self._ask("outcome", outcome, Outcome, _NO_OUTCOME)
+        return self.failure or result
 
-    def _ask(self, name: str, call: Callable[[], T], kind: type | tuple[type, ...], otherwise: T) -> T:
+    def _ask(self, name: str, call: Callable[[], T], kind: type | tuple[type, ...], default: T) -> T:
         """Return what the runtime's code returns; after a failure, what takes its place."""
-        if self._failure is None:
+        if self.failure is None:
             try:
-                found = call()
-                if not isinstance(found, kind):
-                    raise TypeError(f"the value is of the type {type(found).__name__}")
+                answer = call()
+                if not isinstance(answer, kind):
+                    raise TypeError(f"the value is of the type {type(answer).__name__}")
             except MemoryError:
                 raise
             except _RAISED as err:
                 self._fail(name, err)
             else:
-                return found
-        return otherwise
+                return answer
+        return default
 
     def _fail(self, name: str, err: BaseException) -> None:
         message = _message(self._runtime, f"read the agent's output, in `{name}`", err)
         log.error("%s", message, exc_info=err)
-        self._failure = Outcome(ok=False, reason=REASON, message=message)
+        self.failure = Outcome(ok=False, reason=REASON, message=message)
 
 
 def _message(runtime: Runtime, doing: str, err: BaseException) -> str:
     name = runtime.declaration.name
     words = " ".join(str(err).split())
-    said = f"{type(err).__name__}: {words}" if words else type(err).__name__
-    return f"the runtime `{name}` of {package_of(name)} failed while it {doing}: {said}"
+    problem = f"{type(err).__name__}: {words}" if words else type(err).__name__
+    return f"the runtime `{name}` of {package_of(name)} failed while it {doing}: {problem}"
 
 
-def _expect_lines(found: Any) -> None:
-    if not isinstance(found, list) or not all(isinstance(each, LogLine) for each in found):
+def _expect_lines(lines: Any) -> None:
+    if not isinstance(lines, list) or not all(isinstance(line, LogLine) for line in lines):
         raise TypeError("the value is not a list of log lines")
 
 
-def _expect_outcome(found: Any) -> None:
-    if not isinstance(found, Outcome) or not isinstance(found.reason, str) or not isinstance(found.message, str):
+def _expect_outcome(outcome: Any) -> None:
+    if not isinstance(outcome, Outcome) or not isinstance(outcome.reason, str) or not isinstance(outcome.message, str):
         raise TypeError("the value is not an outcome with a reason and a message")
-    json.dumps(found.output)
+    json.dumps(outcome.output)
 
 
 def _expect_invocation(call: Any) -> None:
@@ -200,8 +201,8 @@ def _expect_invocation(call: Any) -> None:
         ("setup", str, call.setup),
         ("telemetry", str, () if call.telemetry is None else (call.telemetry,)),
     ):
-        wrong = next((each for each in values if not isinstance(each, kind)), None)
-        if wrong is not None:
-            raise TypeError(f"`{name}` has a value of the type {type(wrong).__name__}, not {kind.__name__}")
+        misfit = next((value for value in values if not isinstance(value, kind)), None)
+        if misfit is not None:
+            raise TypeError(f"`{name}` has a value of the type {type(misfit).__name__}, not {kind.__name__}")
     if not call.argv:
         raise TypeError("`argv` is empty")

@@ -1,4 +1,4 @@
-"""The protocol of runtimes, and what all of them share: log lines, limits, and reasons of API errors. `runs.execute` calls a
+"""The protocol of runtimes, and what all of them share: log lines, ends, and reasons of API errors. `runs.execute` calls a
 runtime; an executor runs its program."""
 
 import re
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol
 
-from optio.model.money import ZERO_USD, RunBudget, dollars
+from optio.model.money import ZERO_USD
 from optio.model.registry import CompiledTask
 from optio.model.run import LogKind, LogLine, Outcome
 from optio.model.runtimes import Declaration, Program
@@ -60,8 +60,8 @@ class OutputReader(Protocol):
 
     Texts are returned whole. The caller masks secrets first and cuts afterwards, so that no half of a secret remains, and holds
     the meter to the task's limits. A reader may also have `identity` (an `AgentIdentity`, whose `machine` is left to the
-    caller), `is_retrying`, `is_over` (the agent has told its end, so no limit stops it) and `unpriced` (a model that answered
-    and has no price).
+    caller), `is_retrying`, `is_over` (the agent has told its end, so no limit stops it), `unpriced` (a model that answered and
+    has no price), and `begun_turns` (how many turns it has begun, where that is known before the meter counts them).
     """
 
     @property
@@ -136,41 +136,6 @@ def hide_keys(task: CompiledTask, script: str, keys: Iterable[str]) -> tuple[dic
 def log_line(kind: LogKind, text: str, at: datetime) -> LogLine:
     """Return a log line made of text, whatever characters it holds."""
     return LogLine(kind=kind, data=text.encode("utf-8", "replace"), at=at)
-
-
-def over_limits(task: CompiledTask, meter: Meter, budget: RunBudget, unpriced: str | None = None) -> Outcome | None:
-    """Return an outcome if the live meter exceeds the task's limits, or has spent what it cannot count. The budget belongs to
-    the run; `unpriced` is a model that answered, and has no price."""
-    if budget.limit is not None and meter.cost is not None and budget.spent + meter.cost > budget.limit:
-        spent = dollars(budget.spent + meter.cost, exact=True)
-        return Outcome(ok=False, reason="budget", message=f"stopped at {spent} of {dollars(budget.limit)}")
-    turns = task.spec.max_turns
-    if turns is not None and meter.turns is not None and meter.turns > turns:
-        return Outcome(ok=False, reason="max_turns", message=f"stopped after {turns} turns")
-    # A program of your own may report a turn before what that has cost.
-    had_call = meter.turns and task.spec.agent_runtime != "command"
-    if budget.is_enforced and meter.cost is None and (had_call or meter.usage.total):
-        message = f"stopped, because `budgetUsd` could not end it: {why_unknown(unpriced)}"
-        return Outcome(ok=False, reason="unpriced", message=message)
-    return None
-
-
-def why_unknown(unpriced: str | None) -> str:
-    """Return why the cost of an attempt is unknown. `unpriced` is a model that answered, and has no price."""
-    if unpriced is None:
-        return "its agent told no usage of a model call"
-    return f"a model without a known price answered, `{unpriced}`" if unpriced else "a model that is not named answered"
-
-
-def unenforced(task: CompiledTask, meter: Meter, budget: RunBudget, unpriced: str | None) -> list[str]:
-    """Return a sentence for each limit of the task that this meter, of an attempt that has ended, could not hold."""
-    found = []
-    if budget.limit is not None and meter.cost is None:
-        what = "what this attempt has cost is unknown" if budget.is_enforced else "budgetUsd was not enforced"
-        found.append(f"{what}: {why_unknown(unpriced)}")
-    if task.spec.max_turns is not None and meter.turns is None:
-        found.append("maxTurns was not enforced: its agent told no turn")
-    return found
 
 
 def end_text(ended: ProcessEnd) -> str:

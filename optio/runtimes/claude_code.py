@@ -2,7 +2,7 @@
 result event for the final word."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -188,26 +188,30 @@ class ClaudeReader(EventReader):
     @property
     def meter(self) -> Meter:
         own = self._own_usage()
-        spent = [(model, used) for model, used in self._calls if used is not None]
-        broke_off = self._result is not None and not spent and _reason(self._result)[0] == "network"
+        calls = [(model, used) for model, used in self._calls if used is not None]
+        result = self._result or {}
+        broke_off = self._result is not None and not calls and _reason(self._result)[0] == "network"
         # Where every call broke off, the CLI may tell the beginning of one of them.
-        if self._result is not None and own and not broke_off:
-            return self._final_meter(self._result, own)
-        costs = [self._price(model, used) for model, used in spent]
-        known = [cost for cost in costs if cost is not None]
-        whole = len(known) == len(costs) and costs
-        # Nothing used, nothing paid: if the API refused every call, the cost is zero. If they broke off, it is unknown.
-        # The CLI's own figure would include what a continued session has cost before.
-        reported = None
-        if self._result is not None and not spent and not broke_off:
-            reported = ZERO_USD if own == {} else money(self._result.get("total_cost_usd"))
+        if own and not broke_off:
+            return self._final_meter(result, own)
+        cost, source = self._cost_of(calls), CostSource.PRICES
+        if self._result is not None and not calls and not broke_off:
+            # Nothing used, nothing paid: if the API refused every call, the cost is zero. If they broke off, it is unknown.
+            # The CLI's own figure would include what a continued session has cost before.
+            cost, source = ZERO_USD if own == {} else money(result.get("total_cost_usd")), CostSource.CLI
         return Meter(
-            usage=sum((used for _, used in spent), Usage()),
-            turns=self._turns or (token_count(self._result.get("num_turns")) if self._result else None) or 0,
+            usage=sum((used for _, used in calls), Usage()),
+            turns=self._turns or token_count(result.get("num_turns")) or 0,
             tool_calls=self._tools,
-            cost=sum(known, Decimal(0)) if whole else reported,
-            cost_source=CostSource.PRICES if whole else None if reported is None else CostSource.CLI,
+            cost=cost,
+            cost_source=None if cost is None else source,
         )
+
+    def _cost_of(self, calls: Sequence[tuple[str, Usage]]) -> Decimal | None:
+        """Return what these calls cost by the prices of their models; None if there is none, or one has no price."""
+        costs = [self._price(model, used) for model, used in calls]
+        amounts = [cost for cost in costs if cost is not None]
+        return sum(amounts, Decimal(0)) if costs and len(amounts) == len(costs) else None
 
     def _own_usage(self) -> dict[str, Any] | None:
         """Return the usage of this process by model, as the result event has it; None if there is none. `modelUsage` includes

@@ -119,7 +119,7 @@ class CodexReader(EventReader):
         self._used = Usage()
         self._before = Usage()  # of the session, before this process continued it
         self._cost: Decimal | None = ZERO_USD
-        self._goes_on = False
+        self._calls_tool = False
         self._total: Usage | None = None
         self._completed = False
         self._failure: str | None = None
@@ -136,7 +136,7 @@ class CodexReader(EventReader):
             self._identify(model=payload.get("model"))
             self._model = self.identity.model or self._model
         elif event.get("type") == "response_item":
-            self._goes_on = str(payload.get("type")).endswith("_call")
+            self._calls_tool = str(payload.get("type")).endswith("_call")
         elif event.get("type") == "token_usage_record":
             used = _usage(as_dict(payload.get("usage")))
             if used is None:
@@ -237,6 +237,11 @@ class CodexReader(EventReader):
             cost_source=None if cost is None else CostSource.PRICES,
         )
 
+    @property
+    def begun_turns(self) -> int:  # type: ignore[override]
+        """Return the model calls so far. After a tool call it calls the model once more."""
+        return self._calls + self._calls_tool
+
     def stop(self) -> Outcome | None:
         if self._completed or self._failure is not None:
             return None
@@ -245,10 +250,6 @@ class CodexReader(EventReader):
             return Outcome(ok=False, reason="auth", message=first_line(self._last_error))
         if self._reconnects > _MAX_RECONNECTS:
             return Outcome(ok=False, reason="network", message=first_line(self._last_error), again=True)
-        most = self._task.spec.max_turns
-        if most is not None and self._calls >= most + (not self._goes_on):
-            # After a tool call it would call the model once more, and a call that has begun is paid.
-            return Outcome(ok=False, reason="max_turns", message=f"stopped after {most} turns")
         return None
 
     def outcome(self, ended: ProcessEnd) -> Outcome:

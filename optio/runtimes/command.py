@@ -11,11 +11,11 @@ from typing import Any
 from optio.model import prices
 from optio.model.money import ZERO_USD, RunBudget
 from optio.model.registry import CompiledTask
-from optio.model.result_file import MAX_LINE_BYTES, UNKNOWN_TYPE, ResultFile
+from optio.model.result_file import MAX_LINE_BYTES, UNKNOWN_TYPE, Report, ResultFile
 from optio.model.run import LogKind, LogLine, Outcome
 from optio.model.runtimes import DECLARED
 from optio.model.usage import CostSource, Meter, Usage
-from optio.runtimes.base import AttemptContext, Invocation, ProcessEnd, common_outcome, log_line
+from optio.runtimes.base import AttemptContext, Invocation, ProcessEnd, common_outcome, end_text, log_line
 from optio.runtimes.json_events import money, token_count
 
 TAIL_BYTES = 64 * 1024
@@ -161,21 +161,15 @@ class CommandReader:
         if early is not None:
             return early
         report = self.file.report
-        text = self._reported()
-        failed = report if report is not None and report.status == "error" else None
-        if ended.code == 0 and failed is None:
+        if ended.code == 0 and (report is None or report.status != "error"):
             return Outcome(ok=True, reason="ok", text=self.text, output=None if report is None else report.output)
-        reason, again = _exit_reason(ended) if ended.code != 0 else ("failed", True)
-        if failed is not None and reason in ("failed", "exit_code"):
-            reason, again = failed.why_failed(reason, again=again)
-        elif failed is not None and reason == "temporary":
-            reason = failed.reason or reason
-        seconds = 0.0 if report is None else report.wait_s
-        ending = f"exit code {ended.code}" if ended.code is not None else f"killed by signal {ended.signal}"
+        reason, again = _failure_reason(ended, report)
+        text, ending = self._reported(), end_text(ended) if ended.code is not None else f"killed by {end_text(ended)}"
         # The last line of standard error is the reason, as a rule, for whoever asks why.
-        said = self._complaint.decode("utf-8", "replace")
-        message = f"{ending}: {text or said}" if (text or said) and reason == "exit_code" else text or ending
-        return Outcome(ok=False, reason=reason, message=message, again=again, not_before_s=seconds, text=text or self._output())
+        cause = text or self._complaint.decode("utf-8", "replace")
+        message = f"{ending}: {cause}" if cause and reason == "exit_code" else text or ending
+        wait_s = 0.0 if report is None else report.wait_s
+        return Outcome(ok=False, reason=reason, message=message, again=again, not_before_s=wait_s, text=text or self._output())
 
     def _output(self) -> str:
         return b"\n".join(self._tail).decode("utf-8", "replace")
@@ -187,6 +181,18 @@ class CommandReader:
     def text(self) -> str:
         reported = self._reported()
         return self._output() if reported is None else reported
+
+
+def _failure_reason(ended: ProcessEnd, report: Report | None) -> tuple[str, bool]:
+    """Return why the program failed, and whether another attempt may help: by its exit code, and by the error in its result
+    file where that says more."""
+    reason, again = _exit_reason(ended) if ended.code != 0 else ("failed", True)
+    if report is not None and report.status == "error":
+        if reason in ("failed", "exit_code"):
+            return report.why_failed(reason, again=again)
+        if reason == "temporary":
+            return report.reason or reason, again
+    return reason, again
 
 
 def _exit_reason(ended: ProcessEnd) -> tuple[str, bool]:

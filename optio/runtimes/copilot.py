@@ -104,7 +104,7 @@ class CopilotReader(EventReader):
         self._ended_turns = 0  # that the log has
         self._used = Usage()
         self._cost: Decimal | None = Decimal(0)
-        self._goes_on = False
+        self._calls_tool = False
         self._finish: str | None = None
         self._failed_call: dict[str, Any] = {}
         self._is_open = False  # a model call has begun
@@ -213,7 +213,7 @@ class CopilotReader(EventReader):
             self._is_open = True
         elif kind == "model.call_finished":
             # What was answered is told in the next event.
-            self._is_open, self._goes_on = False, False
+            self._is_open, self._calls_tool = False, False
             if data.get("outcome") == "success":
                 self._answered += 1
                 self._answered_agents.add(str(agent))
@@ -225,7 +225,7 @@ class CopilotReader(EventReader):
 
     def _message(self, data: dict[str, Any], *, is_main: bool) -> Iterator[Entry]:
         text = data.get("content")
-        self._goes_on = not is_main or bool(data.get("toolRequests"))
+        self._calls_tool = not is_main or bool(data.get("toolRequests"))
         if not isinstance(text, str) or not text:
             return
         self._said.add(text)
@@ -263,12 +263,11 @@ class CopilotReader(EventReader):
             cost_source=None if cost is None else CostSource.PRICES,
         )
 
-    def stop(self) -> Outcome | None:
-        most = self._task.spec.max_turns
-        if self.is_over or most is None or self._answered < most + (not self._goes_on):
-            return None
-        # After a tool call it would call the model once more, and a call that has begun is paid.
-        return Outcome(ok=False, reason="max_turns", message=f"stopped after {most} turns")
+    @property
+    def begun_turns(self) -> int:  # type: ignore[override]
+        """Return the model calls so far, also those that the telemetry does not have yet. After a tool call it calls the model
+        once more."""
+        return self._answered + self._calls_tool
 
     def closing(self, at: datetime) -> list[LogLine]:
         """Return what has waited for telemetry."""

@@ -27,14 +27,15 @@ _MAX_QUOTED_BYTES = 4096
 class EventReader(ABC):
     """A reader of one attempt's events. `identity` is what the agent has told of itself, `_began` says whether it has printed
     an event that only a started agent prints, and `_turn` is the number of the model call whose events are read. `is_retrying`
-    says that the last model call failed and no other has been answered since, `is_over` that the agent has told its end, and
-    `unpriced` is a model that answered and has no price."""
+    says that the last model call failed and no other has been answered since, `is_over` that the agent has told its end.
+    `unpriced` is a model that answered and has no price, and `begun_turns` counts turns that the meter may not have yet."""
 
     plain = frozenset({"stderr"})
     longest = MAX_JSON_LINE_BYTES
     is_retrying = False
     is_over = False
     unpriced: str | None = None
+    begun_turns = 0
 
     def __init__(self, task: CompiledTask) -> None:
         self._task = task

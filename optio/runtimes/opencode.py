@@ -194,14 +194,15 @@ class OpenCodeReader(EventReader):
             cost_source=None if cost is None else self._source,
         )
 
+    @property
+    def begun_turns(self) -> int:  # type: ignore[override]
+        """Return the steps so far. After a tool call it calls the model once more."""
+        return self._steps + (self._finish == "tool-calls")
+
     def stop(self) -> Outcome | None:
         if self._empty >= _MAX_EMPTY_STEPS:
             message = f"the model's answer was empty {_MAX_EMPTY_STEPS} times in a row: does the endpoint speak its protocol?"
             return Outcome(ok=False, reason="network", message=message, again=True)
-        most = self._task.spec.max_turns
-        if most is not None and self._steps >= most and self._finish == "tool-calls":
-            # It would call the model once more, and a call that has begun is paid.
-            return Outcome(ok=False, reason="max_turns", message=f"stopped after {most} turns")
         return None
 
     def outcome(self, ended: ProcessEnd) -> Outcome:

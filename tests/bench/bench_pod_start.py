@@ -30,7 +30,8 @@ from typing import Self
 
 from optio.broker.base import Topic
 from optio.executors.pods import manifest, network
-from optio.executors.pods.cluster import Cluster, Refused
+from optio.executors.pods.api_client import Refused
+from optio.executors.pods.cluster import Cluster
 from optio.executors.pods.manifest import PodSettings
 from optio.model.registry import CompiledTask, Registry
 from optio.model.run import LogKind

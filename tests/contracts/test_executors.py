@@ -90,7 +90,7 @@ executor = PodExecutor(PodSettings(namespace={NAMESPACE!r}, install={install!r},
         assert isinstance(executor, PodExecutor)
         name = manifest.name_of(install, RUN, 1)
         command = ["/bin/sh", "-c", f"cd /optio/work && {line}"]
-        code, said = executor._call(lambda: executor._cluster.run(name, manifest.CONTAINER, command))
+        code, said = executor._call(lambda site: site.cluster.run(name, manifest.CONTAINER, command))
         assert code in (0, 137), said  # its last act may be what ends the pod, and us with it
 
     return Place(code, inside, pace)

@@ -18,7 +18,7 @@ SILENT, SPEAKING, POISON = "silent", "speaking", "poison"
 @dataclass
 class Model:
     """Runs whose worker is started again whenever it dies. An execution's steps are `note`, `read`, `restore`, as in
-    `Execution._read`; those of different runs happen in any order. `hits` counts, from outside, the deaths in a row in which a
+    `Following.read`; those of different runs happen in any order. `hits` counts, from outside, the deaths in a row in which a
     run had a count in the store that its own reading had put there."""
 
     kinds: Mapping[str, str]

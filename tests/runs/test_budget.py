@@ -12,12 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optio.model.money import RunBudget, dollars
+from optio.model.registry import CompiledTask
 from optio.model.retry import GiveUp, RetryAt, decide_retry
-from optio.model.run import LogKind, Outcome, Run, RunState
-from optio.model.usage import Meter
+from optio.model.run import LogKind, LogLine, Outcome, Run, RunState
+from optio.model.usage import CostSource, Meter, Usage
 from optio.runs.execute import Execution
 from optio.runs.runtime_guard import GuardedReader
-from optio.runtimes.base import AttemptContext
+from optio.runs.spending_limits import SpendingLimits
+from optio.runtimes.base import AttemptContext, ProcessEnd
 from optio.runtimes.command import Command
 from optio.wiring import Services
 from tests.runs.support import accept, claim, execute, execution, log_of
@@ -67,12 +69,12 @@ def test_attempts_spend_the_budget_and_one_call_at_most(
 
 def attempt(task: Any, costs: Sequence[int], spent: Decimal, end: Outcome) -> tuple[Decimal, Outcome]:
     """What an attempt costs that makes these calls, and how it ends."""
-    reader, total = GuardedReader(Command(), task, RunBudget.of(task.spec, spent)), 0
+    reader, limits, total = GuardedReader(Command(), task), SpendingLimits(task, RunBudget.of(task.spec, spent)), 0
     for cost in costs:
         total += cost
         entry = {"type": "usage", "model": "m", "output": total, "costUsd": f"{total / 100:.2f}"}
         reader.line("result", json.dumps(entry).encode(), NOW)
-        stopped = reader.stop()
+        stopped = limits.stop_reason(reader)
         if stopped is not None:
             return Decimal(total) / 100, stopped
     return Decimal(total) / 100, end
@@ -161,3 +163,57 @@ for n in range(1, 1000):
 
     assert (run.reason, run.text) == (reason, "found so far")
     assert [attempt.text for attempt in services.store.attempts(run.id)] == ["found so far"]
+
+
+class Reporting:
+    """A reader of another package, which reports usage and knows nothing of limits: each line of output is a model call of 50
+    cents."""
+
+    plain: frozenset[str] = frozenset()
+    longest = 1000
+    text = None
+
+    def __init__(self) -> None:
+        self.meter = Meter(cost=Decimal(0), cost_source=CostSource.CLI, turns=0)
+
+    def line(self, stream: str, data: bytes, at: datetime) -> list[LogLine]:
+        cost, turns = self.meter.cost, self.meter.turns
+        assert cost is not None
+        assert turns is not None
+        self.meter = replace(self.meter, cost=cost + Decimal("0.50"), turns=turns + 1, usage=Usage(output=turns + 1))
+        return [LogLine(kind=LogKind.OUTPUT, data=data, at=at)]
+
+    def stop(self) -> None:
+        return None
+
+    def closing(self, at: datetime) -> list[LogLine]:
+        return []
+
+    def outcome(self, ended: ProcessEnd) -> Outcome:
+        return Outcome(ok=ended.code == 0, reason="ok" if ended.code == 0 else "signal")
+
+
+class Plugin(Command):
+    """A runtime of another package."""
+
+    def reader(self, task: CompiledTask) -> Any:
+        return Reporting()
+
+
+@pytest.mark.parametrize(
+    ("extra", "reason", "message", "calls"),
+    [
+        ('budgetUsd: "1.25"\n', "budget", "stopped at $1.50 of $1.25", 3),
+        ("maxTurns: 2\n", "max_turns", "stopped after 2 turns", 3),
+        ('budgetUsd: "9.00"\nmaxTurns: 9\n', "ok", "", 5),
+    ],
+)
+def test_a_reader_that_only_reports_usage_is_held_to_the_limits_of_its_task(
+    services: Services, extra: str, reason: str, message: str, calls: int
+) -> None:
+    task = command_task("for n in 1 2 3 4 5; do echo $n; sleep 0.3; done", extra=f"{extra}maxRetries: 0\n")
+
+    run = execute(services, task, runtimes={"command": Plugin()})
+
+    assert (run.reason, run.message.startswith(message)) == (reason, True)
+    assert (run.meter.turns, run.meter.cost) == (calls, calls * Decimal("0.50"))

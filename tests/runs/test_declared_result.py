@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from optio.model.money import RunBudget
 from optio.model.registry import CompiledTask, Origin
 from optio.model.result_file import MAX_IGNORED_LINES, Report
 from optio.model.run import LogKind, Outcome, RunState
@@ -181,7 +180,7 @@ def test_the_output_of_a_program_is_a_log_and_no_result() -> None:
 
 
 def read(runtime: str, *lines: bytes, stdout: bytes = b"") -> GuardedReader:
-    reader = GuardedReader(RUNTIMES[runtime], task(runtime), RunBudget())
+    reader = GuardedReader(RUNTIMES[runtime], task(runtime))
     for line in lines:
         reader.line("result", line, NOW)
     for line in stdout.splitlines():

@@ -65,7 +65,7 @@ def test_a_notification_alone_makes_a_running_execution_see_that_it_is_cancelled
     eventually(lambda: log_of(services, run_id, LogKind.OUTPUT), what="the agent")
 
     services.store.cancel(run_id, "eve")
-    made.look()
+    made.recheck()
     running.join(20)
     heard = not running.is_alive()
     made.cancel()
@@ -77,7 +77,7 @@ def test_a_notification_alone_makes_a_running_execution_see_that_it_is_cancelled
 def test_an_agent_that_starts_after_a_renewal_has_the_lease_that_was_renewed(services: Services) -> None:
     run_id = accept(services, command_task("echo begun; sleep 60"))
     made = execution(services, run_id)
-    made.renewed(4_000_000.0)
+    made.lease_renewed(4_000_000.0)
     running = threading.Thread(target=made)
     running.start()
     eventually(lambda: log_of(services, run_id, LogKind.OUTPUT), what="the agent")
@@ -531,7 +531,7 @@ def test_a_full_disk_gets_some_time_before_an_agent_that_has_ended_loses_its_log
     services: Services, monkeypatch: pytest.MonkeyPatch, full_s: float, kept: list[bytes]
 ) -> None:
     monkeypatch.setattr("optio.runs.execute._RETRY_PAUSE_S", 0.05)
-    monkeypatch.setattr("optio.runs.execute._FULL_PATIENCE_S", 0.5)
+    monkeypatch.setattr("optio.runs.attempt_record._FULL_PATIENCE_S", 0.5)
     store = Full(services.store, full_s)
 
     run = execute(services, command_task("echo one"), store=store)
@@ -543,7 +543,7 @@ def test_a_full_disk_gets_some_time_before_an_agent_that_has_ended_loses_its_log
 
 def test_a_full_disk_costs_no_line_of_an_agent_that_runs(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("optio.runs.execute._RETRY_PAUSE_S", 0.05)
-    monkeypatch.setattr("optio.runs.execute._FULL_PATIENCE_S", 0.0)
+    monkeypatch.setattr("optio.runs.attempt_record._FULL_PATIENCE_S", 0.0)
     run_id = accept(services, command_task(f"echo one; sleep {odd()}"))
     following = execution(services, run_id, store=Full(services.store, 0.5))
     thread = threading.Thread(target=following)
@@ -637,17 +637,17 @@ def test_a_suspect_that_waits_for_its_turn_is_renewed_and_reads_once_the_turn_is
     eventually(lambda: marker.lstat().st_mtime == 3_000_000.0, what="its agent knowing the lease of the second worker")
 
     def renewed() -> bool:
-        second.renewed(4_000_000.0)
+        second.lease_renewed(4_000_000.0)
         return marker.lstat().st_mtime == 4_000_000.0
 
     eventually(renewed, what="the renewal reaching its agent")
     time.sleep(1.5)  # longer than the random pause
     waits = log_of(services, run_id, LogKind.OUTPUT)
-    second._parts.suspects.release()
+    second._context.suspects.release()
     waiting.join(20)
 
     assert waits == [b"begun"]
-    assert not second._parts.suspects.locked()
+    assert not second._context.suspects.locked()
     assert log_of(services, run_id, LogKind.OUTPUT) == [b"begun", b"over"]
     assert services.store.run(run_id).state is RunState.COMPLETED
 
@@ -668,14 +668,14 @@ def test_a_suspect_that_waits_for_its_turn_is_let_go_at_once_and_its_count_stays
 def test_a_suspect_whose_output_was_read_is_one_no_longer(services: Services) -> None:
     token = odd()
     run_id, second, waiting = suspect(services, f"echo begun; sleep {token}")
-    second._parts.suspects.release()
+    second._context.suspects.release()
 
     eventually(lambda: read_crashes(services, run_id) == 0, what="the count being taken back")
     second.leave()
     waiting.join(10)
 
     assert read_crashes(services, run_id) == 0
-    assert not second._parts.suspects.locked()
+    assert not second._context.suspects.locked()
     services.executor.remove(run_id, 1)
 
 
@@ -881,10 +881,10 @@ def test_an_attempt_that_fills_its_quota_ends_with_the_setting_that_bounds_it(tm
 def test_an_agent_that_says_nothing_has_a_log_if_it_fails_or_goes_on_and_none_if_it_soon_does_well(
     services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("optio.runs.execute._OPENING_S", 60.0)
+    monkeypatch.setattr("optio.runs.attempt_log._OPENING_S", 60.0)
     well = execute(services, command_task("true"))
     failed = execute(services, command_task("exit 3", extra="maxRetries: 0\n"))
-    monkeypatch.setattr("optio.runs.execute._OPENING_S", 0.0)
+    monkeypatch.setattr("optio.runs.attempt_log._OPENING_S", 0.0)
     run_id = accept(services, command_task(f"sleep {odd()}"))
     going_on = execution(services, run_id)
     thread = threading.Thread(target=going_on)

@@ -12,7 +12,7 @@ from optio.model.agent_event import ToolCall, ToolKind
 from optio.model.mask import Masker
 from optio.model.run import LogKind, LogLine
 from optio.runs import output
-from optio.runs.output import Output, kept
+from optio.runs.output import Output, masked_line
 from optio.runtimes.command import Command
 from tests.support import command_task
 
@@ -136,14 +136,14 @@ def test_one_look_is_bounded_whatever_is_there() -> None:
 
 def test_a_secret_is_in_neither_the_text_nor_the_event_of_a_line() -> None:
     event = ToolCall(id="1", name="Bash", kind=ToolKind.EXECUTE, input={"command": "echo s3cret-value"})
-    line = kept(LogLine(kind=LogKind.TOOL, data=b"Bash s3cret-value", at=NOW, event=event), Masker(["s3cret-value"]))
+    line = masked_line(LogLine(kind=LogKind.TOOL, data=b"Bash s3cret-value", at=NOW, event=event), Masker(["s3cret-value"]))
 
     assert (line.data, line.event) == (b"Bash ***", replace(event, input={"command": "echo ***"}))
 
 
 @pytest.mark.parametrize(("size", "rest"), [(0, 0), (65_536, 65_536), (65_537, 65_536)])
 def test_a_line_of_the_log_is_cut_at_64_kib(size: int, rest: int) -> None:
-    line = kept(LogLine(kind=LogKind.OUTPUT, data=b"x" * size, at=NOW), Masker(())).data
+    line = masked_line(LogLine(kind=LogKind.OUTPUT, data=b"x" * size, at=NOW), Masker(())).data
 
     assert line[:rest] == b"x" * rest
     assert line[rest:] == (b"" if size == rest else b"... [1 bytes cut]")

@@ -277,13 +277,13 @@ def test_a_suspect_begins_to_read_after_a_random_pause(services: Services, monke
     (adopted,) = services.store.adopt("second", timedelta(seconds=30), 5)
     place: Any = Place(services.executor, Held([], DONE))
     second = Execution(adopted, replace(services.parts(), executor=place), "second")
-    second._left = Left()
+    second._signals.left = Left()
     second()
 
     assert [each for each in pauses if each > 100.0]
 
 
-@pytest.mark.parametrize("call", ["cancel", "leave", "look"])
+@pytest.mark.parametrize("call", ["cancel", "leave", "recheck"])
 def test_an_execution_that_waits_for_output_is_woken_by_whoever_wants_something_of_it(services: Services, call: str) -> None:
     waits, woken = threading.Event(), threading.Event()
 
@@ -324,7 +324,7 @@ def test_an_agent_whose_output_cannot_be_masked_can_be_cancelled_and_left_to_ano
     running = threading.Thread(target=second)
     running.start()
     services.store.cancel(run_id, "ann")
-    second.look()
+    second.recheck()
 
     eventually(lambda: agent.stopped, what="the stop")
     second.leave()
@@ -370,7 +370,7 @@ def test_an_execution_tells_nothing_of_an_end_that_another_one_stored(services: 
     first = Execution(claim(services, run_id, lease=0.0), replace(parts, telemetry=Telemetry(facts.append)), "first")
     first()
 
-    assert first.lost
+    assert first.is_lost
     assert len([fact for fact in facts if isinstance(fact, Finished)]) == 1
 
 

@@ -9,6 +9,7 @@ from optio.model.money import ZERO_USD, RunBudget
 from optio.model.registry import CompiledTask
 from optio.model.run import Outcome
 from optio.runs.runtime_guard import GuardedReader
+from optio.runs.spending_limits import SpendingLimits
 from optio.runtimes import RUNTIMES
 from optio.runtimes.base import OutputReader, ProcessEnd
 
@@ -35,14 +36,19 @@ def feed(reader: R, lines: list[tuple[str, bytes]]) -> R:
     return reader
 
 
-def guarded(task: CompiledTask, lines: list[tuple[str, bytes]], spent: Decimal = ZERO_USD) -> GuardedReader:
-    """A reader as a run has it, which holds these lines to the limits of the task."""
-    return feed(GuardedReader(RUNTIMES[task.spec.agent_runtime], task, RunBudget.of(task.spec, spent)), lines)
+def guarded(task: CompiledTask, lines: list[tuple[str, bytes]]) -> GuardedReader:
+    """A reader as a run has it, after these lines."""
+    return feed(GuardedReader(RUNTIMES[task.spec.agent_runtime], task), lines)
+
+
+def limits(task: CompiledTask, spent: Decimal = ZERO_USD) -> SpendingLimits:
+    """What a run of the task is held to."""
+    return SpendingLimits(task, RunBudget.of(task.spec, spent))
 
 
 def stopped(task: CompiledTask, lines: list[tuple[str, bytes]], spent: Decimal = ZERO_USD) -> Outcome | None:
     """How a run is stopped after these lines."""
-    return guarded(task, lines, spent).stop()
+    return limits(task, spent).stop_reason(guarded(task, lines))
 
 
 def assert_told(reader: OutputReader, row: Row) -> None:

@@ -96,12 +96,12 @@ def test_it_is_stopped_before_the_call_that_its_turns_forbid_and_not_after_its_l
     limited = task("maxTurns: 2\n")
     tool, answer = call("function_call"), call("message")
 
-    assert [getattr(read(lines, limited).stop(), "reason", None) for lines in (tool, tool + tool, tool + answer)] == [
+    assert [getattr(stopped(limited, lines), "reason", None) for lines in (tool, tool + tool, tool + answer)] == [
         None,
         "max_turns",
         None,
     ]
-    assert read([*tool, *answer, *call("message")], limited).stop() is not None
+    assert stopped(limited, [*tool, *answer, *call("message")]) is not None
 
 
 def test_a_budget_stops_it_while_it_runs() -> None:

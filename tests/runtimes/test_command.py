@@ -14,7 +14,7 @@ from optio.model.run import Outcome
 from optio.model.usage import CostSource, Usage
 from optio.runtimes.base import AttemptContext, ProcessEnd
 from optio.runtimes.command import Command, CommandReader
-from tests.runtimes.recordings import guarded, stopped
+from tests.runtimes.recordings import guarded, limits, stopped
 from tests.support import command_task
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -244,7 +244,7 @@ def test_a_limit_that_something_was_reported_for_is_not_complained_about() -> No
 
     silent, speaks = guarded(task, []), guarded(task, [line(usage(costUsd="0.1")), line({"type": "turn"})])
 
-    assert (len(silent.closing(NOW)), speaks.closing(NOW)) == (2, [])
+    assert (len(limits(task).unenforced(silent)), limits(task).unenforced(speaks)) == (2, [])
 
 
 def test_a_program_with_a_budget_is_stopped_at_the_first_usage_that_nobody_can_price() -> None:

@@ -21,7 +21,7 @@ from optio.runtimes import RUNTIMES
 from optio.runtimes.base import AttemptContext, OutputReader, ProcessEnd
 from optio.runtimes.event_reader import EventReader
 from optio.settings import SETTINGS
-from tests.runtimes.recordings import guarded
+from tests.runtimes.recordings import guarded, limits
 from tests.support import compiled
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -166,7 +166,7 @@ def test_without_its_usage_the_limits_that_were_not_enforced_are_named(agent: st
     limited = task(agent, 'maxTurns: 3\nbudgetUsd: "1.00"\nbudget: report\n')
     stdout = [("stdout", line) for line in recorded(agent, "plain") if b'"turn.completed"' not in line]
 
-    said = [line.text for line in guarded(limited, stdout).closing(NOW)]
+    said = limits(limited).unenforced(guarded(limited, stdout))
 
     assert "budgetUsd was not enforced: its agent told no usage of a model call" in said
 

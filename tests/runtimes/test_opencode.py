@@ -12,7 +12,7 @@ from optio.model.run import LogKind
 from optio.model.usage import CostSource, Usage
 from optio.runtimes.base import AttemptContext, Invocation, ProcessEnd
 from optio.runtimes.opencode import OpenCode, OpenCodeReader
-from tests.runtimes.recordings import assert_told
+from tests.runtimes.recordings import assert_told, stopped
 from tests.support import compiled
 
 RECORDINGS = Path(__file__).parent / "opencode"
@@ -103,7 +103,10 @@ def test_it_is_stopped_before_the_call_that_its_turns_forbid_and_not_after_its_l
     limited = task("maxTurns: 2\n")
     calls, answer = step("tool-calls", 5), step("stop", 5)
 
-    assert [getattr(read(lines, limited).stop(), "reason", None) for lines in ([calls], [calls, calls], [calls, answer])] == [
+    assert [
+        getattr(stopped(limited, [("stdout", line) for line in lines]), "reason", None)
+        for lines in ([calls], [calls, calls], [calls, answer])
+    ] == [
         None,
         "max_turns",
         None,

@@ -164,7 +164,7 @@ def test_an_adopted_agent_whose_secrets_cannot_be_read_can_be_cancelled(services
     eventually(lambda: len(vault.asked) >= 2, what="the vault to be asked again")
 
     services.store.cancel(run_id, "ann")
-    second.look()
+    second.recheck()
     handle = services.executor.find(run_id, 1)
     assert handle is not None
     eventually(lambda: handle.exit() is not None, what="the end of the agent")

@@ -17,7 +17,7 @@ from optio.model.agent_event import ToolCall, ToolKind, ToolResult, TurnEnd
 from optio.model.mask import Masker
 from optio.model.run import LogKind, LogLine
 from optio.model.usage import Meter
-from optio.runs.output import kept
+from optio.runs.output import masked_line
 from tests.server.api import JOB, Api, Writer
 
 MILLION = 1_000_000
@@ -74,7 +74,7 @@ def at(api: Api, path: str) -> str:
 
 def append(api: Api, run: Writer, *lines: LogLine) -> None:
     """Store lines, each as a worker keeps it."""
-    api.services.store.append_log(run.claim.run.lease, [kept(each, Masker(())) for each in lines], {}, Meter())
+    api.services.store.append_log(run.claim.run.lease, [masked_line(each, Masker(())) for each in lines], {}, Meter())
     api.services.broker.tell(Topic.RUN, run.id)
 
 

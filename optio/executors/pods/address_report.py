@@ -18,7 +18,8 @@ from collections.abc import Iterator, Mapping
 
 from optio.executors.pods import exit_status, network
 from optio.executors.pods import manifest as pod
-from optio.executors.pods.cluster import Cluster, Refused, Unreachable
+from optio.executors.pods.api_client import Refused, Unreachable
+from optio.executors.pods.cluster import Cluster
 from optio.executors.pods.informer import Informer, Pod
 from optio.executors.pods.start_events import StartEvents
 

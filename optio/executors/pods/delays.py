@@ -11,7 +11,7 @@ from typing import Any
 
 from optio.errors import OptioError
 from optio.executors.pods import exit_status
-from optio.executors.pods.cluster import Refused
+from optio.executors.pods.api_client import Refused
 from optio.executors.pods.handle import PodHandle
 from optio.model.pool import parse_quantity
 from optio.model.room import Delay

@@ -13,7 +13,8 @@ from typing import Any
 from optio.errors import LaunchFailed, OptioError
 from optio.executors.base import Launch
 from optio.executors.pods import manifest
-from optio.executors.pods.cluster import Cluster, Refused, Unreachable
+from optio.executors.pods.api_client import Refused, Unreachable
+from optio.executors.pods.cluster import Cluster
 from optio.executors.pods.manifest import PodSettings
 from optio.executors.pods.network import Proxy
 from optio.model.probe_result import ERROR, OK, WARNING, ProbeResult
@@ -133,25 +134,28 @@ async def _permissions(cluster: Cluster, namespace: str, who: str, *, fenced: bo
         lacking = ", ".join(f"{verb} {resource}" for _, resource, verb in slower)
         detail = f"{who} may not, in {namespace}: {lacking}; pods with a network policy start up to a second later"
         yield ProbeResult("permissions", WARNING, detail, f"{_APPLY}: its Role has it")
+    yield await _surplus(cluster, namespace, who)
+
+
+async def _surplus(cluster: Cluster, namespace: str, who: str) -> ProbeResult:
+    """Return what the account may do that it must not."""
     inside = _own()
     places = {_HERE: namespace, _EVERYWHERE: "", **({_OWN: inside} if inside else {})}
-    asked = [(places[where], group, resource, verb) for where, group, resource, verb in _TOO_MUCH if where in places]
-    answers = await asyncio.gather(*(_may(cluster, *each) for each in asked))
-    found = [
+    rights = [(places[where], group, resource, verb) for where, group, resource, verb in _TOO_MUCH if where in places]
+    answers = await asyncio.gather(*(_may(cluster, *right) for right in rights))
+    surplus = [
         f"{verb} {resource} in {where or 'all namespaces'}"
-        for (where, _, resource, verb), allowed in zip(asked, answers, strict=True)
-        if allowed
+        for (where, _, resource, verb), is_allowed in zip(rights, answers, strict=True)
+        if is_allowed
     ]
-    if not found:
-        yield ProbeResult(
-            "permissions", OK, f"none of {len(asked)} that it must not have: secrets, exec in other namespaces, ..."
-        )
-        return
-    shown = ", ".join(found[:4]) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+    if not surplus:
+        detail = f"none of {len(rights)} that it must not have: secrets, exec in other namespaces, ..."
+        return ProbeResult("permissions", OK, detail)
+    text = ", ".join(surplus[:4]) + (f" and {len(surplus) - 4} more" if len(surplus) > 4 else "")
     hint = (
         "look for RoleBindings beside `optio-worker`" if inside else "a worker needs none of them: look from inside its pod too"
     )
-    yield ProbeResult("permissions", WARNING, f"{who} may also {shown}", hint)
+    return ProbeResult("permissions", WARNING, f"{who} may also {text}", hint)
 
 
 def _own() -> str | None:

@@ -17,7 +17,8 @@ from datetime import timedelta
 from typing import Any
 
 from optio.executors.pods import manifest
-from optio.executors.pods.cluster import Cluster, Refused, Unreachable
+from optio.executors.pods.api_client import Refused, Unreachable
+from optio.executors.pods.cluster import Cluster
 from optio.executors.pods.informer import retry_until
 
 _MARKS = "optio.dev/given-up"

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from optio.executors.pods.cluster import Cluster, Labels, Refused, Unreachable
+from optio.executors.pods.api_client import Refused, Unreachable
+from optio.executors.pods.cluster import Cluster, Labels
 
 Pod = Mapping[str, Any]
 log = logging.getLogger(__name__)

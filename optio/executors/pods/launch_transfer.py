@@ -7,7 +7,8 @@ from typing import Self
 
 from optio.executors.pods import launch_script
 from optio.executors.pods import manifest as pod
-from optio.executors.pods.cluster import Cluster, Unreachable
+from optio.executors.pods.api_client import Unreachable
+from optio.executors.pods.cluster import Cluster
 
 # The log brings on what an agent prints later than that.
 _HEARS_S = 30.0

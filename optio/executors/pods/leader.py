@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from optio.executors.pods.cluster import Cluster, Refused
+from optio.executors.pods.api_client import Refused
+from optio.executors.pods.cluster import Cluster
 
 log = logging.getLogger(__name__)
 LEASE_S = 15

@@ -14,7 +14,8 @@ from typing import TypeVar
 from optio.executors.base import MAX_STREAM_BYTES, Exit
 from optio.executors.pods import exit_status
 from optio.executors.pods import manifest as pod
-from optio.executors.pods.cluster import Cluster, Refused, Unreachable
+from optio.executors.pods.api_client import Refused, Unreachable
+from optio.executors.pods.cluster import Cluster
 from optio.executors.pods.frames import Frames, Piece
 from optio.executors.pods.handle import PodHandle
 from optio.executors.pods.informer import Informer, Pod, is_agent_running, retry_until

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 
 from optio.executors.pods import manifest as pod
 from optio.executors.pods import network
-from optio.executors.pods.cluster import Cluster, Refused
+from optio.executors.pods.api_client import Refused
+from optio.executors.pods.cluster import Cluster
 
 # Somebody may have taken it away: it is made again, if need be, after this time.
 _SURE_S = 60.0

@@ -19,7 +19,8 @@ from optio.errors import LaunchFailed
 from optio.executors.base import Launch, WarmDemand
 from optio.executors.pods import exit_status
 from optio.executors.pods import manifest as pod
-from optio.executors.pods.cluster import Cluster, Refused, Unreachable
+from optio.executors.pods.api_client import Refused, Unreachable
+from optio.executors.pods.cluster import Cluster
 from optio.executors.pods.informer import Informer, Pod, container, retry_until
 from optio.executors.pods.leader import Leader
 from optio.executors.pods.manifest import PodSettings

@@ -14,7 +14,8 @@ from optio.executors.base import Exit, Launch
 from optio.executors.pods import exit_status, launch_script
 from optio.executors.pods import manifest as pod
 from optio.executors.pods.address_report import AddressReports
-from optio.executors.pods.cluster import Cluster, Refused, Unreachable
+from optio.executors.pods.api_client import Refused, Unreachable
+from optio.executors.pods.cluster import Cluster
 from optio.executors.pods.delays import Delays, command_refusal, refusal
 from optio.executors.pods.given_up import GivenUp
 from optio.executors.pods.handle import PodHandle

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import aclosing, contextmanager
 
 from optio.executors.pods import network
-from optio.executors.pods.cluster import Cluster, Refused, Unreachable
+from optio.executors.pods.api_client import Refused, Unreachable
+from optio.executors.pods.cluster import Cluster
 from optio.executors.pods.informer import Informer, retry_until
 from optio.executors.pods.manifest import CONTAINER as AGENT
 

@@ -9,7 +9,7 @@ import pytest
 
 from optio.executors.pods import network
 from optio.executors.pods.address_report import COMMAND, GUARD, AddressReports, address_in, is_taken, lacks_address, reported
-from optio.executors.pods.cluster import Refused, Unreachable
+from optio.executors.pods.api_client import Refused, Unreachable
 from optio.executors.pods.informer import Informer
 
 Pod = dict[str, Any]

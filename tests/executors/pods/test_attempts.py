@@ -15,6 +15,7 @@ from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.informer import is_agent_running
 from optio.model.run import AgentIdentity, Event, LogKind
 from optio.model.task import Environment
+from optio.runs.agent_follower import AgentFollower
 from optio.runs.execute import Execution
 from optio.wiring import Services
 from tests.executors.pods.api import Api
@@ -40,7 +41,7 @@ def test_output_that_the_kubelet_has_thrown_away_is_taken_from_the_agents_own_fi
     found = another.find(RUN, 1)
     assert found is not None
     eventually(lambda: found.spool.sizes["stdout"] == len(line) * count, within=180, what="all of the output")  # type: ignore[attr-defined]
-    another._call(lambda: another._cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", "echo >/optio/work/go"]))
+    another._call(lambda site: site.cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", "echo >/optio/work/go"]))
     ended = until_ended(found, within=60)
     found.close(remove=True)
 
@@ -196,12 +197,14 @@ def test_a_run_whose_worker_died_before_it_could_say_that_it_started_has_started
         )
         first = Execution(claimed, services.parts(), "first")
         with monkeypatch.context() as dead:
-            dead.setattr(first, "_has_just_begun", lambda handle: False)
+            dead.setattr(AgentFollower, "_note_start", lambda self: None)
             thread = threading.Thread(target=first)
             thread.start()
             eventually(lambda: (it := first._handle) and it.begun(), within=60, what="the beginning")
             name = manifest.name_of(install, run_id, 1)
-            eventually(lambda: is_agent_running(executor._informer.status(name)), within=60, what="the node's word")
+            site = executor._site
+            assert site is not None
+            eventually(lambda: is_agent_running(site.informer.status(name)), within=60, what="the node's word")
             first.leave()
             thread.join()
         before = services.store.run(run_id)
@@ -209,7 +212,7 @@ def test_a_run_whose_worker_died_before_it_could_say_that_it_started_has_started
         (adopted,) = services.store.adopt("second", timedelta(seconds=30), 5, place=services.executor.place())
         second = threading.Thread(target=Execution(adopted, services.parts(), "second"))
         second.start()
-        executor._call(lambda: executor._cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", "echo >/optio/work/go"]))
+        executor._call(lambda site: site.cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", "echo >/optio/work/go"]))
         second.join()
         run, events = services.store.run(run_id), steps(services, run_id)
         (attempt,) = services.store.attempts(run_id)
@@ -236,7 +239,7 @@ def test_the_pod_of_a_failed_run_stays_for_a_look_without_its_secrets(make: Make
 
     name = manifest.name_of(install, RUN, 1)
     look = "cat work/note /proc/1/environ; for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; done; ls -A private"
-    code, seen = executor._call(lambda: executor._cluster.run(name, "agent", ["/bin/sh", "-c", f"cd /optio; {look}"]))
+    code, seen = executor._call(lambda site: site.cluster.run(name, "agent", ["/bin/sh", "-c", f"cd /optio; {look}"]))
     assert ended.exit.code == 3
     assert stay.is_kept
     assert stay.told.endswith(f"kubectl -n {NAMESPACE} exec -it {name} -c agent -- /bin/sh")
@@ -244,7 +247,7 @@ def test_the_pod_of_a_failed_run_stays_for_a_look_without_its_secrets(make: Make
     assert b"sleep 600" not in seen
     assert (executor.attempts(), make().attempts()) == ([], [])
     executor.remove(RUN, 1)
-    eventually(lambda: executor._call(lambda: executor._cluster.pod(name)) is None, within=60, what="the end of the pod")
+    eventually(lambda: executor._call(lambda site: site.cluster.pod(name)) is None, within=60, what="the end of the pod")
 
 
 def test_a_pod_that_stayed_for_long_enough_is_taken_away_by_whoever_looks_next(make: Make, install: str) -> None:
@@ -257,7 +260,7 @@ def test_a_pod_that_stayed_for_long_enough_is_taken_away_by_whoever_looks_next(m
 
     another = make()
     eventually(
-        lambda: another.attempts() == [] and another._call(lambda: another._cluster.pod(name)) is None,
+        lambda: another.attempts() == [] and another._call(lambda site: site.cluster.pod(name)) is None,
         within=60,
         what="the end of the pod",
     )
@@ -270,7 +273,7 @@ def test_a_pod_that_stays_ends_by_itself(make: Make, install: str) -> None:
     executor.keep(RUN, 1, 3600.0)
 
     def phase() -> str:
-        found = executor._call(lambda: executor._cluster.pod(name))
+        found = executor._call(lambda site: site.cluster.pod(name))
         assert found is not None
         said: str = found["status"]["phase"]
         return said
@@ -295,8 +298,8 @@ def test_only_the_pod_of_a_run_that_has_failed_stays(
         assert isinstance(executor, PodExecutor)
         name = manifest.name_of(install, run.id, 1)
         if not stays:
-            eventually(lambda: executor._call(lambda: executor._cluster.pod(name)) is None, within=60, what="its end")
-        assert ("running" in str(executor._call(lambda: executor._cluster.pod(name)))) == stays
+            eventually(lambda: executor._call(lambda site: site.cluster.pod(name)) is None, within=60, what="its end")
+        assert ("running" in str(executor._call(lambda site: site.cluster.pod(name)))) == stays
         executor.remove(run.id, 1)
 
     assert len(said) == stays
@@ -306,14 +309,14 @@ def test_a_pod_of_somebody_else_is_never_touched(make: Make, install: str) -> No
     executor = make()
     theirs = waiting_pod(install)
     theirs["metadata"]["labels"] = {"app": "theirs"}
-    made = executor._call(lambda: executor._cluster.create(theirs))
+    made = executor._call(lambda site: site.cluster.create(theirs))
     name, uid = made["metadata"]["name"], made["metadata"]["uid"]
 
     ended = run(executor, launch("/bin/true")).exit
     found = executor.find(RUN, 1)
     executor.remove(RUN, 1)
-    after = executor._call(lambda: executor._cluster.pod(name))
-    executor._call(lambda: executor._cluster.delete(name, uid, 0))
+    after = executor._call(lambda site: site.cluster.pod(name))
+    executor._call(lambda site: site.cluster.delete(name, uid, 0))
 
     assert (ended.reason, ended.temporary, found) == ("foreign_pod", False, None)
     assert after is not None
@@ -348,9 +351,9 @@ def test_nothing_of_a_launch_stands_in_the_pod(make: Make, install: str) -> None
     )
     eventually(lambda: read(handle, "stdout"), what="the agent")
 
-    text = str(executor._call(lambda: executor._cluster.pod(manifest.name_of(install, RUN, 1))))
+    text = str(executor._call(lambda site: site.cluster.pod(manifest.name_of(install, RUN, 1))))
     command = ["/bin/sh", "-c", "tr '\\0' '\\n' </proc/1/environ; tr '\\0' ' ' </proc/[0-9]*/cmdline; ls /optio"]
-    _, seen = executor._call(lambda: executor._cluster.run(manifest.name_of(install, RUN, 1), manifest.CONTAINER, command))
+    _, seen = executor._call(lambda site: site.cluster.run(manifest.name_of(install, RUN, 1), manifest.CONTAINER, command))
     handle.stop()
     until_ended(handle)
     handle.close(remove=True)

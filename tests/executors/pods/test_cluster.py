@@ -121,7 +121,7 @@ def test_output_is_whole_and_in_order_that_an_agent_prints_while_the_kubelet_rot
     eventually(lambda: handle.spool.sizes["stdout"] == len(whole), within=200, what="all of the output")  # type: ignore[attr-defined]
     with Api(NAMESPACE) as api:
         eventually(lambda: api.has_rotated_log(name), within=30, what="a log that lacks its beginning")
-    executor._call(lambda: executor._cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", "echo >/optio/work/go"]))
+    executor._call(lambda site: site.cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", "echo >/optio/work/go"]))
     ended = until_ended(handle, within=60)
     handle.close(remove=True)
 

@@ -7,7 +7,7 @@ import pytest
 
 from optio.errors import OptioError
 from optio.executors.pods import delays, exit_status
-from optio.executors.pods.cluster import Refused, Unreachable
+from optio.executors.pods.api_client import Refused, Unreachable
 from optio.executors.pods.delays import Delays, full_quota, refusal
 from optio.executors.pods.handle import PodHandle
 from optio.model.room import Delay

@@ -597,7 +597,7 @@ def test_an_event_of_a_container_that_does_not_run_is_worth_one_try(make: Make, 
 
     involved = {"kind": "Pod", "namespace": NAMESPACE, "name": name, "fieldPath": "spec.containers{agent}"}
     event = {"metadata": {"name": f"{name}.forged"}, "reason": "Started", "involvedObject": involved, "type": "Normal"}
-    executor._call(lambda: executor._cluster.ask("POST", executor._cluster._path("events"), event))
+    executor._call(lambda site: site.cluster.ask("POST", site.cluster.path("events"), event))
     ended = until_ended(handle, within=60).exit
     handle.close(remove=True)
 
@@ -613,7 +613,8 @@ def test_an_agent_begins_by_the_event_of_its_container_before_the_pods_status_is
 
     handle = executor.start(shell("echo ready; sleep 60"))
     begun = eventually(handle.begun, within=60, what="the beginning")
-    known = executor._informer.status(name)
+    assert executor._site is not None
+    known = executor._site.informer.status(name)
     handle.close(remove=True)
 
     assert (begun.how, known.get("containerStatuses")) == ("cold", None)
@@ -737,7 +738,7 @@ def test_an_agent_that_its_node_could_not_tell_of_while_the_api_server_was_away_
     make: Make, proxy: FaultProxy, api: Api, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither its status nor a refused look says that it has no launch."""
-    monkeypatch.setattr("optio.executors.pods.executor._STARTS_S", 0.5)
+    monkeypatch.setattr("optio.executors.pods.search._STARTS_S", 0.5)
     handle = make().start(shell("echo ready; sleep 8; echo done"))
     ready(handle)
     handle.close(remove=False)
@@ -893,7 +894,7 @@ def test_lines_that_a_rotation_of_the_log_hides_from_its_reader_are_taken_from_t
     handle = executor.start(shell(source, setup=("mkfifo go",), timeout_s=120.0))
     size = sum(len(f"{n}{end}\n") for n in range(1, 60_001))
     eventually(lambda: handle.spool.sizes["stdout"] == size, within=60, what="all of the output")  # type: ignore[attr-defined]
-    executor._call(lambda: executor._cluster.run(handle.name, manifest.CONTAINER, ["/bin/sh", "-c", "echo >/optio/work/go"]))
+    executor._call(lambda site: site.cluster.run(handle.name, manifest.CONTAINER, ["/bin/sh", "-c", "echo >/optio/work/go"]))
     ended = until_ended(handle, within=60)
     handle.close(remove=True)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from optio.executors.pods.cluster import Refused
+from optio.executors.pods.api_client import Refused
 from optio.executors.pods.given_up import GivenUp
 
 

@@ -1,18 +1,17 @@
 """How the pod of an attempt that is over goes."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
 
 from optio.executors.base import Exit
-from optio.executors.pods import executor as module
+from optio.executors.pods import removal as module
 from optio.executors.pods.cluster import Cluster
-from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.handle import PodHandle
 from optio.executors.pods.informer import Informer
 from optio.executors.pods.manifest import PodSettings
+from optio.executors.pods.removal import PodRemoval
 
 DONE = Exit(code=0, signal=None, sizes={"stdout": 0, "stderr": 0})
 RUNNING, ENDED = {"running": {}}, {"terminated": {"exitCode": 0, "message": ""}}
@@ -33,46 +32,38 @@ def known(state: dict[str, Any], version: int) -> dict[str, Any]:
     return {"metadata": {"name": "pod", "uid": "1", "resourceVersion": str(version)}, "status": status}
 
 
-@pytest.fixture
-def executor() -> Iterator[PodExecutor]:
-    made = PodExecutor(PodSettings(namespace="runs", install="test", image="agent"), {})
-    made._informer = Informer(cast(Cluster, None), {})
-    made._informer.put(known(RUNNING, 1))
-    yield made
-    made.close()
-
-
-def graces(executor: PodExecutor, ended: Exit | None, *, told: bool) -> list[int | None]:
+def graces(ended: Exit | None, *, told: bool) -> list[int | None]:
     """How the pod of a handle was deleted that is let go; `told`: its node says meanwhile that the container has ended."""
     cluster = Deleting()
-    executor._cluster = cast(Cluster, cluster)
+    informer = Informer(cast(Cluster, None), {})
+    informer.put(known(RUNNING, 1))
+    removal = PodRemoval(cast(Cluster, cluster), informer, PodSettings(namespace="runs", install="test", image="agent"))
 
     async def let_go() -> None:
         handle = PodHandle("pod", "run", 1, lambda *_: None)
         handle.uid, handle.launched = "1", True
         if ended is not None:
             handle.end(ended)
-        letting = asyncio.ensure_future(executor._let_go(handle))
+        letting = asyncio.ensure_future(removal.remove(handle))
         await asyncio.sleep(0.05)
         assert cluster.graces == ([] if ended is not None else [None])
         if told:
-            executor._informer.put(known(ENDED, 2))
+            informer.put(known(ENDED, 2))
         await letting
-        del executor._cluster
 
     asyncio.run(let_go())
     return cluster.graces
 
 
-def test_a_pod_whose_end_is_known_goes_when_its_node_says_so_without_being_ended(executor: PodExecutor) -> None:
-    assert graces(executor, DONE, told=True) == [0]
+def test_a_pod_whose_end_is_known_goes_when_its_node_says_so_without_being_ended() -> None:
+    assert graces(DONE, told=True) == [0]
 
 
-def test_a_pod_of_which_no_node_says_so_is_ended(executor: PodExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pod_of_which_no_node_says_so_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_ENDED_S", 0.1)
 
-    assert graces(executor, DONE, told=False) == [None]
+    assert graces(DONE, told=False) == [None]
 
 
-def test_a_pod_whose_agent_lives_is_ended_at_once(executor: PodExecutor) -> None:
-    assert graces(executor, None, told=False) == [None]
+def test_a_pod_whose_agent_lives_is_ended_at_once() -> None:
+    assert graces(None, told=False) == [None]

@@ -2,20 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
 
-from optio.executors.pods import executor as module
+from optio.executors.pods import renewals as module
 from optio.executors.pods.cluster import Cluster
-from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.handle import PodHandle
-from optio.executors.pods.manifest import PodSettings
+from optio.executors.pods.renewals import MAX_RENEWING, PodRenewals
 from optio.executors.pods.start import Renewal
 from optio.executors.procfs import uptime
-
-MAX = module._MAX_RENEWING
 
 
 class SlowCluster:
@@ -34,65 +31,56 @@ class SlowCluster:
         return 0, b""
 
 
-@pytest.fixture
-def executor() -> Iterator[PodExecutor]:
-    made = PodExecutor(PodSettings(namespace="runs", install="test", image="agent"), {})
-    yield made
-    made.close()
-
-
-def due(executor: PodExecutor, count: int) -> tuple[SlowCluster, list[PodHandle]]:
+class Bench:
     """So many pods that must be told by now."""
-    cluster = SlowCluster()
-    executor._cluster = cast(Cluster, cluster)
-    handles = [PodHandle(f"pod-{n}", f"run-{n}", 1, lambda *_: None) for n in range(count)]
-    for handle in handles:
-        handle.launched = True
-        executor._renewals[handle] = Renewal(900.0, uptime() - 300.0)
-    return cluster, handles
+
+    def __init__(self, count: int) -> None:
+        self.cluster = SlowCluster()
+        self.pods = PodRenewals(cast(Cluster, self.cluster))
+        self.handles = [PodHandle(f"pod-{n}", f"run-{n}", 1, lambda *_: None) for n in range(count)]
+        self.renewals = {handle: Renewal(900.0, uptime() - 300.0) for handle in self.handles}
+        for handle, renewal in self.renewals.items():
+            handle.launched = True
+            self.pods.put(handle, renewal)
+
+    async def renew(self, handles: Sequence[PodHandle]) -> None:
+        await asyncio.gather(*(self.pods.renew(handle) for handle in handles))
 
 
-async def together(executor: PodExecutor, handles: Sequence[PodHandle]) -> None:
-    await asyncio.gather(*(executor._renewed(handle) for handle in handles))
+def test_many_are_told_a_few_at_a_time_and_each_once() -> None:
+    bench = Bench(5 * MAX_RENEWING)
+    cluster, handles = bench.cluster, bench.handles
 
+    asyncio.run(bench.renew(handles))
+    asyncio.run(bench.renew(handles))
 
-def test_many_are_told_a_few_at_a_time_and_each_once(executor: PodExecutor) -> None:
-    cluster, handles = due(executor, 5 * MAX)
-
-    asyncio.run(together(executor, handles))
-    asyncio.run(together(executor, handles))
-
-    assert cluster.most == MAX
+    assert cluster.most == MAX_RENEWING
     assert set(cluster.told.values()) == {1}
     assert len(cluster.told) == len(handles)
 
 
-def test_who_waits_for_his_turn_is_told_only_while_the_worker_still_owns_the_run(
-    executor: PodExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_waits_for_his_turn_is_told_only_while_the_worker_still_owns_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MAX_OWNED_AGE_S", 0.05)
-    cluster, handles = due(executor, 2 * MAX)
+    bench = Bench(2 * MAX_RENEWING)
 
-    asyncio.run(together(executor, handles))
+    asyncio.run(bench.renew(bench.handles))
 
-    assert set(cluster.told) == {handle.name for handle in handles[:MAX]}
+    assert set(bench.cluster.told) == {handle.name for handle in bench.handles[:MAX_RENEWING]}
 
 
-def test_who_waits_for_his_turn_keeps_it_while_the_lease_is_renewed(
-    executor: PodExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_waits_for_his_turn_keeps_it_while_the_lease_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MAX_OWNED_AGE_S", 0.05)
-    cluster, handles = due(executor, 3 * MAX)
+    bench = Bench(3 * MAX_RENEWING)
 
     async def renewed_all_the_time() -> None:
-        telling = asyncio.ensure_future(together(executor, handles))
+        telling = asyncio.ensure_future(bench.renew(bench.handles))
         while not telling.done():
             await asyncio.sleep(0.01)
-            await together(executor, [each for each in handles if executor._renewals[each].telling])
+            await bench.renew([handle for handle, renewal in bench.renewals.items() if renewal.telling])
 
     asyncio.run(renewed_all_the_time())
 
-    assert cluster.told == Counter({handle.name: 1 for handle in handles})
+    assert bench.cluster.told == Counter({handle.name: 1 for handle in bench.handles})
 
 
 def test_pods_that_began_together_are_not_due_together() -> None:

@@ -14,6 +14,7 @@ from optio.executors.pods import launch_script, manifest
 from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.launch_transfer import LaunchTransfer
 from optio.executors.pods.manifest import PodSettings
+from optio.executors.pods.site import PodSite
 from optio.model.pool import Pool
 from optio.model.task import Environment
 from tests.executors.pods.place import IMAGE, NAMESPACE
@@ -41,13 +42,13 @@ def make() -> Iterator[Make]:
         each.close()
     for found in pods(last):
         meta = found["metadata"]
-        last._call(lambda meta=meta: last._cluster.delete(meta["name"], meta["uid"], 0))  # type: ignore[misc]
+        last._call(lambda site, meta=meta: site.cluster.delete(meta["name"], meta["uid"], 0))  # type: ignore[misc]
     last.close()
 
 
 def pods(executor: PodExecutor) -> list[dict[str, Any]]:
     executor.attempts()  # opens it
-    found, _ = executor._call(lambda: executor._cluster.pods(manifest.selector(executor._settings)))
+    found, _ = executor._call(lambda site: site.cluster.pods(manifest.selector(executor._settings)))
     return [each for each in found if "deletionTimestamp" not in each["metadata"]]
 
 
@@ -145,7 +146,7 @@ def test_an_attempt_in_a_warm_pod_is_found_again(make: Make) -> None:
     found = another.find(RUN, 1)
     assert found is not None
     name = next(iter(names(another, manifest.ATTEMPT_ROLE)))
-    another._call(lambda: another._cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", "echo >/optio/work/go"]))
+    another._call(lambda site: site.cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", "echo >/optio/work/go"]))
 
     assert ended(found).stdout == b"ready\ndone\n"
     another.remove(RUN, 1)
@@ -170,7 +171,7 @@ def test_a_pod_that_was_taken_but_not_launched_is_given_up_with_its_attempt(make
     filled(executor, 1)
     # So a worker leaves it that dies between the claim and the launch.
     (known,) = pods(executor)
-    claimed = executor._call(lambda: executor._pools.take(known, warm("echo ran")))
+    claimed = executor._call(lambda site: site.pools.take(known, warm("echo ran")))
     assert claimed is not None
 
     assert another.find(RUN, 1) is None
@@ -182,7 +183,7 @@ def test_a_launch_that_comes_to_a_pod_after_it_was_given_up_ends_at_once(make: M
     executor = make()
     filled(executor, 1)
     (name,) = names(executor)
-    looked = executor._call(lambda: executor._cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", launch_script.LOOK]))
+    looked = executor._call(lambda site: site.cluster.run(name, manifest.CONTAINER, ["/bin/sh", "-c", launch_script.LOOK]))
 
     end = ended(executor.start(warm("echo ran")))
 
@@ -196,8 +197,8 @@ def test_a_launch_that_came_to_a_pod_and_may_not_have_it_changes_nothing_there(m
     filled(executor, 1)
     (name,) = names(executor)
 
-    async def in_vain() -> None:
-        async with LaunchTransfer(executor._cluster, name) as delivery:
+    async def in_vain(site: PodSite) -> None:
+        async with LaunchTransfer(site.cluster, name) as delivery:
             await asyncio.sleep(1)  # it waits in the pod
         assert not delivery.sent
 
@@ -257,7 +258,7 @@ def test_a_pod_of_a_pool_whose_keeper_is_gone_ends_by_itself(make: Make) -> None
     executor = make(warm_age_s=2.0)  # which nobody is told to keep pools with
     left = manifest.warm_pod(PLAIN, executor._settings, "left", "mark")
     executor.attempts()
-    executor._call(lambda: executor._cluster.create(left))
+    executor._call(lambda site: site.cluster.create(left))
 
     def ended() -> dict[str, Any] | None:
         (found,) = pods(executor)
@@ -286,8 +287,8 @@ def test_of_two_who_know_a_pod_alike_the_second_does_not_get_it(make: Make) -> N
     (known,) = [each for each in pods(first) if each["metadata"]["labels"][manifest.ROLE] == manifest.WARM_ROLE]
     second.attempts()
 
-    one = first._call(lambda: first._pools._patched(known, warm("true", run_id="one")))
-    two = second._call(lambda: second._pools._patched(known, warm("true", run_id="two")))
+    one = first._call(lambda site: site.pools._patched(known, warm("true", run_id="one")))
+    two = second._call(lambda site: site.pools._patched(known, warm("true", run_id="two")))
 
     assert (one is not None, two) == (True, None)
     assert names(first, manifest.ATTEMPT_ROLE) == {known["metadata"]["name"]}

@@ -14,6 +14,7 @@ from optio.executors.pods import cluster, manifest
 from optio.executors.pods.executor import PodExecutor
 from optio.executors.pods.informer import Informer
 from optio.executors.pods.manifest import PodSettings
+from optio.executors.pods.site import PodSite
 from optio.model.task import Environment
 from tests.executors.pods.api import Api
 from tests.executors.pods.faults import FaultProxy
@@ -73,7 +74,7 @@ def make(install: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _cluster
 def waiting(executor: PodExecutor, install: str, count: int) -> None:
     for n in range(count):
         pod = waiting_pod(install, f"run-{n}")
-        executor._call(lambda pod=pod: executor._cluster.create(pod))  # type: ignore[misc]
+        executor._call(lambda site, pod=pod: site.cluster.create(pod))  # type: ignore[misc]
 
 
 def test_a_worker_is_told_of_the_pods_that_it_follows_and_of_no_others(make: Make) -> None:
@@ -157,7 +158,7 @@ def test_a_warm_pod_that_has_ended_when_it_is_taken_is_not_had(make: Make, insta
         known = api.pod(name)
         assert known is not None
         launch = shell("echo ran", warm=True, environment=PLAIN)
-        taken = other.executor._call(lambda: other.executor._pools.take(known, launch))
+        taken = other.executor._call(lambda site: site.pools.take(known, launch))
 
         assert taken is None
         eventually(lambda: api.pods(f"{manifest.INSTALL}={install}") == [], within=60, what="the end of the pod")
@@ -170,7 +171,7 @@ def test_many_pods_are_listed_in_parts_and_of_those_of_others_no_more_than_the_m
     worker = make()
     waiting(worker.executor, install, 5)
 
-    listed, _ = worker.executor._call(lambda: worker.executor._cluster.pods({manifest.INSTALL: install}, meta=True))
+    listed, _ = worker.executor._call(lambda site: site.cluster.pods({manifest.INSTALL: install}, meta=True))
 
     assert sorted(worker.executor.attempts()) == [(f"run-{n}", 1) for n in range(5)]
     assert worker.proxy.count("continue=") == 4
@@ -184,8 +185,8 @@ def test_a_list_whose_parts_are_too_old_is_begun_anew(make: Make, install: str, 
     waiting(worker.executor, install, 5)
     broken = worker.proxy.rule("continue=", status=410, skip=1)
 
-    async def known() -> set[str]:
-        informer = Informer(worker.executor._cluster, {manifest.INSTALL: install})
+    async def known(site: PodSite) -> set[str]:
+        informer = Informer(site.cluster, {manifest.INSTALL: install})
         task = asyncio.create_task(informer.run())
         await asyncio.wait_for(informer.listed.wait(), 20)
         task.cancel()
