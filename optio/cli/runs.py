@@ -148,9 +148,8 @@ def _details(run: dict[str, Any]) -> str:
     ]
     lines += ["attempts"]
     for a in run["attempts"]:
-        cost = "" if a["costUsd"] is None else f"  ${a['costUsd']}"
         began = f"  ({a['began']} pod)" if a.get("began") in ("cold", "warm") else ""
-        ended = f"{a['reason'] or 'running'}  {render_run.safe(a['message'] or '')}{cost}".rstrip()
+        ended = f"{a['reason'] or 'running'}  {render_run.safe(a['message'] or '')}  {render_run.usd(a['costUsd'])}".rstrip()
         lines.append(f"  {a['number']}  {_started_at(a)}{began}  {ended}")
         lines += [f"     {text}" for text in (*_pod_lines(a), *_agent_lines(a))]
     if run["output"]:

@@ -2,9 +2,11 @@
 
 import json
 import re
+from decimal import Decimal
 from typing import Any
 
 from optio.cli.shared.terminal import wants_colour
+from optio.model.money import dollars
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 _COLOURS = {"completed": "32", "failed": "31", "cancelled": "33", "running": "36", "queued": "34"}
@@ -40,6 +42,11 @@ def as_json(value: Any) -> str:
     return _CONTROL.sub(lambda m: f"\\u{ord(m[0]):04x}", json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def usd(amount: str | None) -> str:
+    """Return an amount of the API as people write it, or nothing for an unknown one."""
+    return "" if amount is None else dollars(Decimal(amount))
+
+
 def outcome(run: dict[str, Any]) -> str:
     """Return one line about a run: state, reason, duration, turns, tokens, cost."""
     text = f"run {run['id']} {state(run['state'])}"
@@ -52,5 +59,5 @@ def outcome(run: dict[str, Any]) -> str:
     if run["tokens"]:
         text += f", {run['tokens']:,} tokens"
     if run["costUsd"] is not None:
-        text += f", ${run['costUsd']}"
+        text += f", {usd(run['costUsd'])}"
     return text

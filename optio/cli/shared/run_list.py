@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from optio.cli import OK, print_error
-from optio.cli.shared import client, output
+from optio.cli.shared import client, output, render_run
 from optio.cli.shared.time_arg import time_range
 from optio.errors import SettingsError
 
@@ -54,7 +54,7 @@ def _row(item: dict[str, Any]) -> list[str]:
         item["trigger"],
         output.time_cell(item["createdAt"]),
         "" if item["durationMs"] is None else f"{item['durationMs'] / 1000:.1f} s",
-        "" if item["costUsd"] is None else f"${item['costUsd']}",
+        render_run.usd(item["costUsd"]),
         str(item["attempt"]),
         output.compact(item["turns"]),
         f"{item['tokens']:,}" if item["tokens"] else "",

@@ -17,6 +17,7 @@ from litestar.exceptions import HTTPException
 from minijinja import Environment, load_from_path
 
 from optio.errors import OptioError, Unauthorized
+from optio.model.money import dollars
 from optio.server import problems
 from optio.server.routes.docs import is_built
 from optio.server.routes.health import warnings_of
@@ -144,16 +145,8 @@ def _took(seconds: float | None) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def _usd(amount: Any) -> str:
-    return "" if amount is None else f"${amount:,.4f}"
-
-
-def _dollars(amount: Any) -> str:
-    """Return an amount of the API to the cent, small ones exactly enough not to be zero."""
-    if amount is None:
-        return ""
-    value = Decimal(amount)
-    return f"${value:,.2f}" if value >= 1 or not value else f"${value:.4f}"
+def _usd(amount: str | Decimal | None) -> str:
+    return "" if amount is None else dollars(Decimal(amount))
 
 
 def _about(milliseconds: int | None) -> str:
@@ -184,7 +177,6 @@ def _build() -> Environment:
         "count": "{:,}".format,
         "age": _age,
         "plain": _plain,
-        "dollars": _dollars,
         "about": _about,
         "share": _share,
         "moment": datetime.fromisoformat,
