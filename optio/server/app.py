@@ -22,7 +22,7 @@ from optio.errors import OptioError
 from optio.server import openapi, problems
 from optio.server.auth import AccessControl, guard
 from optio.server.browser import BrowserAccess
-from optio.server.dependencies import Hub
+from optio.server.dependencies import Hub, make_hub
 from optio.server.http_guard import HttpGuard
 from optio.server.in_time import RequestDeadline
 from optio.server.log_fanout import LogFanout
@@ -67,29 +67,28 @@ from optio.wiring import Services
 
 def create_app(
     services: Services,
-    live: ServedRegistry,
+    served_registry: ServedRegistry,
     *,
     reload: Callable[[Collection[str]], Awaitable[object]],
     new_id: Callable[[], str],
-    feed: LogFanout,
+    log_fanout: LogFanout,
     dev_token: str | None = None,
 ) -> ASGIApp:
     """Return the whole application. `dev_token` is an admin's token for this start of `optio dev`, which browsers may keep in a
     cookie."""
-    gate = AccessControl(services.store, dev_token=dev_token)
-    hub = Hub(
-        services=services,
-        live=live,
-        gate=gate,
-        feed=feed,
-        reload=reload,
-        new_id=new_id,
+    hub = make_hub(
+        services,
+        served_registry,
+        reload,
+        access_control=AccessControl(services.store, dev_token=dev_token),
         identity=wiring.identity(services.settings),
+        log_fanout=log_fanout,
+        new_id=new_id,
     )
     if services.metrics is not None:
-        services.metrics.add(lambda: store_samples(services.store, live))
-        services.metrics.add(lambda: registry_samples(live))
-        services.metrics.add(lambda: health_samples(services, live, hub.fleet))
+        services.metrics.add(lambda: store_samples(services.store, served_registry))
+        services.metrics.add(lambda: registry_samples(served_registry))
+        services.metrics.add(lambda: health_samples(services, served_registry, hub.fleet))
     hosts = {*LOOPBACK, services.settings.host, *services.settings.allowed_hosts}
     front: ASGIApp = RequestDeadline(_Front(hub, WebhookReceiver(hub), Sockets(hub)))
     return HttpGuard(BrowserAccess(front, dev_token), hosts)
@@ -213,8 +212,8 @@ class _Front:
         """Follow runs from the server's start until its end."""
         hub = self._hub
         await receive()
-        hub.feed.bind(asyncio.get_running_loop())
-        listeners = (hub.feed.hint, hub.changes.hint)
+        hub.log_fanout.bind(asyncio.get_running_loop())
+        listeners = (hub.log_fanout.hint, hub.run_fanout.hint)
         unsubscribe = [hub.services.broker.subscribe(each, (Topic.RUN,)) for each in listeners]
         following = asyncio.create_task(hub.fleet.follow())
         await send({"type": "lifespan.startup.complete"})

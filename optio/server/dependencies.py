@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from optio.broker.base import Topic, announce_queued
@@ -26,7 +26,7 @@ from optio.server.refusals import RefusalCounter
 from optio.server.run_fanout import RunFanout
 from optio.store.values import Accepted, IdempotencyKey, NewRun
 from optio.telemetry.base import Queued, Withdrawn
-from optio.tree.served import ServedRegistry
+from optio.tree.served import ServedRegistry, Snapshot
 from optio.tree.writer import TaskFileWriter
 from optio.wiring import Services
 
@@ -36,58 +36,45 @@ class Hub:
     """The shared parts, passed to every handler by the name `hub`. `reload` takes the given files of the tree up at once."""
 
     services: Services
-    live: ServedRegistry
-    gate: AccessControl
-    feed: LogFanout
+    served_registry: ServedRegistry
+    access_control: AccessControl
+    identity: IdentityProvider | None
+    log_fanout: LogFanout
+    run_fanout: RunFanout
     reload: Callable[[Collection[str]], Awaitable[object]]
     new_id: Callable[[], str]
-    identity: IdentityProvider | None = None
     # Held for a write to the tree, from reading the task to the answer: one request at a time.
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    changes: RunFanout = field(default_factory=RunFanout)
+    write_lock: asyncio.Lock
     # Held for a step of a search of a log, which keeps two processors busy. Several searches take turns.
-    search: asyncio.Lock = field(default_factory=asyncio.Lock)
-    task_list: TaskList = field(default_factory=TaskList)
-    files: TaskFileWriter = field(init=False)
-    backlog: QueueLimit = field(init=False)
-    refusals: RefusalCounter = field(init=False)
-    totals: RecentTotals = field(init=False)
-    policy: ServedPolicy = field(init=False)
-    overview: Overview = field(init=False)
-    queue: QueueOverview = field(init=False)
-    history: GenerationHistory = field(init=False)
-    calendar: FireCalendar = field(init=False)
-    past_slots: PastSlots = field(init=False)
-    fleet: FleetReader = field(init=False)
+    search_lock: asyncio.Lock
+    task_list: TaskList
+    task_writer: TaskFileWriter
+    queue_limit: QueueLimit
+    refusals: RefusalCounter
+    totals: RecentTotals
+    policy: ServedPolicy
+    overview: Overview
+    queue: QueueOverview
+    history: GenerationHistory
+    calendar: FireCalendar
+    past_slots: PastSlots
+    fleet: FleetReader
 
-    def __post_init__(self) -> None:
-        """Make the writer of task files from the settings."""
-        settings = self.services.settings
-        lock = settings.data_dir / "writes.lock"
-        files = TaskFileWriter(settings.tasks, self.services.secrets, deny=settings.writes != "files", lock=lock)
-        object.__setattr__(self, "files", files)
-        store = self.services.store
-        object.__setattr__(self, "refusals", RefusalCounter(store))
-        object.__setattr__(self, "totals", RecentTotals(store))
-        object.__setattr__(self, "policy", ServedPolicy(settings.tasks))
-        object.__setattr__(self, "overview", Overview(store, self.totals, self.policy))
-        object.__setattr__(self, "fleet", FleetReader(store))
-        object.__setattr__(self, "queue", QueueOverview(store, settings.max_workflow_concurrent))
-        object.__setattr__(self, "history", GenerationHistory(self.services.store))
-        object.__setattr__(self, "calendar", FireCalendar(settings.max_workflow_concurrent))
-        object.__setattr__(self, "past_slots", PastSlots(self.services.store))
-        object.__setattr__(self, "backlog", QueueLimit(self.services.store, settings.max_queued))
+    @property
+    def snapshot(self) -> Snapshot:
+        """Return what is served now."""
+        return self.served_registry.current
 
     async def start(self, run: NewRun, once: IdempotencyKey | None, began: datetime) -> Accepted:
         """Start a run that was requested at `began`. Raises Duplicate, Conflict and QueueFull."""
-        self.backlog.admit()
+        self.queue_limit.admit()
         accepted = await asyncio.wrap_future(self.services.store.accept(run, once=once))
         run_id = accepted.run_id or run.id
         if accepted.rejected:
             raise Duplicate(run_id)
         await self.withdraw(accepted.superseded)
         announce_queued(self.services.broker, [(run_id, run.task.namespace)])
-        self.changes.hint(Topic.RUN, run_id)
+        self.run_fanout.hint(Topic.RUN, run_id)
         if accepted.first:
             self.services.telemetry.tell(Queued(run_id, run.task.id, run.trigger, began, run.traceparent))
         return accepted
@@ -96,7 +83,7 @@ class Hub:
         """Queue a failed run again, and tell the workers. Raises NotFound, Conflict and Duplicate."""
         run = await asyncio.to_thread(self.services.store.retry, run_id, actor)
         self.services.broker.tell(Topic.RUN, run_id)
-        task = self.live.current.registry.tasks.get(run.task_id)
+        task = self.snapshot.registry.tasks.get(run.task_id)
         announce_queued(self.services.broker, [(run_id, None if task is None else task.namespace)])
         return run
 
@@ -112,7 +99,7 @@ class Hub:
     ) -> Accepted:
         """Start a run that has ended again, as a new run with the same parameters, of the same definition or of the `current`
         one. Raises NotFound, Conflict, and what `start` raises."""
-        store, snapshot = self.services.store, self.live.current
+        store, snapshot = self.services.store, self.snapshot
         earlier = await asyncio.to_thread(store.run, run_id)
         if not earlier.state.terminal:
             raise Conflict(f"the run is {earlier.state}: rerun it when it has ended")
@@ -149,3 +136,43 @@ class Hub:
         self.services.broker.tell(Topic.RUN, run_id)
         with contextlib.suppress(OptioError):  # the run is cancelled in any case
             self.services.telemetry.tell(Withdrawn(await asyncio.to_thread(self.services.store.run, run_id)))
+
+
+def make_hub(
+    services: Services,
+    served_registry: ServedRegistry,
+    reload: Callable[[Collection[str]], Awaitable[object]],
+    *,
+    access_control: AccessControl,
+    identity: IdentityProvider | None,
+    log_fanout: LogFanout,
+    new_id: Callable[[], str],
+) -> Hub:
+    """Return the hub of a server, with the parts that follow from its services."""
+    settings, store = services.settings, services.store
+    totals, policy = RecentTotals(store), ServedPolicy(settings.tasks)
+    lock = settings.data_dir / "writes.lock"
+    return Hub(
+        services=services,
+        served_registry=served_registry,
+        access_control=access_control,
+        identity=identity,
+        log_fanout=log_fanout,
+        run_fanout=RunFanout(),
+        reload=reload,
+        new_id=new_id,
+        write_lock=asyncio.Lock(),
+        search_lock=asyncio.Lock(),
+        task_list=TaskList(),
+        task_writer=TaskFileWriter(settings.tasks, services.secrets, deny=settings.writes != "files", lock=lock),
+        queue_limit=QueueLimit(store, settings.max_queued),
+        refusals=RefusalCounter(store),
+        totals=totals,
+        policy=policy,
+        overview=Overview(store, totals, policy),
+        queue=QueueOverview(store, settings.max_workflow_concurrent),
+        history=GenerationHistory(store),
+        calendar=FireCalendar(settings.max_workflow_concurrent),
+        past_slots=PastSlots(store),
+        fleet=FleetReader(store),
+    )

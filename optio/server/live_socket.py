@@ -103,11 +103,11 @@ class LiveSocket:
     async def _check(self) -> Close:
         while True:
             await asyncio.sleep(CHECK_S)
-            if not await self._hub.gate.is_still_valid(self._actor):
+            if not await self._hub.access_control.is_still_valid(self._actor):
                 return 4401, "the token has expired or was revoked"
 
     async def _stop(self) -> Close:
-        await self._hub.feed.stopping.wait()
+        await self._hub.log_fanout.stopping.wait()
         return 1012, "the server is stopping: reconnect with your cursors"
 
     async def _take(self, request: FollowMessage | WatchMessage | DropMessage | PingMessage) -> None:
@@ -141,7 +141,7 @@ class LiveSocket:
         try:
             # The run is read first, because a log that is not there has no lines for ever.
             await asyncio.to_thread(self._hub.services.store.run, request.run)
-            async with aclosing(self._hub.feed.follow(self._hub.services.store, request.run, request.after)) as batches:
+            async with aclosing(self._hub.log_fanout.follow(self._hub.services.store, request.run, request.after)) as batches:
                 async for batch in batches:
                     for part in _parts(batch.lines):
                         await self._send(head + b",".join(line.data for line in part) + b"]}")
@@ -153,7 +153,7 @@ class LiveSocket:
             await self._refuse(request.id, str(err))
 
     async def _watch(self, request: WatchMessage) -> None:
-        async with aclosing(self._hub.changes.watch(self._hub.services.store, request.task)) as batches:
+        async with aclosing(self._hub.run_fanout.watch(self._hub.services.store, request.task)) as batches:
             async for batch in batches:
                 runs = [
                     RunChangeBody(id=run.id, task_id=run.task_id, state=run.state, reason=run.reason, attempt=run.attempt)

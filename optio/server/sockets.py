@@ -44,7 +44,7 @@ class Sockets:
             found = _PATH.fullmatch(scope["path"])
             if found is None:
                 raise NotFound("page", scope["path"][:200])
-            actor = await self._hub.gate.admit(scope["headers"], "viewer")
+            actor = await self._hub.access_control.admit(scope["headers"], "viewer")
             run_id, after = found[1], _after(scope["query_string"])
             await asyncio.to_thread(self._hub.services.store.run, run_id)
         except OptioError as err:
@@ -59,7 +59,7 @@ class Sockets:
         """Serve a page. Raises OptioError before the handshake."""
         if scope["query_string"]:
             raise Invalid("invalid request parameters", [Problem("", "this address has no parameters: send messages")])
-        actor = await self._hub.gate.admit(scope["headers"], "viewer")
+        actor = await self._hub.access_control.admit(scope["headers"], "viewer")
         with suppress(OSError):  # the client has gone
             await send(_ACCEPT)
             code, reason = await LiveSocket(self._hub, actor, receive, send).run()

@@ -104,7 +104,7 @@ class WebhookReceiver:
 
     def _count(self, scope: Scope, verdict: str) -> None:
         # By task, because unknown paths are chosen by strangers.
-        task = self._hub.live.current.registry.hooks.get(scope["path"].removeprefix(PREFIX))
+        task = self._hub.snapshot.registry.hooks.get(scope["path"].removeprefix(PREFIX))
         self._hub.services.telemetry.tell(Delivered("" if task is None else task.id, verdict))
         if task is not None and task.spec.webhook is not None and verdict in _COUNTED:
             self._hub.refusals.count(task.spec.webhook.config.path, verdict, task.id)
@@ -113,7 +113,7 @@ class WebhookReceiver:
         path = scope["path"].removeprefix(PREFIX)
         if scope["method"] != "POST":  # type: ignore[typeddict-item]
             raise HttpProblem("method-not-allowed", "method not allowed", {"Allow": "POST"})
-        snapshot = self._hub.live.current
+        snapshot = self._hub.snapshot
         task = snapshot.registry.hooks.get(path)
         if task is None or task.spec.webhook is None:
             # At this level because strangers choose it; `optio dev` shows it.
@@ -158,7 +158,7 @@ class WebhookReceiver:
 
     def _tell(self) -> None:
         new, self._new = self._new, []
-        tasks = self._hub.live.current.registry.tasks
+        tasks = self._hub.snapshot.registry.tasks
         namespaces = {task.id: task.namespace for run in new if (task := tasks.get(run.task_id)) is not None}
         announce_queued(self._hub.services.broker, [(run.run_id, namespaces.get(run.task_id)) for run in new])
         for run in new:
@@ -227,7 +227,7 @@ class _WebhookRequest:
             else:
                 verdict = self._judge()
             if isinstance(verdict, NewRun):
-                self.hub.backlog.admit()
+                self.hub.queue_limit.admit()
         except (Malformed, Invalid, QueueFull) as err:
             # A repeated delivery gets its first answer, however the task has changed since.
             return await self._again(err)

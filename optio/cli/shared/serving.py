@@ -206,7 +206,7 @@ async def serve(
 ) -> None:
     """Serve until `stop` is set, or the first SIGINT or SIGTERM sets it. A second signal does not wait for open requests."""
     feed = LogFanout()
-    app = create_app(services, live, reload=reload, new_id=new_id, feed=feed, dev_token=dev_token)
+    app = create_app(services, live, reload=reload, new_id=new_id, log_fanout=feed, dev_token=dev_token)
     server = _DrainingServer(uvicorn_config(app), feed)
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     # Optio handles the signals itself, so that the caller always closes the store.

@@ -39,7 +39,7 @@ class CalendarPages(Controller):
         self, request: Incoming, hub: NamedDependency[Hub], view: FromQuery[View] = "month", on: On = "", zone: Zone = ""
     ) -> Response[str]:
         """Show a month, a week or a day of the schedules that are served now."""
-        zones = await asyncio.to_thread(hub.calendar.zones, hub.live.current.registry)
+        zones = await asyncio.to_thread(hub.calendar.zones, hub.snapshot.registry)
         place = zone.strip() or (zones[0] if len(zones) == 1 else "UTC")
         check_zone(place)
         now = today(place)
@@ -122,7 +122,7 @@ def _shade(number: int, most: int) -> int:
 
 def _rows(hub: Hub, zone: str, day: date) -> dict[str, Any]:
     place = ZoneInfo(zone)
-    registry = hub.live.current.registry
+    registry = hub.snapshot.registry
     found, total = hub.calendar.tasks_of_day(registry, zone, day, most=_MAX_TASKS, most_times=_MAX_TIMES)
     rows = [
         {

@@ -107,7 +107,7 @@ def _read(hub: Hub, delivery_id: str) -> dict[str, Any]:
         "gates": gates,
         "body": text,
         "note": note,
-        "served": delivery.path in hub.live.current.registry.hooks,
+        "served": delivery.path in hub.snapshot.registry.hooks,
     }
 
 

@@ -49,7 +49,7 @@ class HealthPages(Controller):
 
 def _tree(hub: Hub) -> dict[str, Any]:
     """Return what the page tells of the tree: errors first."""
-    snapshot = hub.live.current
+    snapshot = hub.snapshot
     findings = sorted(snapshot.diagnostics, key=lambda each: _ORDER.get(each.severity, 2))
     counts = Counter(str(each.severity) for each in findings)
     return {

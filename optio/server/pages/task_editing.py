@@ -80,7 +80,7 @@ class TaskEditingPages(Controller):
     @get("/tasks/{task_id:str}/edit", opt=role("operator"))
     async def edit_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
         """Show the form of a task with the text of its file."""
-        file = hub.files.read_file(with_file(hub, task_id))
+        file = hub.task_writer.read_file(with_file(hub, task_id))
         return await _show(request, hub, replace(_fresh(_text(file)), task_id=task_id, digest=file.digest))
 
     @post("/tasks/{task_id:str}/edit", status_code=200, opt={**role("operator"), "keep_form": keep_form})
@@ -89,7 +89,7 @@ class TaskEditingPages(Controller):
         form = await read_form(request, _MAX_DRAFT_BYTES)
         draft = _merge(form, task_id)
         try:
-            file = hub.files.read_file(with_file(hub, task_id))
+            file = hub.task_writer.read_file(with_file(hub, task_id))
         except (NotFound, Conflict) as err:
             # The file is gone; what was typed is not.
             lost = replace(draft, task_id=None, problem=f"{err}. Your text is kept: Write makes the file again.")
@@ -99,7 +99,7 @@ class TaskEditingPages(Controller):
     @get("/tasks/{task_id:str}/delete", opt=role("admin"))
     async def confirm_delete(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
         """Ask whether the task is to be deleted, and say what becomes of its runs, its schedule and its webhook."""
-        task = hub.live.current.registry.task(task_id)
+        task = hub.snapshot.registry.task(task_id)
         return page(request, "task_delete.html", task=task, denied=is_denied(hub), **_left(hub, task))
 
     @post("/tasks/{task_id:str}/delete", status_code=303, opt=role("admin"))
@@ -153,14 +153,14 @@ async def _submit(
         raise Forbidden("writing task files needs the role admin: copy the YAML, and let an admin write it")
     text = draft.text.replace("\n", "\r\n") if file is not None and b"\r\n" in file.data else draft.text
     try:
-        async with hub.turn:
+        async with hub.write_lock:
             written = await put_text(hub, checked.task.id, text, None if file is None else [draft.digest])
     except WritesDenied as err:
         return await _show(request, hub, draft, checked, commit=err)
     except HttpProblem as err:
         if err.type != "stale-task":
             raise
-        return await _show_conflict(request, hub, draft, hub.files.read_file(with_file(hub, checked.task.id)))
+        return await _show_conflict(request, hub, draft, hub.task_writer.read_file(with_file(hub, checked.task.id)))
     except Invalid as err:
         said = "; ".join(each.message for each in err.problems)
         return await _show(request, hub, replace(draft, problem=f"{err}: {said}"), checked, status=422)
@@ -172,7 +172,7 @@ async def _submit(
 
 async def show_commit(request: Incoming, hub: Hub, task_id: str, denied: WritesDenied) -> Response[str]:
     """Show the changed file of a task with the commands to commit it, for a change that this server may not write."""
-    file = hub.files.read_file(with_file(hub, task_id))
+    file = hub.task_writer.read_file(with_file(hub, task_id))
     state = replace(_fresh(denied.document), task_id=task_id, digest=file.digest)
     return await _show(request, hub, state, commit=denied)
 

@@ -55,8 +55,8 @@ class TriggerPages(Controller):
             return _form(request, task, form)
         try:
             body = _trigger(task, form)
-            async with hub.turn:
-                await write_file(hub, lambda: hub.files.add_trigger(with_file(hub, task_id), body))
+            async with hub.write_lock:
+                await write_file(hub, lambda: hub.task_writer.add_trigger(with_file(hub, task_id), body))
         except WritesDenied as err:
             return await show_commit(request, hub, task_id, err)
         except OptioError as err:
@@ -75,11 +75,11 @@ class TriggerPages(Controller):
         def write() -> WriteResult:
             task = with_file(hub, task_id)
             if act == "remove":
-                return hub.files.remove_trigger(task, kind, None)
-            return hub.files.enable_trigger(task, kind, act == "enable", None)
+                return hub.task_writer.remove_trigger(task, kind, None)
+            return hub.task_writer.enable_trigger(task, kind, act == "enable", None)
 
         try:
-            async with hub.turn:
+            async with hub.write_lock:
                 await write_file(hub, write)
         except WritesDenied as err:
             return await show_commit(request, hub, task_id, err)
@@ -88,14 +88,14 @@ class TriggerPages(Controller):
     @get("/tasks/{task_id:str}/trial", opt=role("operator"))
     async def trial_form(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
         """Show the form of a trial delivery, with a payload that has what the mapping reads."""
-        task = hub.live.current.registry.task(task_id)
+        task = hub.snapshot.registry.task(task_id)
         return _trial(request, task, sample_payload(task), "")
 
     @post("/tasks/{task_id:str}/trial", status_code=200, opt={**role("operator"), "keep_form": keep_form})
     async def send_trial(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
         """Sign the payload and deliver it, and show the answer; a run that it started is one click away."""
         form = await read_form(request)
-        task = hub.live.current.registry.task(task_id)
+        task = hub.snapshot.registry.task(task_id)
         payload, event = form.get("payload", "").replace("\r\n", "\n"), form.get("event", "").strip()
         if form.get("act", "send") != "send":
             return _trial(request, task, payload, event)

@@ -83,7 +83,7 @@ class TaskPages(Controller):
         after: After = "",
     ) -> Response[str]:
         """Show the served tasks that fit the filters, in the order of ids, names, next fires or costs."""
-        snapshot = hub.live.current
+        snapshot = hub.snapshot
         where = TaskFilter(words=search, state=state_name or None, owner=owner or None, runtime=runtime or None)
         found = await asyncio.to_thread(hub.overview.read, snapshot, where, order=order, cursor=after or None, limit=_PAGE)
         owners, runtimes = hub.overview.choices(snapshot)
@@ -109,7 +109,7 @@ class TaskPages(Controller):
         run: FromQuery[Literal["", "yes"]] = "",
     ) -> Response[str]:
         """Show one task: its state, limits, triggers and last runs, or another part of its page. `run` runs its tests."""
-        snapshot = hub.live.current
+        snapshot = hub.snapshot
         task = snapshot.registry.task(task_id)
         store = hub.services.store
         pauses = await asyncio.to_thread(store.pauses)
@@ -142,7 +142,7 @@ class TaskPages(Controller):
     async def pause_on_page(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
         """Start no more runs of the task for now."""
         reason = (await read_form(request)).get("reason", "")
-        hub.live.current.registry.task(task_id)
+        hub.snapshot.registry.task(task_id)
         kept = "".join(each for each in reason if each.isprintable())[:MAX_REASON_LENGTH]
         await asyncio.to_thread(hub.services.store.pause, task_id, kept, request.state.actor)
         return redirect(f"/tasks/{task_id}")
@@ -150,7 +150,7 @@ class TaskPages(Controller):
     @post("/tasks/{task_id:str}/resume", status_code=303, opt=role("operator"))
     async def resume_on_page(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Response[None]:
         """End the pause of the task."""
-        hub.live.current.registry.task(task_id)
+        hub.snapshot.registry.task(task_id)
         await asyncio.to_thread(hub.services.store.resume, task_id)
         hub.services.broker.tell(Topic.QUEUE)
         return redirect(f"/tasks/{task_id}")
@@ -158,7 +158,7 @@ class TaskPages(Controller):
     @get("/tasks/{task_id:str}/run", opt=role("operator"))
     async def run_form(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
         """Show the form that starts a run."""
-        task = hub.live.current.registry.task(task_id)
+        task = hub.snapshot.registry.task(task_id)
         return await _form_page(hub, request, task, _fields(task, None, {}))
 
     @post("/tasks/{task_id:str}/run", status_code=303, opt={**role("operator"), "keep_form": keep_form})
@@ -166,7 +166,7 @@ class TaskPages(Controller):
         """Start a run and lead to it; or show its prompt, or the form again with what is wrong in it."""
         began = datetime.now(UTC)
         form = await read_form(request)
-        snapshot = hub.live.current
+        snapshot = hub.snapshot
         task = snapshot.registry.task(task_id)
         params, unread = _params(task, form)
         if unread:

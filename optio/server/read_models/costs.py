@@ -35,7 +35,7 @@ _COLUMNS = (
 
 def read_costs(hub: Hub, *, days: Span = 30, cursor: str | None = None, limit: int = 50) -> CostsBody:
     """Return the costs of so many days and a page of the tasks. Raises Invalid for a cursor that no page gave."""
-    snapshot, found = hub.live.current, hub.totals.of_days(days)
+    snapshot, found = hub.snapshot, hub.totals.of_days(days)
     ids = list(found.costs)
     first = _position(cursor)
     month = found if days == DAYS else hub.totals.of_days(DAYS)
@@ -109,7 +109,7 @@ def _task(task_id: str, totals: RunTotals, all_tasks: Decimal, snapshot: Snapsho
 
 def costs_csv(hub: Hub, days: Span) -> str:
     """Return the totals of all tasks over so many days as CSV, the dearest first."""
-    snapshot, found = hub.live.current, hub.totals.of_days(days)
+    snapshot, found = hub.snapshot, hub.totals.of_days(days)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(_COLUMNS)

@@ -56,7 +56,7 @@ class CalendarController(Controller):
         end = require_zone("until", until) or begin + timedelta(days=1)
         if not begin <= end <= begin + _MAX_SPAN:
             raise Invalid("invalid request parameters", [Problem("/until", "must be at most 31 days after `since`")])
-        registry = hub.live.current.registry
+        registry = hub.snapshot.registry
         found, more = await asyncio.to_thread(hub.calendar.coming, registry, begin.astimezone(UTC), end.astimezone(UTC), limit)
         items = [
             FireBody(
@@ -76,7 +76,7 @@ class CalendarController(Controller):
 def read_calendar(hub: Hub, zone: str, first: date, count: int) -> CalendarBody:
     """Return days of the calendar. Raises Invalid for an unknown zone."""
     check_zone(zone)
-    snapshot = hub.live.current
+    snapshot = hub.snapshot
     days = [first + timedelta(days=place) for place in range(count)]
     outcomes = hub.past_slots.outcomes(zone, days, hub.services.store.now())
     return CalendarBody(

@@ -150,7 +150,7 @@ async def replay(hub: Hub, delivery_id: str, actor: str, *, dry_run: bool, again
     kept = await asyncio.to_thread(hub.services.store.delivery, delivery_id)
     if kept.body is None:
         raise Conflict(NO_BODY)
-    snapshot = hub.live.current
+    snapshot = hub.snapshot
     now, run = await asyncio.to_thread(
         webhook_decision.decide_again,
         snapshot.registry,
@@ -178,7 +178,7 @@ def make_test(hub: Hub, delivery_id: str) -> DeliveryTestBody:
     """Return a test of a stored delivery as `optio hook capture` would write it. Raises NotFound, Conflict and
     SecretUnavailable."""
     kept = hub.services.store.delivery(delivery_id)
-    task = hub.live.current.registry.hooks.get(kept.path)
+    task = hub.snapshot.registry.hooks.get(kept.path)
     if kept.body is None:
         raise Conflict(NO_BODY)
     if task is None or task.spec.webhook is None:

@@ -80,7 +80,7 @@ class ForecastController(Controller):
     @get("/api/tasks/{task_id:str}/forecast", opt=role("viewer"))
     async def forecast_run(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> RunForecastBody:
         """Say what a run of this task may cost at most, and why it would wait if it was started now."""
-        task = hub.live.current.registry.task(task_id)
+        task = hub.snapshot.registry.task(task_id)
         hold = await asyncio.to_thread(forecast_wait, hub, task)
         most = max_run_usd(task.spec)
         return RunForecastBody(
@@ -122,7 +122,7 @@ class TrialController(Controller):
     ) -> TrialDeliveryBody:
         """Sign a payload as the sender of the task's webhook would, and deliver it. It takes the way of every other delivery,
         and a run that it starts is a real one. 409 says why the server cannot sign it."""
-        task = hub.live.current.registry.task(task_id)
+        task = hub.snapshot.registry.task(task_id)
         document = request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes))
         refuse_unknown(document, "payload", "event")
         payload, event = document.get("payload"), document.get("event")
@@ -140,7 +140,7 @@ def is_event(event: object) -> bool:
 
 async def check_text(hub: Hub, text: str, task_id: str | None) -> Draft:
     """Return the draft of a new task, or of the file of a task. Raises NotFound."""
-    snapshot = hub.live.current
+    snapshot = hub.snapshot
     task = None if task_id is None else snapshot.registry.task(task_id)
     root = hub.services.settings.tasks
     return await asyncio.to_thread(check_draft, root, text, filed_tasks(snapshot), datetime.now(UTC), task)

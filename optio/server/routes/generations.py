@@ -59,7 +59,7 @@ def read_generations(hub: Hub, cursor: str | None, limit: int, task: str | None 
     return GenerationPageBody(
         items=[generation_body(each) for each in found],
         next=None if more is None else str(more),
-        drift=serializers.drift(hub.live.current.drift),
+        drift=serializers.drift(hub.snapshot.drift),
     )
 
 

@@ -55,10 +55,10 @@ def warnings_of(hub: Hub) -> Iterator[str]:
 
 
 def _own_warnings(hub: Hub) -> Iterator[str]:
-    files = _broken_files(hub.live.current.diagnostics)
+    files = _broken_files(hub.snapshot.diagnostics)
     if files:
         yield f"{files} {'file has' if files == 1 else 'files have'} errors: last good definitions are served"
-    yield from tree_faults(hub.live.current)
+    yield from tree_faults(hub.snapshot)
     yield from health.slower(hub.services)
 
 
@@ -100,7 +100,7 @@ class HealthController(Controller):
         """Tell whether the store can be used and a generation is served. `degraded` means that the server works, but slower or
         with looser limits."""
         found = await read_small(hub.services.store, health.ready, hub.services)
-        snapshot = hub.live.current
+        snapshot = hub.snapshot
         fleet = (f"{problem.text}: {problem.cure}" for problem in hub.fleet.problems)
         found = replace(found, degraded=(*found.degraded, *tree_faults(snapshot), *fleet))
         if snapshot.generation is None:
@@ -123,7 +123,7 @@ class HealthController(Controller):
         """Show the generation that all servers serve: its digest, the digest of each task, the held removal, if there is one,
         and which parts of a task's environment this installation's executor does not apply. `drift` says how the directory of
         the answering server differs from the generation, `servers` what each server serves."""
-        snapshot = hub.live.current
+        snapshot = hub.snapshot
         notes = {
             task.id: hub.services.executor.not_applied(isolation.requested_isolation(task))
             for task in snapshot.registry.tasks.values()
@@ -141,7 +141,7 @@ class HealthController(Controller):
     @get("/api/diagnostics", opt=role("viewer"))
     async def list_diagnostics(self, hub: NamedDependency[Hub]) -> DiagnosticListBody:
         """List the compiler's diagnostics for the tree on disk, and the tasks that are served by an older definition."""
-        snapshot = hub.live.current
+        snapshot = hub.snapshot
         return DiagnosticListBody(
             diagnostics=[serializers.diagnostic(diagnostic) for diagnostic in snapshot.diagnostics],
             stale=sorted(snapshot.kept),
@@ -152,7 +152,7 @@ class HealthController(Controller):
 
 def read_installation(hub: Hub) -> InstallationBody:
     """Return the health of the installation. A database that cannot be read is a problem of the answer, not an error."""
-    services, snapshot = hub.services, hub.live.current
+    services, snapshot = hub.services, hub.snapshot
     found = health.ready(services)
     fleet, unreadable = FleetState(now=datetime.now(UTC), queued={}), None
     try:

@@ -117,7 +117,7 @@ class LogController(Controller):
         while searched < last and asyncio.get_running_loop().time() < end:
             middle, until = min(searched + lines, last), min(searched + 2 * lines, last)
             find = partial(store.search_log, run_id, text=text, errors=errors, limit=limit - len(matches))
-            async with hub.search:
+            async with hub.search_lock:
                 (near, first), (far, second) = await asyncio.gather(
                     asyncio.to_thread(find, after=searched, until=middle), asyncio.to_thread(find, after=middle, until=until)
                 )
@@ -141,11 +141,11 @@ async def batches(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncGener
     """Yield the batches of a live log. Raises Unauthorized once the actor's token is no longer valid."""
     now = asyncio.get_running_loop().time
     checked = now()
-    async with aclosing(hub.feed.follow(hub.services.store, run_id, after)) as following:
+    async with aclosing(hub.log_fanout.follow(hub.services.store, run_id, after)) as following:
         async for batch in following:
             if now() - checked >= CHECK_S:
                 checked = now()
-                if not await hub.gate.is_still_valid(actor):
+                if not await hub.access_control.is_still_valid(actor):
                     raise Unauthorized("the token has expired or was revoked")
             yield batch
 

@@ -102,7 +102,7 @@ def read_pools(hub: Hub, since: datetime | None) -> PoolListBody:
     running = store.runs(RunFilter(state=RunState.RUNNING), limit=_MAX_RUNNING)
     items = [_item(report, pool, by_task) for report in reports for pool in report.pools]
     told = {task_id for report in reports for pool in report.pools for task_id in pool.tasks}
-    served = hub.live.current.registry.tasks.values()
+    served = hub.snapshot.registry.tasks.values()
     untold = (task for task in served if task.spec.warm_pool_size and task.id not in told)
     items += [_unreported_item(task, paused.get(task.id), by_task) for task in untold]
     return PoolListBody(
@@ -128,7 +128,7 @@ def _unserved(hub: Hub) -> Iterator[UnservedBody]:
     for depth in store.depths():
         waiting[namespaces.get(depth.task_id, "")] += depth.queued
     tasks: dict[str, list[str]] = {}
-    for task in hub.live.current.registry.tasks.values():
+    for task in hub.snapshot.registry.tasks.values():
         tasks.setdefault(task.namespace or "", []).append(task.id)
     for namespace in sorted({*tasks, *(each for each in waiting if waiting[each])}):
         if not is_served(namespace, served):
@@ -191,7 +191,7 @@ def _ms(seconds: float | None) -> int | None:
 
 
 def _plan(hub: Hub, task_id: str | None, span: timedelta, target: float, limit: int) -> PoolPlanBody:
-    registry, store = hub.live.current.registry, hub.services.store
+    registry, store = hub.snapshot.registry, hub.services.store
     served = {task_id: registry.task(task_id)} if task_id is not None else registry.tasks
     now = store.now()
     since, whole = _measured_since(store, now - span)

@@ -43,17 +43,17 @@ class RemovalController(Controller):
         if not isinstance(digest, str):
             hint = "send the `digest` of `removal` in GET /api/registry"
             raise Invalid("the request names no removal", [Problem("/digest", "must be a string", hint=hint)])
-        async with hub.turn:
+        async with hub.write_lock:
             task_ids = await _find(hub, digest)
             await release(hub, task_ids, request.state.actor)
-            served = len(hub.live.current.registry.tasks)
+            served = len(hub.snapshot.registry.tasks)
             return ReleasedBody(digest=digest, count=len(task_ids), tasks=task_ids, served=served)
 
 
 async def _find(hub: Hub, digest: str) -> list[str]:
     """Return the ids of the held tasks that the digest names. Another server alone may hold them, so the store is asked too.
     Raises Conflict."""
-    snapshot = hub.live.current
+    snapshot = hub.snapshot
     if snapshot.removal is not None and snapshot.removal.digest == digest:
         if snapshot.unreadable:
             raise Conflict("the task directory cannot be read now: put it back, even if it is empty, then release again")

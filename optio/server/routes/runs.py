@@ -81,7 +81,7 @@ class RunController(Controller):
         known = None if once is None else await asyncio.to_thread(store.recall, once)
         if known is not None:
             return _started(await asyncio.to_thread(store.run, known), first=False)
-        snapshot = hub.live.current
+        snapshot = hub.snapshot
         task = snapshot.registry.task(task_id)
         document = request_body.parse_object(body)
         refuse_unknown(document, "params", hint="put parameters under `params`")
@@ -117,7 +117,7 @@ class RunController(Controller):
         where = _filter(task_id, state_name, trigger, reason, beginning, since, until, min_cost)
         listed = await _page(hub, where, cursor, limit)
         if not listed.items:
-            hub.live.current.registry.task(task_id)
+            hub.snapshot.registry.task(task_id)
         return listed
 
     @get("/api/runs", opt=role("viewer"))

@@ -31,7 +31,7 @@ class SearchController(Controller):
     async def find(self, hub: NamedDependency[Hub], text: Words) -> FoundBody:
         """Find served tasks with these words in id, name, owner or description, and runs whose id begins so."""
         words = text.lower().split()
-        tasks = (task for _, task in sorted(hub.live.current.registry.tasks.items()) if has_words(task, words))
+        tasks = (task for _, task in sorted(hub.snapshot.registry.tasks.items()) if has_words(task, words))
         # Those whose id or name has the words come first.
         found = sorted(tasks, key=lambda task: not all(word in f"{task.id} {task.spec.name}".lower() for word in words))
         runs: list[Run] = []

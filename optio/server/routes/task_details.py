@@ -30,13 +30,13 @@ class TaskDetailController(Controller):
     async def list_origins(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> ValueOriginListBody:
         """List the values of a task, each with the file and the line that set it: the task's own file, a template, or the
         defaults of a directory. The files are those of the answering server."""
-        return await asyncio.to_thread(read_origins, hub, hub.live.current.registry.task(task_id))
+        return await asyncio.to_thread(read_origins, hub, hub.snapshot.registry.task(task_id))
 
     @get("/api/tasks/{task_id:str}/tests", opt=role("viewer"), problems=("conflict",))
     async def run_tests(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> TestListBody:
         """Run the tests that the file of a task has under `tests`, as `optio test` does, and show their results. No run is
         started. The files are those of the answering server."""
-        return await asyncio.to_thread(run_tests_of, hub, hub.live.current.registry.task(task_id))
+        return await asyncio.to_thread(run_tests_of, hub, hub.snapshot.registry.task(task_id))
 
 
 def read_origins(hub: Hub, task: CompiledTask) -> ValueOriginListBody:
@@ -78,6 +78,6 @@ def _resolved(hub: Hub, task: CompiledTask, tree: DirectoryTree) -> ResolvedTask
     """Return the task as its file is now. Raises Conflict if that has errors or is gone."""
     path = task.origin.path
     found = compile_file(path, tree, Bases(tree), TreePolicy(tree)).task
-    if found is None or task.id in hub.live.current.kept:
+    if found is None or task.id in hub.snapshot.kept:
         raise Conflict(f"the file `{path}` has errors or is gone, so only its last good definition is known")
     return found

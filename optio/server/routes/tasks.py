@@ -86,7 +86,7 @@ class TaskController(Controller):
     @get("/api/tasks", opt=role("viewer"))
     async def list_tasks(self, hub: NamedDependency[Hub], cursor: Cursor = None, limit: TaskLimit = None) -> TaskPageBody:
         """List the tasks of the served generation, by id: all of them, unless `limit` asks for a page."""
-        snapshot, pauses = hub.live.current, await _pauses(hub)
+        snapshot, pauses = hub.snapshot, await _pauses(hub)
         if cursor is not None or limit is not None:
             return serializers.task_page(snapshot, pauses, after=cursor or "", limit=limit)
         items: Any = hub.task_list.encoded(snapshot, pauses)
@@ -110,15 +110,15 @@ class TaskController(Controller):
         document, once = await _received(request, hub, "tasks")
 
         def write() -> WriteResult:
-            return hub.files.create(document, filed_tasks(hub.live.current))
+            return hub.task_writer.create(document, filed_tasks(hub.snapshot))
 
-        async with hub.turn:
+        async with hub.write_lock:
             return await _first_answer(hub, once) or await _written(hub, write, once, _task_answer(await _pauses(hub)))
 
     @get("/api/tasks/{task_id:str}", opt=role("viewer"), answers_with=("ETag",))
     async def get_task(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Response[TaskBody]:
         """Show one task. Its `ETag` is its digest: send it as `If-Match` with a change."""
-        snapshot = hub.live.current
+        snapshot = hub.snapshot
         task = snapshot.registry.task(task_id)
         paused = (await _pauses(hub)).get(task_id)
         return Response(serializers.task(task, snapshot, paused), headers={"ETag": f'"{task.digest}"'})
@@ -143,10 +143,10 @@ class TaskController(Controller):
         """Change the task's file by a JSON Merge Patch (RFC 7396): members replace those of the file, null removes them."""
         document, _ = await _received(request, hub, None)
         digests = _digests(request)
-        async with hub.turn:
+        async with hub.write_lock:
             task = with_file(hub, task_id)
             answer = _task_answer(await _pauses(hub))
-            return await _written(hub, lambda: hub.files.patch(task, document, digests), None, answer, status=200)
+            return await _written(hub, lambda: hub.task_writer.patch(task, document, digests), None, answer, status=200)
 
     @delete("/api/tasks/{task_id:str}", status_code=204, opt=role("admin"), problems=_CHANGE)
     async def delete_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> None:
@@ -172,11 +172,11 @@ class TaskController(Controller):
             problem = Problem("/reason", f"must be a line of text with at most {MAX_REASON_LENGTH} characters")
             raise Invalid("invalid reason", [problem])
         store = hub.services.store
-        if task_id not in hub.live.current.registry.tasks:
+        if task_id not in hub.snapshot.registry.tasks:
             # A task that is gone may have queued runs that nobody wants to start.
             page = await asyncio.to_thread(store.runs, RunFilter(task_id=task_id), limit=1)
             if not page.items:
-                hub.live.current.registry.task(task_id)
+                hub.snapshot.registry.task(task_id)
         paused = await asyncio.to_thread(store.pause, task_id, reason, request.state.actor)
         return PausedTaskBody(id=task_id, paused=serializers.pause(paused))
 
@@ -186,14 +186,14 @@ class TaskController(Controller):
         refuse_unknown(request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes)))
         ended = await asyncio.to_thread(hub.services.store.resume, task_id)
         if ended is None:
-            hub.live.current.registry.task(task_id)
+            hub.snapshot.registry.task(task_id)
         hub.services.broker.tell(Topic.QUEUE)
         return PausedTaskBody(id=task_id, paused=None)
 
     @get("/api/tasks/{task_id:str}/triggers", opt=role("viewer"))
     async def list_triggers(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> TriggerListBody:
         """List the triggers of a task, at most one of each type."""
-        return TriggerListBody(items=serializers.triggers(hub.live.current.registry.task(task_id)), next=None)
+        return TriggerListBody(items=serializers.triggers(hub.snapshot.registry.task(task_id)), next=None)
 
     @get("/api/tasks/{task_id:str}/slots", opt=role("viewer"))
     async def list_slots(
@@ -211,7 +211,7 @@ class TaskController(Controller):
         where = SlotFilter(verdict=verdict, since=require_zone("since", since), until=require_zone("until", until))
         found = await asyncio.to_thread(hub.services.store.slots, task_id, where, cursor=cursor, limit=limit)
         if not found.items and cursor is None:
-            hub.live.current.registry.task(task_id)
+            hub.snapshot.registry.task(task_id)
         return serializers.slot_page(found)
 
     @post(
@@ -240,17 +240,17 @@ class TaskController(Controller):
             task = snapshot.registry.task(task_id)
             return f"/api/tasks/{task_id}/triggers/{kind}", task.digest, _trigger(task, kind)
 
-        async with hub.turn:
+        async with hub.write_lock:
             known = await _first_answer(hub, once)
             if known is not None:
                 return known
             task = with_file(hub, task_id)
-            return await _written(hub, lambda: hub.files.add_trigger(task, document), once, answer)
+            return await _written(hub, lambda: hub.task_writer.add_trigger(task, document), once, answer)
 
     @get("/api/tasks/{task_id:str}/triggers/{kind:str}", opt=role("viewer"))
     async def get_trigger(self, task_id: FromPath[str], kind: FromPath[str], hub: NamedDependency[Hub]) -> TriggerBody:
         """Show the trigger of this type."""
-        found: TriggerBody = _trigger(hub.live.current.registry.task(task_id), kind)
+        found: TriggerBody = _trigger(hub.snapshot.registry.task(task_id), kind)
         return found
 
     @patch(
@@ -276,15 +276,17 @@ class TaskController(Controller):
             task = snapshot.registry.task(task_id)
             return "", task.digest, _trigger(task, kind)
 
-        async with hub.turn:
+        async with hub.write_lock:
             task = with_file(hub, task_id)
-            return await _written(hub, lambda: hub.files.enable_trigger(task, kind, enabled, digests), None, answer, status=200)
+            return await _written(
+                hub, lambda: hub.task_writer.enable_trigger(task, kind, enabled, digests), None, answer, status=200
+            )
 
     @get("/api/tasks/{task_id:str}/file", opt=role("viewer"), answers_with=("ETag",))
     async def get_task_file(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Response[TaskFileBody]:
         """Show the file of a task as it is on disk. Its `ETag` is the digest of its bytes: send it as `If-Match` with a new
         text."""
-        file = await asyncio.to_thread(hub.files.read_file, with_file(hub, task_id))
+        file = await asyncio.to_thread(hub.task_writer.read_file, with_file(hub, task_id))
         body = TaskFileBody(path=file.path, text=file.data.decode("utf-8", "replace"), digest=file.digest)
         return Response(body, headers={"ETag": f'"{file.digest}"'})
 
@@ -306,11 +308,11 @@ class TaskController(Controller):
         document, _ = await _received(request, hub, None)
         text = text_of(document)
         digests = _digests(request)
-        async with hub.turn:
-            is_new = task_id not in hub.live.current.registry.tasks
+        async with hub.write_lock:
+            is_new = task_id not in hub.snapshot.registry.tasks
             answer = _task_answer(await _pauses(hub))
             written = await put_text(hub, task_id, text, digests)
-            _, _, shown = answer(hub.live.current, written)
+            _, _, shown = answer(hub.snapshot, written)
         content: Any = {**shown, "warnings": [_warning(problem) for problem in warnings_of(hub, written)]}
         digest = TaskFile(written.path, text.encode()).digest
         return Response(content, status_code=201 if is_new else 200, headers={"ETag": f'"{digest}"'})
@@ -321,9 +323,9 @@ class TaskController(Controller):
     ) -> None:
         """Remove the trigger of this type from the task's file."""
         digests = _digests(request)
-        async with hub.turn:
+        async with hub.write_lock:
             task = with_file(hub, task_id)
-            await write_file(hub, lambda: hub.files.remove_trigger(task, kind, digests))
+            await write_file(hub, lambda: hub.task_writer.remove_trigger(task, kind, digests))
 
 
 def _trigger(task: CompiledTask, kind: str) -> Any:
@@ -370,7 +372,7 @@ async def _written(
 ) -> Response[Any]:
     """Write a file, serve the result, and answer with what is served then."""
     written = await write_file(hub, write)
-    location, digest, content = answer(hub.live.current, written)
+    location, digest, content = answer(hub.snapshot, written)
     content = {**content, "warnings": [_warning(problem) for problem in warnings_of(hub, written)]}
     headers = {"ETag": f'"{digest}"', **({"Location": location} if status == 201 else {})}
     if once is not None:
