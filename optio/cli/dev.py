@@ -17,7 +17,7 @@ from optio.processes.retention import Retention
 from optio.processes.scheduler import Scheduler
 from optio.processes.worker import Worker
 from optio.server import webhooks
-from optio.server.routes.docs import is_built
+from optio.server.built_docs import is_built
 from optio.settings import Settings
 from optio.telemetry.logs import Unblocked
 from optio.tree.reload import Reloader

@@ -126,9 +126,9 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     """
     needed = handler.opt.get("role", "admin")
     if needed != PUBLIC:
-        gate: AccessControl = connection.scope["state"]["hub"].gate
+        access_control: AccessControl = connection.scope["state"]["hub"].access_control
         try:
-            actor = await gate.admit(connection.scope["headers"], needed)
+            actor = await access_control.admit(connection.scope["headers"], needed)
         except Unauthorized:
             # A page may save what somebody typed into its form.
             if "keep_form" in handler.opt:

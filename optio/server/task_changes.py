@@ -3,16 +3,18 @@ answer."""
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection
+import logging
+from collections.abc import Callable, Collection, Sequence
 
 from optio.errors import Conflict, Problem, StoreUnavailable
 from optio.model import isolation
 from optio.model.registry import CompiledTask, Registry
 from optio.server.dependencies import Hub
 from optio.server.problems import HttpProblem
-from optio.server.routes.removals import release
 from optio.tree.served import Snapshot
 from optio.tree.writer import StaleTask, WriteResult
+
+log = logging.getLogger(__name__)
 
 
 def with_file(hub: Hub, task_id: str) -> CompiledTask:
@@ -92,3 +94,10 @@ def warnings_of(hub: Hub, written: WriteResult) -> list[Problem]:
             for text in hub.services.executor.not_applied([name])
         ),
     ]
+
+
+async def release(hub: Hub, task_ids: Sequence[str], actor: str) -> None:
+    """Release held tasks: record it for all servers, and reload without them here. Raises StoreUnavailable."""
+    await asyncio.to_thread(hub.services.store.release_removals, task_ids, actor)
+    log.warning("%d held tasks were released by %s", len(task_ids), actor)
+    await hub.reload(())

@@ -20,6 +20,7 @@ from optio.model.registry import Registry
 from optio.runs import webhook_decision
 from optio.runs.replay import DeliveryDecision, diff, differences
 from optio.server import serializers
+from optio.server.bodies.deliveries import DecisionBody
 from optio.tree.revision import tree_at
 
 # Deliveries judged by one command.
@@ -144,8 +145,8 @@ def _judge_here(server: client.Client, registry: Registry, key: str) -> dict[str
         "receivedAt": kept["receivedAt"],
         "hasRun": kept["runId"],
         "replayedAs": None,
-        "then": serializers.to_json(serializers.decision(then)),
-        "now": serializers.to_json(serializers.decision(now)),
+        "then": serializers.to_json(serializers.to_body(DecisionBody, then)),
+        "now": serializers.to_json(serializers.to_body(DecisionBody, now)),
         "differs": differences(then, now),
         "diff": diff(then, now),
         "runId": None,

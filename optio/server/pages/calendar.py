@@ -11,11 +11,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
 from optio.model.money import dollars
+from optio.server.answers.calendar import check_zone, parse_day, read_calendar, today
 from optio.server.auth import role
 from optio.server.bodies.calendar import CalendarDayBody
 from optio.server.dependencies import Hub
 from optio.server.pages.rendering import HANDLERS, Incoming, page
-from optio.server.routes.calendar import check_zone, parse_day, read_calendar, today
 
 View = Literal["month", "week", "day"]
 Zone = Annotated[str, QueryParameter(max_length=60)]

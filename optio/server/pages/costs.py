@@ -8,12 +8,12 @@ from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
+from optio.server.answers.costs import Span, costs_csv, read_costs
 from optio.server.auth import role
 from optio.server.bodies.costs import CostsBody
 from optio.server.dependencies import Hub
 from optio.server.pages import charts
 from optio.server.pages.rendering import HANDLERS, Incoming, page
-from optio.server.read_models.costs import Span, costs_csv, read_costs
 
 _PAGE = 50
 Word = Annotated[str, QueryParameter(max_length=200)]

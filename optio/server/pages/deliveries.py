@@ -11,11 +11,11 @@ from litestar.params import FromPath, QueryParameter
 
 from optio.errors import Conflict, Invalid, Malformed, Problem
 from optio.model import json_body
+from optio.server.answers.deliveries import make_test, read_deliveries, read_delivery, replay
 from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.server.pages.login import read_form
 from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
-from optio.server.routes.deliveries import make_test, read_deliveries, read_delivery, replay
 from optio.store.values import DeliveryFilter, DeliveryVerdict
 
 _PAGE = 50

@@ -11,11 +11,11 @@ from litestar.params import FromQuery
 
 from optio.compiler.diagnostics import Severity
 from optio.server import serializers
+from optio.server.answers.health import list_server_settings, read_installation
+from optio.server.answers.pools import read_pools
 from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.server.pages.rendering import HANDLERS, Incoming, page
-from optio.server.routes.health import list_server_settings, read_installation
-from optio.server.routes.pools import read_pools
 
 # Findings and pools on one page: a tree with more has one cause, or is read with `optio check`.
 _MAX_FINDINGS = 200

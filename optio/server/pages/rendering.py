@@ -19,8 +19,8 @@ from minijinja import Environment, load_from_path
 from optio.errors import OptioError, Unauthorized
 from optio.model.money import dollars
 from optio.server import problems
-from optio.server.routes.docs import is_built
-from optio.server.routes.health import warnings_of
+from optio.server.answers.health import warnings_of
+from optio.server.built_docs import is_built
 from optio.server.serializers import at
 
 HERE = Path(__file__).parent

@@ -17,6 +17,7 @@ from optio.model.registry import CompiledTask
 from optio.model.run import RunState
 from optio.secrets.base import is_missing
 from optio.server import problems
+from optio.server.answers.drafts import check_text
 from optio.server.auth import ROLES, role
 from optio.server.dependencies import Hub
 from optio.server.pages.login import keep_form, read_form
@@ -24,7 +25,6 @@ from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
 from optio.server.pages.task_form import FormError, apply_fields, form_fields, read_fields
 from optio.server.pages.task_presets import PRESETS
 from optio.server.problems import HttpProblem
-from optio.server.routes.drafts import check_text
 from optio.server.task_changes import delete_task, put_text, with_file
 from optio.store.values import RunFilter
 from optio.tree.drafts import Draft

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from optio.errors import Conflict
 from optio.model.registry import CompiledTask
 from optio.scheduling import cron
+from optio.server.answers.generations import read_generation, read_generations
+from optio.server.answers.task_details import read_origins, run_tests_of
 from optio.server.dependencies import Hub
-from optio.server.routes.generations import read_generation, read_generations
-from optio.server.routes.task_details import read_origins, run_tests_of
 from optio.store.values import RunFilter, SlotFilter
 
 Tab = Literal["overview", "runs", "definition", "triggers", "tests", "changes"]

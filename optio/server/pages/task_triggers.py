@@ -12,6 +12,7 @@ from optio.errors import Invalid, NotFound, OptioError, WritesDenied
 from optio.model.registry import CompiledTask
 from optio.model.senders import SENDERS
 from optio.server import problems
+from optio.server.answers.drafts import is_event
 from optio.server.auth import role
 from optio.server.bodies.drafts import TrialDeliveryBody
 from optio.server.dependencies import Hub
@@ -20,7 +21,6 @@ from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
 from optio.server.pages.task_editing import show_commit
 from optio.server.pages.task_form import schedule_config, webhook_config
 from optio.server.pages.task_presets import SCHEDULES
-from optio.server.routes.drafts import is_event
 from optio.server.task_changes import with_file, write_file
 from optio.server.trial_delivery import deliver, sample_payload
 from optio.server.webhooks import PREFIX

@@ -19,6 +19,7 @@ from optio.model.money import dollars, max_run_usd
 from optio.model.registry import CompiledTask
 from optio.runs.submit import prepare_run
 from optio.scheduling import cron
+from optio.server.answers.drafts import forecast_wait
 from optio.server.auth import role
 from optio.server.bodies.base import MAX_REASON_LENGTH
 from optio.server.bodies.overview import TaskOrder, TaskState
@@ -30,7 +31,6 @@ from optio.server.pages.task_editing import is_denied
 from optio.server.pages.task_tabs import TABS, Tab, read_tab
 from optio.server.pages.task_triggers import address_of
 from optio.server.read_models.overview import TaskFilter
-from optio.server.routes.drafts import forecast_wait
 from optio.server.webhooks import PREFIX
 from optio.store.values import RunFilter
 

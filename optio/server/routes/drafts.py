@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from litestar import Controller, Request, get, post
@@ -12,20 +11,15 @@ from litestar.params import FromPath
 
 from optio.errors import Invalid, Problem
 from optio.model.money import max_run_usd
-from optio.model.registry import CompiledTask
 from optio.model.route import pointer
-from optio.runs.admission import Hold, hold_of_new
 from optio.server import request_body, serializers
+from optio.server.answers.drafts import check_text, forecast_wait, is_event
 from optio.server.auth import role
 from optio.server.bodies.drafts import CheckDraft, DraftBody, DraftEffectBody, RunForecastBody, TrialDeliveryBody, TrialPayload
+from optio.server.bodies.runs import WaitingBody
 from optio.server.dependencies import Hub
 from optio.server.routes.runs import refuse_unknown
-from optio.server.task_changes import filed_tasks
 from optio.server.trial_delivery import deliver
-from optio.store.values import QueuedRun
-from optio.tree.drafts import Draft, check_draft
-
-_MAX_EVENT_LENGTH = 200
 
 
 class DraftController(Controller):
@@ -58,16 +52,8 @@ class DraftController(Controller):
             diagnostics=[serializers.diagnostic(each) for each in draft.diagnostics],
             summary=None if draft.plan is None else draft.plan.summary,
             effects=[
-                DraftEffectBody(
-                    kind=each.kind,
-                    weight=each.weight,
-                    text=each.text,
-                    lines=list(each.lines),
-                    diff=list(each.diff),
-                    pointer=pointer(each.route),
-                    failing=each in draft.failing,
-                )
-                for each in draft.effects
+                serializers.to_body(DraftEffectBody, effect, pointer=pointer(effect.route), failing=effect in draft.failing)
+                for effect in draft.effects
             ],
         )
 
@@ -84,23 +70,9 @@ class ForecastController(Controller):
         hold = await asyncio.to_thread(forecast_wait, hub, task)
         most = max_run_usd(task.spec)
         return RunForecastBody(
-            max_usd=None if most is None else f"{most:f}", waiting=None if hold is None else serializers.waiting(hold)
+            max_usd=None if most is None else f"{most:f}",
+            waiting=None if hold is None else serializers.to_body(WaitingBody, hold),
         )
-
-
-def forecast_wait(hub: Hub, task: CompiledTask) -> Hold | None:
-    """Return why a run of the task would wait if it was started now; None if a worker would take it at once."""
-    view = hub.services.store.admission()
-    run = QueuedRun(
-        run_id="new",
-        task_id=task.id,
-        seq=1 + max((each.seq for each in view.waiting), default=0),
-        queued_at=view.now,
-        not_before=view.now,
-        max_concurrent=task.spec.max_concurrent,
-        priority=task.spec.priority,
-    )
-    return hold_of_new(run, task.namespace or "", view, max_running=hub.services.settings.max_workflow_concurrent)
 
 
 class TrialController(Controller):
@@ -131,19 +103,6 @@ class TrialController(Controller):
         if event is not None and not is_event(event):
             raise Invalid("invalid delivery", [Problem("/event", "must be the name of an event, or null")])
         return await deliver(hub, task, json.dumps(payload).encode(), event, request.headers["host"])
-
-
-def is_event(event: object) -> bool:
-    """Return whether this can be sent as the name of an event."""
-    return isinstance(event, str) and 0 < len(event) <= _MAX_EVENT_LENGTH and event.isascii() and event.isprintable()
-
-
-async def check_text(hub: Hub, text: str, task_id: str | None) -> Draft:
-    """Return the draft of a new task, or of the file of a task. Raises NotFound."""
-    snapshot = hub.snapshot
-    task = None if task_id is None else snapshot.registry.task(task_id)
-    root = hub.services.settings.tasks
-    return await asyncio.to_thread(check_draft, root, text, filed_tasks(snapshot), datetime.now(UTC), task)
 
 
 def text_of(document: Mapping[str, Any]) -> str:

@@ -12,11 +12,11 @@ from litestar.di import NamedDependency
 from optio.errors import OptioError
 from optio.model.fleet import ProblemCode, ProcessKind
 from optio.processes.health import slower
+from optio.server.answers.health import tree_faults
 from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.server.problems import HttpProblem
 from optio.server.read_models.fleet import FleetReader
-from optio.server.routes.health import tree_faults
 from optio.store.base import QueueStore
 from optio.store.values import QueueDepth
 from optio.telemetry.base import MISSING, Gauge

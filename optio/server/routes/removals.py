@@ -2,8 +2,6 @@
 `optio.model.removal`)."""
 
 import asyncio
-import logging
-from collections.abc import Sequence
 from typing import Any
 
 from litestar import Controller, Request, post
@@ -16,8 +14,7 @@ from optio.server.auth import role
 from optio.server.bodies.registry import ReleasedBody, ReleaseRemoval
 from optio.server.dependencies import Hub
 from optio.server.routes.runs import refuse_unknown
-
-log = logging.getLogger(__name__)
+from optio.server.task_changes import release
 
 
 class RemovalController(Controller):
@@ -65,10 +62,3 @@ async def _find(hub: Hub, digest: str) -> list[str]:
     if snapshot.removal is not None:
         raise Conflict(f"other tasks are held now: see GET /api/registry, then run `{snapshot.removal.command}`")
     raise Conflict("no such removal is held: its tasks are served, or gone already")
-
-
-async def release(hub: Hub, task_ids: Sequence[str], actor: str) -> None:
-    """Release held tasks: record it for all servers, and reload without them here. Raises StoreUnavailable."""
-    await asyncio.to_thread(hub.services.store.release_removals, task_ids, actor)
-    log.warning("%d held tasks were released by %s", len(task_ids), actor)
-    await hub.reload(())

@@ -22,6 +22,7 @@ from optio.server.bodies.tasks import (
     DefinitionBody,
     NewTask,
     NewTrigger,
+    PauseBody,
     PausedTaskBody,
     PauseTask,
     SlotPageBody,
@@ -178,7 +179,7 @@ class TaskController(Controller):
             if not page.items:
                 hub.snapshot.registry.task(task_id)
         paused = await asyncio.to_thread(store.pause, task_id, reason, request.state.actor)
-        return PausedTaskBody(id=task_id, paused=serializers.pause(paused))
+        return PausedTaskBody(id=task_id, paused=serializers.to_body(PauseBody, paused))
 
     @post("/api/tasks/{task_id:str}/resume", status_code=200, opt=role("operator"))
     async def resume_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> PausedTaskBody:
@@ -382,7 +383,7 @@ async def _written(
 
 
 def _warning(problem: Problem) -> WarningBody:
-    return WarningBody(pointer=problem.pointer, message=problem.message, code=problem.code, hint=problem.hint)
+    return serializers.to_body(WarningBody, problem)
 
 
 def _digests(request: Incoming) -> Collection[str] | None:
