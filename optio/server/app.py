@@ -150,11 +150,11 @@ def rest() -> Litestar:
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             for handler, parameters in route.route_handler_map.values():
-                known = {each.field_name: each.field_alias for each in parameters.expected_query_params}
+                aliases = {parameter.field_name: parameter.field_alias for parameter in parameters.expected_query_params}
                 kinds = handler.parsed_fn_signature.parameters
-                handler.opt["query"] = known
-                handler.opt["texts"] = {alias for name, alias in known.items() if _takes(str, kinds[name])}
-                handler.opt["times"] = {alias for name, alias in known.items() if _takes(datetime, kinds[name])}
+                handler.opt["query"] = aliases
+                handler.opt["texts"] = {alias for name, alias in aliases.items() if _takes(str, kinds[name])}
+                handler.opt["times"] = {alias for name, alias in aliases.items() if _takes(datetime, kinds[name])}
             if len(route.methods) > 1:
                 # The framework's own answer knows only the first method of a path.
                 route.route_handler_map["OPTIONS"][0].before_request = _answer_options(route.methods)
@@ -176,7 +176,7 @@ def _hub_of(request: Request[Any, Any, Any]) -> Hub:
 
 
 def _takes(kind: type, parameter: FieldDefinition) -> bool:
-    return any(each.annotation is kind for each in (parameter, *parameter.inner_types))
+    return any(definition.annotation is kind for definition in (parameter, *parameter.inner_types))
 
 
 def _answer_options(methods: Iterable[str]) -> Callable[[Request[Any, Any, Any]], Awaitable[Response[None]]]:
@@ -214,13 +214,13 @@ class _Front:
         await receive()
         hub.log_fanout.bind(asyncio.get_running_loop())
         listeners = (hub.log_fanout.hint, hub.run_fanout.hint)
-        unsubscribe = [hub.services.broker.subscribe(each, (Topic.RUN,)) for each in listeners]
+        unsubscribe = [hub.services.broker.subscribe(callback, (Topic.RUN,)) for callback in listeners]
         following = asyncio.create_task(hub.fleet.follow())
         await send({"type": "lifespan.startup.complete"})
         await receive()
         following.cancel()
-        for each in unsubscribe:
-            each()
+        for callback in unsubscribe:
+            callback()
         await hub.refusals.close()
         await hub.services.rate.close()
         await send({"type": "lifespan.shutdown.complete"})

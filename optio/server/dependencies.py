@@ -65,10 +65,10 @@ class Hub:
         """Return what is served now."""
         return self.served_registry.current
 
-    async def start(self, run: NewRun, once: IdempotencyKey | None, began: datetime) -> Accepted:
+    async def start(self, run: NewRun, idempotency_key: IdempotencyKey | None, requested_at: datetime) -> Accepted:
         """Start a run that was requested at `began`. Raises Duplicate, Conflict and QueueFull."""
         self.queue_limit.admit()
-        accepted = await asyncio.wrap_future(self.services.store.accept(run, once=once))
+        accepted = await asyncio.wrap_future(self.services.store.accept(run, once=idempotency_key))
         run_id = accepted.run_id or run.id
         if accepted.rejected:
             raise Duplicate(run_id)
@@ -76,7 +76,7 @@ class Hub:
         announce_queued(self.services.broker, [(run_id, run.task.namespace)])
         self.run_fanout.hint(Topic.RUN, run_id)
         if accepted.first:
-            self.services.telemetry.tell(Queued(run_id, run.task.id, run.trigger, began, run.traceparent))
+            self.services.telemetry.tell(Queued(run_id, run.task.id, run.trigger, requested_at, run.traceparent))
         return accepted
 
     async def retry(self, run_id: str, actor: str) -> Run:
@@ -91,10 +91,10 @@ class Hub:
         self,
         run_id: str,
         actor: str,
-        began: datetime,
+        requested_at: datetime,
         *,
         current: bool = False,
-        once: IdempotencyKey | None = None,
+        idempotency_key: IdempotencyKey | None = None,
         traceparent: str | None = None,
     ) -> Accepted:
         """Start a run that has ended again, as a new run with the same parameters, of the same definition or of the `current`
@@ -103,10 +103,10 @@ class Hub:
         earlier = await asyncio.to_thread(store.run, run_id)
         if not earlier.state.terminal:
             raise Conflict(f"the run is {earlier.state}: rerun it when it has ended")
-        served = snapshot.registry.tasks.get(earlier.task_id)
-        if served is None:
+        served_task = snapshot.registry.tasks.get(earlier.task_id)
+        if served_task is None:
             raise Conflict(f"the task `{earlier.task_id}` is not served any more: add its file again, then rerun")
-        task = served if current else await asyncio.to_thread(store.definition, earlier.digest)
+        task = served_task if current else await asyncio.to_thread(store.definition, earlier.digest)
         run = prepare_run(
             task,
             earlier.params,
@@ -114,10 +114,10 @@ class Hub:
             trigger="manual",
             actor=actor,
             traceparent=traceparent,
-            generation=snapshot.number if task.digest == served.digest else earlier.generation,
+            generation=snapshot.number if task.digest == served_task.digest else earlier.generation,
             message=f"rerun of {run_id}",
         )
-        accepted = await self.start(run, once, began)
+        accepted = await self.start(run, idempotency_key, requested_at)
         return replace(accepted, run_id=accepted.run_id or run.id)
 
     async def cancel(self, run_id: str, actor: str) -> Run:

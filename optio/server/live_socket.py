@@ -46,16 +46,16 @@ class LiveSocket:
     def __init__(self, hub: Hub, actor: Actor, receive: Receive, send: Send) -> None:
         self._hub, self._actor, self._receive, self._to_client = hub, actor, receive, send
         self._subscriptions: dict[str, asyncio.Task[None]] = {}
-        self._ended: asyncio.Future[Close] = asyncio.get_running_loop().create_future()
+        self._close_code: asyncio.Future[Close] = asyncio.get_running_loop().create_future()
         # One message at a time: the next one is made when the connection has taken the one before.
         self._turn = asyncio.Lock()
 
     async def run(self) -> Close:
         """Answer the client's messages until one side ends the connection; return the close code. Raises OSError if the client
         has gone."""
-        helpers = [asyncio.create_task(self._ending(each)) for each in (self._listen(), self._check(), self._stop())]
+        helpers = [asyncio.create_task(self._ending(coroutine)) for coroutine in (self._listen(), self._check(), self._stop())]
         try:
-            return await self._ended
+            return await self._close_code
         finally:
             tasks = [*helpers, *self._subscriptions.values()]
             for task in tasks:
@@ -79,12 +79,12 @@ class LiveSocket:
                 self._close(*close)
 
     def _close(self, code: int, reason: str) -> None:
-        if not self._ended.done():
-            self._ended.set_result((code, reason))
+        if not self._close_code.done():
+            self._close_code.set_result((code, reason))
 
     def _fail(self, err: OSError) -> None:
-        if not self._ended.done():
-            self._ended.set_exception(err)
+        if not self._close_code.done():
+            self._close_code.set_exception(err)
 
     async def _listen(self) -> Close:
         while True:
@@ -123,7 +123,7 @@ class LiveSocket:
                     return
                 part = self._follow(request) if isinstance(request, FollowMessage) else self._watch(request)
                 task = self._subscriptions[key] = asyncio.create_task(self._ending(part))
-                task.add_done_callback(lambda done: self._forget(key, done))
+                task.add_done_callback(lambda future: self._forget(key, future))
 
     def _forget(self, key: str, task: asyncio.Task[None]) -> None:
         if self._subscriptions.get(key) is task:

@@ -191,24 +191,24 @@ def task(value: CompiledTask, snapshot: Snapshot, paused: Pause | None) -> TaskB
 def task_page(snapshot: Snapshot, pauses: Mapping[str, Pause], *, after: str, limit: int | None) -> TaskPageBody:
     """Return the tasks whose ids come after a cursor, which is the id of a task."""
     ids = [task_id for task_id in sorted(snapshot.registry.tasks) if task_id > after]
-    shown = ids[:limit]
+    page_ids = ids[:limit]
     return TaskPageBody(
-        items=[task(snapshot.registry.tasks[task_id], snapshot, pauses.get(task_id)) for task_id in shown],
-        next=shown[-1] if len(shown) < len(ids) else None,
+        items=[task(snapshot.registry.tasks[task_id], snapshot, pauses.get(task_id)) for task_id in page_ids],
+        next=page_ids[-1] if len(page_ids) < len(ids) else None,
         generation=snapshot.number,
     )
 
 
 def triggers(value: CompiledTask) -> list[TriggerBody]:
     """Return the triggers of a task. A webhook has its URL, and says whether it needs a signature."""
-    shown = []
+    documents = []
     for trigger in value.document["spec"].get("triggers", []):
         entry = dict(trigger)
         if entry["type"] == "webhook":
             entry["url"] = f"/api/hooks/{entry['config']['path']}"
             entry["unsigned"] = "secret" not in entry["config"]
-        shown.append(entry)
-    return cast("list[TriggerBody]", shown)
+        documents.append(entry)
+    return cast("list[TriggerBody]", documents)
 
 
 def slot_page(value: Page) -> SlotPageBody:
@@ -257,17 +257,17 @@ def delivery_page(value: Page, refused: Sequence[Refusals]) -> DeliveryPageBody:
     return to_body(DeliveryPageBody, value, refused=refused)
 
 
-def replay(value: Delivery, then: DeliveryDecision, now: DeliveryDecision, before: str | None) -> ReplayBody:
+def replay(value: Delivery, earlier_decision: DeliveryDecision, now: DeliveryDecision, before: str | None) -> ReplayBody:
     """Return the decision about a request then, beside the decision now; `replayed_as` is the run of an earlier replay with the
     same definition."""
     return to_body(
         ReplayBody,
         value,
         replayed_as=before,
-        then=then,
+        then=earlier_decision,
         now=now,
-        differs=differences(then, now),
-        diff=diff(then, now),
+        differs=differences(earlier_decision, now),
+        diff=diff(earlier_decision, now),
         run_id=None,
         duplicate=UNSET,
     )

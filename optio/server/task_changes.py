@@ -40,28 +40,28 @@ async def write_file(hub: Hub, write: Callable[[], WriteResult]) -> WriteResult:
     if drift is not None:
         raise Conflict(f"{drift.summary}: {drift.cure}; or change the task through a server that is in sync")
     try:
-        written = await asyncio.to_thread(write)
+        result = await asyncio.to_thread(write)
     except StaleTask as err:
         raise HttpProblem("stale-task", str(err)) from err
     try:
-        await hub.reload([written.path])
+        await hub.reload([result.path])
     except StoreUnavailable as err:
-        raise StoreUnavailable(f"`{written.path}` is written, and will be served as soon as the store is back: {err}") from err
+        raise StoreUnavailable(f"`{result.path}` is written, and will be served as soon as the store is back: {err}") from err
     if hub.snapshot.drift is not None:
         raise Conflict(
-            f"`{written.path}` is written but not served, because another server was faster: {hub.snapshot.drift.cure}"
+            f"`{result.path}` is written but not served, because another server was faster: {hub.snapshot.drift.cure}"
         )
-    return written
+    return result
 
 
-async def put_text(hub: Hub, task_id: str, text: str, seen: Collection[str] | None) -> WriteResult:
+async def put_text(hub: Hub, task_id: str, text: str, digests: Collection[str] | None) -> WriteResult:
     """Write a text as the file of a task, new or not, and serve it. With `seen`, the file must have one of these digests. The
     caller holds `hub.write_lock`."""
     snapshot = hub.snapshot
     if task_id in snapshot.registry.tasks and task_id not in snapshot.held:
         task = snapshot.registry.task(task_id)
-        return await write_file(hub, lambda: hub.task_writer.replace_file(task, text, seen))
-    if seen is not None:
+        return await write_file(hub, lambda: hub.task_writer.replace_file(task, text, digests))
+    if digests is not None:
         raise HttpProblem("stale-task", f"the task `{task_id}` has no file now")
     return await write_file(hub, lambda: hub.task_writer.create_file(task_id, text, filed_tasks(snapshot)))
 
@@ -82,12 +82,12 @@ async def delete_task(hub: Hub, task_id: str, digests: Collection[str] | None, a
                 await asyncio.to_thread(hub.services.store.release_removals, [task_id], actor)
 
 
-def warnings_of(hub: Hub, written: WriteResult) -> list[Problem]:
+def warnings_of(hub: Hub, result: WriteResult) -> list[Problem]:
     """Return the compiler's warnings about a written task, and one for each part of its environment that this installation's
     executor does not apply."""
-    task = hub.snapshot.registry.tasks[written.task_id]
+    task = hub.snapshot.registry.tasks[result.task_id]
     return [
-        *written.warnings,
+        *result.warnings,
         *(
             Problem(f"/environment/{name}", text, code="OPT523", hint="set OPTIO_EXECUTOR=kubernetes to run agents as pods")
             for name in isolation.requested_keys(task.spec.environment)

@@ -19,7 +19,7 @@ def forecast_wait(hub: Hub, task: CompiledTask) -> Hold | None:
     run = QueuedRun(
         run_id="new",
         task_id=task.id,
-        seq=1 + max((each.seq for each in view.waiting), default=0),
+        seq=1 + max((queued_run.seq for queued_run in view.waiting), default=0),
         queued_at=view.now,
         not_before=view.now,
         max_concurrent=task.spec.max_concurrent,

@@ -54,13 +54,13 @@ class _BrokenFiles:
     """The number of files that have errors, counted once for each check of the tree."""
 
     def __init__(self) -> None:
-        self._known: tuple[tuple[Diagnostic, ...], int] = ((), 0)
+        self._counted_diagnostics: tuple[tuple[Diagnostic, ...], int] = ((), 0)
 
     def __call__(self, diagnostics: tuple[Diagnostic, ...]) -> int:
-        known, count = self._known
-        if known is not diagnostics:
-            count = len({each.path for each in diagnostics if each.severity is Severity.ERROR})
-            self._known = (diagnostics, count)
+        counted, count = self._counted_diagnostics
+        if counted is not diagnostics:
+            count = len({diagnostic.path for diagnostic in diagnostics if diagnostic.severity is Severity.ERROR})
+            self._counted_diagnostics = (diagnostics, count)
         return count
 
 
@@ -70,16 +70,16 @@ _broken_files = _BrokenFiles()
 def read_installation(hub: Hub) -> InstallationBody:
     """Return the health of the installation. A database that cannot be read is a problem of the answer, not an error."""
     services, snapshot = hub.services, hub.snapshot
-    found = health.ready(services)
+    readiness = health.ready(services)
     fleet, unreadable = FleetState(now=datetime.now(UTC), queued={}), None
     try:
         fleet = hub.fleet.read()
     except OptioError as err:
         unreadable = str(err)
-    problems = [*found.problems, *([] if snapshot.generation is not None else ["no generation is served yet"])]
+    problems = [*readiness.problems, *([] if snapshot.generation is not None else ["no generation is served yet"])]
     degraded = [*(problem.summary for problem in find_problems(fleet)), *_own_warnings(hub)]
     return InstallationBody(
-        **replace(found, problems=tuple(problems), degraded=tuple(degraded)).to_json(),
+        **replace(readiness, problems=tuple(problems), degraded=tuple(degraded)).to_json(),
         **serializers.fleet(fleet),
         schedules=None if unreadable is not None else serializers.to_body(ScheduleStateBody, fleet),
         jobs=[serializers.to_body(JobBody, row) for row in fleet.jobs],

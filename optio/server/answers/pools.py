@@ -73,10 +73,10 @@ def read_pools(hub: Hub, since: datetime | None) -> PoolListBody:
     reports, paused = store.pool_reports(), store.pauses()
     running = store.runs(RunFilter(state=RunState.RUNNING), limit=_MAX_RUNNING)
     items = [_item(report, pool, by_task) for report in reports for pool in report.pools]
-    told = {task_id for report in reports for pool in report.pools for task_id in pool.tasks}
-    served = hub.snapshot.registry.tasks.values()
-    untold = (task for task in served if task.spec.warm_pool_size and task.id not in told)
-    items += [_unreported_item(task, paused.get(task.id), by_task) for task in untold]
+    reported = {task_id for report in reports for pool in report.pools for task_id in pool.tasks}
+    tasks = hub.snapshot.registry.tasks.values()
+    unreported = (task for task in tasks if task.spec.warm_pool_size and task.id not in reported)
+    items += [_unreported_item(task, paused.get(task.id), by_task) for task in unreported]
     return PoolListBody(
         since=at(starts[-1].at if len(starts) == _MAX_STARTS else since),
         until=at(now),
@@ -99,15 +99,15 @@ def read_pools(hub: Hub, since: datetime | None) -> PoolListBody:
 def _unserved(hub: Hub) -> Iterator[UnservedBody]:
     """Yield the namespaces of tasks whose runs no worker takes."""
     store = hub.services.store
-    namespaces, served = store.namespaces(), store.served_namespaces()
+    namespaces, served_namespaces = store.namespaces(), store.served_namespaces()
     waiting: Counter[str] = Counter()
     for depth in store.depths():
         waiting[namespaces.get(depth.task_id, "")] += depth.queued
     tasks: dict[str, list[str]] = {}
     for task in hub.snapshot.registry.tasks.values():
         tasks.setdefault(task.namespace or "", []).append(task.id)
-    for namespace in sorted({*tasks, *(each for each in waiting if waiting[each])}):
-        if not is_served(namespace, served):
+    for namespace in sorted({*tasks, *(namespace for namespace in waiting if waiting[namespace])}):
+        if not is_served(namespace, served_namespaces):
             yield UnservedBody(
                 namespace=namespace or None,
                 tasks=tasks.get(namespace, []),
@@ -139,11 +139,11 @@ def _unreported_item(task: CompiledTask, paused: Pause | None, by_task: Mapping[
 
 
 def _starts(starts: Sequence[PlacedStart]) -> dict[str, Any]:
-    found = pool_sizing.summarize_waits(starts)
+    waits = pool_sizing.summarize_waits(starts)
     return {
         "warm_starts": sum(start.how == WARM for start in starts),
         "cold_starts": sum(start.how == COLD for start in starts),
-        "wait_ms": WaitsBody(p50=_ms(found.p50), p90=_ms(found.p90), p99=_ms(found.p99)),
+        "wait_ms": WaitsBody(p50=_ms(waits.p50), p90=_ms(waits.p90), p99=_ms(waits.p99)),
     }
 
 
@@ -155,35 +155,37 @@ def read_plan(hub: Hub, task_id: str | None, span: timedelta, target: float, lim
     """Return what other sizes of the pools would cost and save, for one task or for all that have a pool, a schedule or
     starts."""
     registry, store = hub.snapshot.registry, hub.services.store
-    served = {task_id: registry.task(task_id)} if task_id is not None else registry.tasks
+    tasks = {task_id: registry.task(task_id)} if task_id is not None else registry.tasks
     now = store.now()
-    since, whole = _measured_since(store, now - span)
+    since, is_complete = _measured_since(store, now - span)
     arrivals = store.arrivals(since, task_id=task_id, most=_MAX_STARTS)
     if len(arrivals) == _MAX_STARTS:
-        since, whole = arrivals[-1].at, False
+        since, is_complete = arrivals[-1].at, False
     by_task: dict[str, list[ClaimedAttempt]] = defaultdict(list)
     for arrival in arrivals:
         by_task[arrival.task_id].append(arrival)
     samples = pool_sizing.samples_of(store.placed_starts(now - span, _MAX_STARTS))
     slots = lru_cache(_MAX_EXPRESSIONS)(_slots)
-    wanted = [task for task in served.values() if task_id or _is_relevant(task, by_task)]
-    wanted.sort(key=lambda task: (-task.spec.warm_pool_size, -len(by_task[task.id]), task.id))
-    shared = {each: pool for report in store.pool_reports() for pool in report.pools for each in pool.tasks}
+    candidates = [task for task in tasks.values() if task_id or _is_relevant(task, by_task)]
+    candidates.sort(key=lambda task: (-task.spec.warm_pool_size, -len(by_task[task.id]), task.id))
+    shared = {member: pool for report in store.pool_reports() for pool in report.pools for member in pool.tasks}
     items = []
-    for task in wanted[:limit]:
-        mine = by_task[task.id]
+    for task in candidates[:limit]:
+        task_arrivals = by_task[task.id]
         # The coming slots are known for the whole span, whatever has been measured.
-        short = not whole and (mine or not _is_scheduled(task))
-        demand = _demand(task, mine, since if short else now - span, now, slots)
-        known = pool_sizing.start_times_of(task.id, samples, [each.took for each in mine if each.took is not None])
-        items.append(_plan_item(task, demand, known, target, hub.services.settings, shared.get(task.id)))
+        short = not is_complete and (task_arrivals or not _is_scheduled(task))
+        demand = _demand(task, task_arrivals, since if short else now - span, now, slots)
+        start_times = pool_sizing.start_times_of(
+            task.id, samples, [member.took for member in task_arrivals if member.took is not None]
+        )
+        items.append(_plan_item(task, demand, start_times, target, hub.services.settings, shared.get(task.id)))
     return PoolPlanBody(
         until=at(now),
         days=span / timedelta(days=1),
         measured_since=at(since),
         target=target,
         items=items,
-        left=max(0, len(wanted) - limit),
+        left=max(0, len(candidates) - limit),
     )
 
 
@@ -199,8 +201,8 @@ def _measured_since(store: AuditStore, since: datetime) -> tuple[datetime, bool]
     """Return the time since when starts were measured, and whether that covers the whole period: an installation may be
     younger."""
     first = store.generations(since=since, limit=1)
-    began = first[0].activated_at if first else since
-    return (began, False) if began > since else (since, True)
+    activated_at = first[0].activated_at if first else since
+    return (activated_at, False) if activated_at > since else (since, True)
 
 
 Slots = Callable[[str, str, datetime, timedelta], Sequence[float]]
@@ -224,22 +226,22 @@ def _demand(task: CompiledTask, arrivals: Sequence[ClaimedAttempt], since: datet
             span = timedelta(seconds=scheduled[-1])
             scheduled = scheduled[:-1]
     begin = now - span
-    counted = sorted(
+    measured = sorted(
         (arrival.at - begin).total_seconds()
         for arrival in arrivals
         if begin <= arrival.at < now and not (by_schedule and arrival.trigger == "schedule")
     )
-    return Demand(span_s=span.total_seconds(), measured=counted, scheduled=scheduled)
+    return Demand(span_s=span.total_seconds(), measured=measured, scheduled=scheduled)
 
 
 def _plan_item(
-    task: CompiledTask, demand: Demand, known: StartTimes, target: float, settings: Settings, pool: Pool | None
+    task: CompiledTask, demand: Demand, start_times: StartTimes, target: float, settings: Settings, pool: Pool | None
 ) -> PoolPlanItemBody:
     current = task.spec.warm_pool_size
-    plan = pool_sizing.propose_size(demand, known, current=current, target=target, largest=task.spec.max_concurrent)
-    asked = task.spec.environment.resources
+    plan = pool_sizing.propose_size(demand, start_times, current=current, target=target, largest=task.spec.max_concurrent)
+    resources = task.spec.environment.resources
     # An idle pod costs what it reserves.
-    requests, limits = (asked.requests or Amounts(), asked.limit) if asked else (Amounts(), Amounts())
+    requests, limits = (resources.requests or Amounts(), resources.limit) if resources else (Amounts(), Amounts())
     cpu, _ = request_and_limit((requests.cpu, limits.cpu), (settings.pod_cpu_request, settings.pod_cpu))
     memory, _ = request_and_limit((requests.memory, limits.memory), (settings.pod_memory_request, settings.pod_memory))
     return PoolPlanItemBody(
@@ -250,10 +252,10 @@ def _plan_item(
         days=round(demand.span_s / 86400, 6),
         measured_starts=len(demand.measured),
         scheduled_starts=len(demand.scheduled),
-        refill_seconds=round(known.refill_s, 3),
-        run_seconds=round(known.run_s, 3),
-        assumed=list(known.assumed),
-        shared_with=[] if pool is None else [each for each in pool.tasks if each != task.id],
+        refill_seconds=round(start_times.refill_s, 3),
+        run_seconds=round(start_times.run_s, 3),
+        assumed=list(start_times.assumed),
+        shared_with=[] if pool is None else [member for member in pool.tasks if member != task.id],
         cpu=cpu,
         memory=memory,
         sizes=[_size(option, cpu, memory) for option in plan.options],

@@ -30,11 +30,11 @@ def run_tests_of(hub: Hub, task: CompiledTask) -> TestListBody:
     """Run the tests of a task. Raises Conflict while its file has errors."""
     tree = DirectoryTree(hub.services.settings.tasks)
     resolved = _resolved(hub, task, tree)
-    chosen = {id(example) for example in resolved.spec.tests[:MAX_TESTS]}
-    found = run_task_tests(resolved, tree, lambda task_id, path, example: id(example) in chosen)
+    example_ids = {id(example) for example in resolved.spec.tests[:MAX_TESTS]}
+    report = run_task_tests(resolved, tree, lambda task_id, path, example: id(example) in example_ids)
     return TestListBody(
         path=task.origin.path,
-        items=[to_body(TestResultBody, result) for result in found.results],
+        items=[to_body(TestResultBody, result) for result in report.results],
         left=max(0, len(resolved.spec.tests) - MAX_TESTS),
     )
 
@@ -42,7 +42,7 @@ def run_tests_of(hub: Hub, task: CompiledTask) -> TestListBody:
 def _resolved(hub: Hub, task: CompiledTask, tree: DirectoryTree) -> ResolvedTask:
     """Return the task as its file is now. Raises Conflict if that has errors or is gone."""
     path = task.origin.path
-    found = compile_file(path, tree, Bases(tree), TreePolicy(tree)).task
-    if found is None or task.id in hub.snapshot.kept:
+    resolved = compile_file(path, tree, Bases(tree), TreePolicy(tree)).task
+    if resolved is None or task.id in hub.snapshot.kept:
         raise Conflict(f"the file `{path}` has errors or is gone, so only its last good definition is known")
-    return found
+    return resolved

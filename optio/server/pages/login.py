@@ -41,9 +41,9 @@ class LoginController(Controller):
         try:
             await hub.access_control.admit([(b"authorization", b"Bearer " + token.encode("ascii", "replace"))], "viewer")
         except Unauthorized as err:
-            kept = {name: value for name, value in form.items() if name.startswith(_KEPT) or name == _KEPT_PATH}
+            kept_fields = {name: value for name, value in form.items() if name.startswith(_KEPT) or name == _KEPT_PATH}
             problem = str(err) if token else "enter a token"
-            return page(request, "login.html", status=401, next=target, problem=problem, kept=kept)
+            return page(request, "login.html", status=401, next=target, problem=problem, kept=kept_fields)
         setting = {"set-cookie": browser.cookie(request.scope, token)}
         if _KEPT_PATH not in form:
             return redirect(target, setting)

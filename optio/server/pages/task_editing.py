@@ -92,15 +92,15 @@ class TaskEditingPages(Controller):
             file = hub.task_writer.read_file(with_file(hub, task_id))
         except (NotFound, Conflict) as err:
             # The file is gone; what was typed is not.
-            lost = replace(draft, task_id=None, problem=f"{err}. Your text is kept: Write makes the file again.")
-            return await _show(request, hub, lost, status=409)
+            new_draft = replace(draft, task_id=None, problem=f"{err}. Your text is kept: Write makes the file again.")
+            return await _show(request, hub, new_draft, status=409)
         return await _submit(request, hub, form, draft, file)
 
     @get("/tasks/{task_id:str}/delete", opt=role("admin"))
     async def confirm_delete(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
         """Ask whether the task is to be deleted, and say what becomes of its runs, its schedule and its webhook."""
         task = hub.snapshot.registry.task(task_id)
-        return page(request, "task_delete.html", task=task, denied=is_denied(hub), **_left(hub, task))
+        return page(request, "task_delete.html", task=task, denied=is_denied(hub), **_run_counts(hub, task))
 
     @post("/tasks/{task_id:str}/delete", status_code=303, opt=role("admin"))
     async def delete_on_page(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
@@ -133,10 +133,10 @@ def _merge(form: Mapping[str, str], task_id: str | None) -> _EditState:
 
 def _as_shown(text: str) -> dict[str, str]:
     try:
-        found = json.loads(text)
+        document = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+    return {str(name): str(value) for name, value in document.items()} if isinstance(document, dict) else {}
 
 
 async def _submit(
@@ -154,7 +154,7 @@ async def _submit(
     text = draft.text.replace("\n", "\r\n") if file is not None and b"\r\n" in file.data else draft.text
     try:
         async with hub.write_lock:
-            written = await put_text(hub, checked.task.id, text, None if file is None else [draft.digest])
+            result = await put_text(hub, checked.task.id, text, None if file is None else [draft.digest])
     except WritesDenied as err:
         return await _show(request, hub, draft, checked, commit=err)
     except HttpProblem as err:
@@ -162,12 +162,12 @@ async def _submit(
             raise
         return await _show_conflict(request, hub, draft, hub.task_writer.read_file(with_file(hub, checked.task.id)))
     except Invalid as err:
-        said = "; ".join(each.message for each in err.problems)
-        return await _show(request, hub, replace(draft, problem=f"{err}: {said}"), checked, status=422)
+        message = "; ".join(problem.message for problem in err.problems)
+        return await _show(request, hub, replace(draft, problem=f"{err}: {message}"), checked, status=422)
     except OptioError as err:
         status, _, document = problems.describe_error(err)
         return await _show(request, hub, replace(draft, problem=document.detail), checked, status=status)
-    return redirect(f"/tasks/{written.task_id}")
+    return redirect(f"/tasks/{result.task_id}")
 
 
 async def show_commit(request: Incoming, hub: Hub, task_id: str, denied: WritesDenied) -> Response[str]:
@@ -179,12 +179,16 @@ async def show_commit(request: Incoming, hub: Hub, task_id: str, denied: WritesD
 
 async def _show_conflict(request: Incoming, hub: Hub, draft: _EditState, file: TaskFile) -> Response[str]:
     """Show both versions. The draft goes on from the file as it is now, so a second write replaces it knowingly."""
-    theirs = _text(file)
+    current_text = _text(file)
     lines = difflib.unified_diff(
-        theirs.splitlines(), draft.text.splitlines(), f"{file.path} (in the file now)", f"{file.path} (yours)", lineterm=""
+        current_text.splitlines(),
+        draft.text.splitlines(),
+        f"{file.path} (in the file now)",
+        f"{file.path} (yours)",
+        lineterm="",
     )
     now = replace(draft, digest=file.digest)
-    return await _show(request, hub, now, status=409, theirs=_Theirs(text=theirs, diff=list(lines)))
+    return await _show(request, hub, now, status=409, theirs=_Theirs(text=current_text, diff=list(lines)))
 
 
 async def _show(
@@ -207,7 +211,7 @@ async def _show(
         was=json.dumps(dict(draft.was)),
         fields=form_fields(draft.now, draft.text),
         checked=checked,
-        findings=[each.to_json() for each in checked.diagnostics],
+        findings=[finding.to_json() for finding in checked.diagnostics],
         effects=checked.effects,
         failing=checked.failing,
         lacking=_lacking(hub, checked.task),
@@ -231,7 +235,7 @@ def _lacking(hub: Hub, task: CompiledTask | None) -> list[str]:
     return [f"the secret `{name}` has no value on this server: {secrets.where(name)}" for name in lacking]
 
 
-def _left(hub: Hub, task: CompiledTask) -> dict[str, Any]:
+def _run_counts(hub: Hub, task: CompiledTask) -> dict[str, Any]:
     """Return how many runs of the task wait and run, each at most as many as one page of the store has."""
     store = hub.services.store
     return {

@@ -43,13 +43,13 @@ class TriggerPages(Controller):
     ) -> Response[str]:
         """Show the form of a new schedule or webhook."""
         task = with_file(hub, task_id)
-        return _form(request, task, {"kind": _known(kind), "params": _missing(task, kind), "hookPath": task.id})
+        return _form(request, task, {"kind": _check_kind(kind), "params": _missing(task, kind), "hookPath": task.id})
 
     @post("/tasks/{task_id:str}/triggers/add", status_code=200, opt={**role("admin"), "keep_form": keep_form})
     async def add_trigger_on_page(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
         """Write the trigger into the task's file, or show the form again with what is wrong."""
         form = await read_form(request)
-        _known(form.get("kind", ""))
+        _check_kind(form.get("kind", ""))
         task = with_file(hub, task_id)
         if form.get("act", "add") != "add":
             return _form(request, task, form)
@@ -119,7 +119,7 @@ def address_of(request: Incoming, path: str) -> str:
     return f"http{'' if name.strip('[]').lower() in LOOPBACK else 's'}://{host}{path}"
 
 
-def _known(kind: str) -> str:
+def _check_kind(kind: str) -> str:
     if kind not in ("schedule", "webhook"):
         raise NotFound("trigger", kind[:200])
     return kind
@@ -171,8 +171,8 @@ def _missing(task: CompiledTask, kind: str) -> str:
     """Return a line for each parameter that a run needs and that has no default."""
     schema = task.spec.params_schema or {}
     properties, names = schema.get("properties") or {}, schema.get("required") or []
-    wanted = [name for name in names if "default" not in (properties.get(name) or {})]
-    return "".join(f"{name} = {'$.' if kind == 'webhook' else ''}\n" for name in wanted)
+    required = [name for name in names if "default" not in (properties.get(name) or {})]
+    return "".join(f"{name} = {'$.' if kind == 'webhook' else ''}\n" for name in required)
 
 
 def _trigger(task: CompiledTask, form: Mapping[str, str]) -> dict[str, Any]:
@@ -180,8 +180,8 @@ def _trigger(task: CompiledTask, form: Mapping[str, str]) -> dict[str, Any]:
     kind = form["kind"]
     config = schedule_config(form) if kind == "schedule" else webhook_config(form)
     if config is None:
-        wanted = "choose its times" if kind == "schedule" else "write the end of its address"
-        raise Invalid(f"the {kind} is empty: {wanted}")
+        cure = "choose its times" if kind == "schedule" else "write the end of its address"
+        raise Invalid(f"the {kind} is empty: {cure}")
     if kind == "webhook" and form.get("secretValue", "").strip():
         # Kept as a secret; its name goes into the file.
         config["secret"] = form["secretValue"].strip()
@@ -191,7 +191,7 @@ def _trigger(task: CompiledTask, form: Mapping[str, str]) -> dict[str, Any]:
 
 def _mapping(task: CompiledTask, text: str) -> dict[str, Any]:
     properties = (task.spec.params_schema or {}).get("properties") or {}
-    found: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     for line in text.splitlines():
         name, equals, value = line.partition("=")
         name, value = name.strip(), value.strip()
@@ -202,7 +202,7 @@ def _mapping(task: CompiledTask, text: str) -> dict[str, Any]:
         schema = properties.get(name)
         is_text = not isinstance(schema, dict) or schema.get("type", "string") == "string" or value.startswith("$")
         try:
-            found[name] = value if is_text else json.loads(value)
+            mapping[name] = value if is_text else json.loads(value)
         except (ValueError, RecursionError):
-            found[name] = value
-    return found
+            mapping[name] = value
+    return mapping

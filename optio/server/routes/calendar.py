@@ -51,8 +51,10 @@ class CalendarController(Controller):
         if not begin <= end <= begin + _MAX_SPAN:
             raise Invalid("invalid request parameters", [Problem("/until", "must be at most 31 days after `since`")])
         registry = hub.snapshot.registry
-        fires, more = await asyncio.to_thread(hub.calendar.coming, registry, begin.astimezone(UTC), end.astimezone(UTC), limit)
+        fires, has_more = await asyncio.to_thread(
+            hub.calendar.coming, registry, begin.astimezone(UTC), end.astimezone(UTC), limit
+        )
         items = [serializers.to_body(FireBody, fire, local=fire.local.isoformat(timespec="minutes")) for fire in fires]
         return FireListBody(
-            since=serializers.at(begin.astimezone(UTC)), until=serializers.at(end.astimezone(UTC)), items=items, more=more
+            since=serializers.at(begin.astimezone(UTC)), until=serializers.at(end.astimezone(UTC)), items=items, more=has_more
         )

@@ -45,7 +45,7 @@ class DeliveryController(Controller):
         """List webhook requests, newest first, with the verdict on each. `id` is the beginning of an id. `since` and `until`
         are times with a time zone. `refused` sums up the requests of that period, by default the last 24 hours, that were
         refused without a row of their own."""
-        where = DeliveryFilter(
+        delivery_filter = DeliveryFilter(
             task_id=task,
             path=path,
             verdict=verdict,
@@ -53,8 +53,8 @@ class DeliveryController(Controller):
             since=require_zone("since", since),
             until=require_zone("until", until),
         )
-        found, refused = await asyncio.to_thread(read_deliveries, hub, where, cursor, limit)
-        return serializers.delivery_page(found, refused)
+        deliveries, refusals = await asyncio.to_thread(read_deliveries, hub, delivery_filter, cursor, limit)
+        return serializers.delivery_page(deliveries, refusals)
 
     @get("/api/deliveries/{delivery_id:str}", opt=role("viewer"))
     async def get_delivery(
@@ -66,14 +66,14 @@ class DeliveryController(Controller):
     ) -> DeliveryDetailsBody:
         """Show one request with its body as text, or, for operators, in base64, which preserves every byte. `gates` are the
         steps that it took: which it passed, and where and why it ended."""
-        found, gates = await asyncio.to_thread(read_delivery, hub, delivery_id)
+        delivery, gates = await asyncio.to_thread(read_delivery, hub, delivery_id)
         if form == "text":
-            text = None if found.body is None else found.body.decode("utf-8", "backslashreplace")
-            return serializers.delivery_details(found, gates, body=text)
+            text = None if delivery.body is None else delivery.body.decode("utf-8", "backslashreplace")
+            return serializers.delivery_details(delivery, gates, body=text)
         if ROLES.index(request.state.who.role) < ROLES.index("operator"):
             raise Forbidden("a body in base64 needs the role operator")
-        encoded = None if found.body is None else base64.b64encode(found.body).decode()
-        return serializers.delivery_details(found, gates, body_base64=encoded)
+        encoded = None if delivery.body is None else base64.b64encode(delivery.body).decode()
+        return serializers.delivery_details(delivery, gates, body_base64=encoded)
 
     @get("/api/deliveries/{delivery_id:str}/test", opt=role("operator"), problems=("conflict", "secret-unavailable"))
     async def get_delivery_test(self, delivery_id: FromPath[str], hub: NamedDependency[Hub]) -> DeliveryTestBody:
@@ -96,11 +96,11 @@ class DeliveryController(Controller):
         """Decide a stored delivery again, by the tasks that are served now, show the earlier decision beside it, and start the
         resulting run: 202, with `runId`. With `{"dryRun": true}` nothing is started. A delivery that already has a run starts
         another only with `{"again": true}`. A delivery is replayed once per definition, whoever asks and however often."""
-        dry_run, again = _options(
+        dry_run, is_repeat = _options(
             request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes))
         )
-        shown, first = await replay(hub, delivery_id, request.state.actor, dry_run=dry_run, again=again)
-        return Response(shown, status_code=202 if first else 200)
+        body, is_new = await replay(hub, delivery_id, request.state.actor, dry_run=dry_run, again=is_repeat)
+        return Response(body, status_code=202 if is_new else 200)
 
 
 def _options(document: dict[str, Any]) -> tuple[bool, bool]:

@@ -49,7 +49,7 @@ class DraftController(Controller):
             path=draft.path,
             task=None if draft.task is None else draft.task.id,
             ok=draft.ok,
-            diagnostics=[serializers.diagnostic(each) for each in draft.diagnostics],
+            diagnostics=[serializers.diagnostic(diagnostic) for diagnostic in draft.diagnostics],
             summary=None if draft.plan is None else draft.plan.summary,
             effects=[
                 serializers.to_body(DraftEffectBody, effect, pointer=pointer(effect.route), failing=effect in draft.failing)
@@ -68,9 +68,9 @@ class ForecastController(Controller):
         """Say what a run of this task may cost at most, and why it would wait if it was started now."""
         task = hub.snapshot.registry.task(task_id)
         hold = await asyncio.to_thread(forecast_wait, hub, task)
-        most = max_run_usd(task.spec)
+        highest_cost = max_run_usd(task.spec)
         return RunForecastBody(
-            max_usd=None if most is None else f"{most:f}",
+            max_usd=None if highest_cost is None else f"{highest_cost:f}",
             waiting=None if hold is None else serializers.to_body(WaitingBody, hold),
         )
 

@@ -45,13 +45,13 @@ class HealthController(Controller):
     async def get_readiness(self, hub: NamedDependency[Hub]) -> Response[HealthBody]:
         """Tell whether the store can be used and a generation is served. `degraded` means that the server works, but slower or
         with looser limits."""
-        found = await read_small(hub.services.store, health.ready, hub.services)
+        readiness = await read_small(hub.services.store, health.ready, hub.services)
         snapshot = hub.snapshot
         fleet = (f"{problem.text}: {problem.cure}" for problem in hub.fleet.problems)
-        found = replace(found, degraded=(*found.degraded, *tree_faults(snapshot), *fleet))
+        readiness = replace(readiness, degraded=(*readiness.degraded, *tree_faults(snapshot), *fleet))
         if snapshot.generation is None:
-            found = replace(found, problems=(*found.problems, "no generation is served yet"))
-        return _answer(found)
+            readiness = replace(readiness, problems=(*readiness.problems, "no generation is served yet"))
+        return _answer(readiness)
 
     @get("/api/health", opt=role("viewer"))
     async def get_installation(self, hub: NamedDependency[Hub]) -> InstallationBody:
@@ -103,5 +103,5 @@ class HealthController(Controller):
         )
 
 
-def _answer(found: health.Health) -> Response[HealthBody]:
-    return Response(HealthBody(**found.to_json()), status_code=found.status)
+def _answer(state: health.Health) -> Response[HealthBody]:
+    return Response(HealthBody(**state.to_json()), status_code=state.status)

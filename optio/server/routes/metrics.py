@@ -77,8 +77,8 @@ def health_samples(services: Services, live: ServedRegistry, reader: FleetReader
     if fleet is None:
         return
     for kind in ProcessKind:
-        found = Counter(problem.code for problem in reader.problems if problem.kind is kind)
-        silent, missing = found[ProblemCode.SILENT], found[ProblemCode.MISSING] > 0
+        counts = Counter(problem.code for problem in reader.problems if problem.kind is kind)
+        silent, missing = counts[ProblemCode.SILENT], counts[ProblemCode.MISSING] > 0
         yield Gauge("live", "live processes; one of `optio dev` is one of each kind", len(fleet.live(kind)), {"kind": kind})
         yield Gauge("silent", "processes that ended without stopping, or hang", silent, {"kind": kind})
         yield Gauge("missing", "1 while something waits for a process and none is live", missing, {"kind": kind})

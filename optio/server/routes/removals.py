@@ -43,8 +43,8 @@ class RemovalController(Controller):
         async with hub.write_lock:
             task_ids = await _find(hub, digest)
             await release(hub, task_ids, request.state.actor)
-            served = len(hub.snapshot.registry.tasks)
-            return ReleasedBody(digest=digest, count=len(task_ids), tasks=task_ids, served=served)
+            task_count = len(hub.snapshot.registry.tasks)
+            return ReleasedBody(digest=digest, count=len(task_ids), tasks=task_ids, served=task_count)
 
 
 async def _find(hub: Hub, digest: str) -> list[str]:
@@ -56,9 +56,9 @@ async def _find(hub: Hub, digest: str) -> list[str]:
             raise Conflict("the task directory cannot be read now: put it back, even if it is empty, then release again")
         return list(snapshot.removal.tasks)
     rows = await asyncio.to_thread(hub.services.store.removals)
-    held = sorted(task_id for task_id, row in rows.items() if row.released_at is None)
-    if held and removal_digest(held) == digest:
-        return held
+    held_ids = sorted(task_id for task_id, row in rows.items() if row.released_at is None)
+    if held_ids and removal_digest(held_ids) == digest:
+        return held_ids
     if snapshot.removal is not None:
         raise Conflict(f"other tasks are held now: see GET /api/registry, then run `{snapshot.removal.command}`")
     raise Conflict("no such removal is held: its tasks are served, or gone already")

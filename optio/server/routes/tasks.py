@@ -108,13 +108,15 @@ class TaskController(Controller):
     async def create_task(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[WrittenTaskBody]:
         """Write a file for a new task, and serve it. Compiler warnings are listed under `warnings`. The same `Idempotency-Key`
         with the same body returns the first answer again, with status 200."""
-        document, once = await _received(request, hub, "tasks")
+        document, idempotency_key = await _received(request, hub, "tasks")
 
         def write() -> WriteResult:
             return hub.task_writer.create(document, filed_tasks(hub.snapshot))
 
         async with hub.write_lock:
-            return await _first_answer(hub, once) or await _written(hub, write, once, _task_answer(await _pauses(hub)))
+            return await _first_answer(hub, idempotency_key) or await _write_response(
+                hub, write, idempotency_key, _task_answer(await _pauses(hub))
+            )
 
     @get("/api/tasks/{task_id:str}", opt=role("viewer"), answers_with=("ETag",))
     async def get_task(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Response[TaskBody]:
@@ -147,7 +149,7 @@ class TaskController(Controller):
         async with hub.write_lock:
             task = with_file(hub, task_id)
             answer = _task_answer(await _pauses(hub))
-            return await _written(hub, lambda: hub.task_writer.patch(task, document, digests), None, answer, status=200)
+            return await _write_response(hub, lambda: hub.task_writer.patch(task, document, digests), None, answer, status=200)
 
     @delete("/api/tasks/{task_id:str}", status_code=204, opt=role("admin"), problems=_CHANGE)
     async def delete_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> None:
@@ -185,8 +187,8 @@ class TaskController(Controller):
     async def resume_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> PausedTaskBody:
         """End the task's pause: runs that wait for nothing else start at once."""
         refuse_unknown(request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes)))
-        ended = await asyncio.to_thread(hub.services.store.resume, task_id)
-        if ended is None:
+        pause = await asyncio.to_thread(hub.services.store.resume, task_id)
+        if pause is None:
             hub.snapshot.registry.task(task_id)
         hub.services.broker.tell(Topic.QUEUE)
         return PausedTaskBody(id=task_id, paused=None)
@@ -209,11 +211,11 @@ class TaskController(Controller):
     ) -> SlotPageBody:
         """List the times of the task's schedule, newest first, each with the run that it started, or why it started none. Where
         many were missed in a row, the older ones are one item with their number. A task that is gone still has its slots."""
-        where = SlotFilter(verdict=verdict, since=require_zone("since", since), until=require_zone("until", until))
-        found = await asyncio.to_thread(hub.services.store.slots, task_id, where, cursor=cursor, limit=limit)
-        if not found.items and cursor is None:
+        slot_filter = SlotFilter(verdict=verdict, since=require_zone("since", since), until=require_zone("until", until))
+        slots = await asyncio.to_thread(hub.services.store.slots, task_id, slot_filter, cursor=cursor, limit=limit)
+        if not slots.items and cursor is None:
             hub.snapshot.registry.task(task_id)
-        return serializers.slot_page(found)
+        return serializers.slot_page(slots)
 
     @post(
         "/api/tasks/{task_id:str}/triggers",
@@ -234,25 +236,25 @@ class TaskController(Controller):
     ) -> Response[WrittenTriggerBody]:
         """Add a trigger to the task. A webhook's `secret` may be sent as text: it is stored separately, its name goes into the
         file, and no answer ever contains it. `Idempotency-Key` works as for tasks."""
-        document, once = await _received(request, hub, f"triggers:{task_id}")
+        document, idempotency_key = await _received(request, hub, f"triggers:{task_id}")
         kind = str(document.get("type"))
 
-        def answer(snapshot: Snapshot, written: WriteResult) -> tuple[str, str, Any]:
+        def answer(snapshot: Snapshot, result: WriteResult) -> tuple[str, str, Any]:
             task = snapshot.registry.task(task_id)
             return f"/api/tasks/{task_id}/triggers/{kind}", task.digest, _trigger(task, kind)
 
         async with hub.write_lock:
-            known = await _first_answer(hub, once)
-            if known is not None:
-                return known
+            earlier_answer = await _first_answer(hub, idempotency_key)
+            if earlier_answer is not None:
+                return earlier_answer
             task = with_file(hub, task_id)
-            return await _written(hub, lambda: hub.task_writer.add_trigger(task, document), once, answer)
+            return await _write_response(hub, lambda: hub.task_writer.add_trigger(task, document), idempotency_key, answer)
 
     @get("/api/tasks/{task_id:str}/triggers/{kind:str}", opt=role("viewer"))
     async def get_trigger(self, task_id: FromPath[str], kind: FromPath[str], hub: NamedDependency[Hub]) -> TriggerBody:
         """Show the trigger of this type."""
-        found: TriggerBody = _trigger(hub.snapshot.registry.task(task_id), kind)
-        return found
+        trigger: TriggerBody = _trigger(hub.snapshot.registry.task(task_id), kind)
+        return trigger
 
     @patch(
         "/api/tasks/{task_id:str}/triggers/{kind:str}",
@@ -273,13 +275,13 @@ class TaskController(Controller):
             raise Invalid("invalid trigger", [Problem("/enabled", "must be true or false")])
         digests = _digests(request)
 
-        def answer(snapshot: Snapshot, written: WriteResult) -> tuple[str, str, Any]:
+        def answer(snapshot: Snapshot, result: WriteResult) -> tuple[str, str, Any]:
             task = snapshot.registry.task(task_id)
             return "", task.digest, _trigger(task, kind)
 
         async with hub.write_lock:
             task = with_file(hub, task_id)
-            return await _written(
+            return await _write_response(
                 hub, lambda: hub.task_writer.enable_trigger(task, kind, enabled, digests), None, answer, status=200
             )
 
@@ -312,10 +314,10 @@ class TaskController(Controller):
         async with hub.write_lock:
             is_new = task_id not in hub.snapshot.registry.tasks
             answer = _task_answer(await _pauses(hub))
-            written = await put_text(hub, task_id, text, digests)
-            _, _, shown = answer(hub.snapshot, written)
-        content: Any = {**shown, "warnings": [_warning(problem) for problem in warnings_of(hub, written)]}
-        digest = TaskFile(written.path, text.encode()).digest
+            result = await put_text(hub, task_id, text, digests)
+            _, _, document_shown = answer(hub.snapshot, result)
+        content: Any = {**document_shown, "warnings": [_warning(problem) for problem in warnings_of(hub, result)]}
+        digest = TaskFile(result.path, text.encode()).digest
         return Response(content, status_code=201 if is_new else 200, headers={"ETag": f'"{digest}"'})
 
     @delete("/api/tasks/{task_id:str}/triggers/{kind:str}", status_code=204, opt=role("admin"), problems=_CHANGE)
@@ -330,25 +332,25 @@ class TaskController(Controller):
 
 
 def _trigger(task: CompiledTask, kind: str) -> Any:
-    shown: list[Any] = [*serializers.triggers(task)]
-    found = next((trigger for trigger in shown if trigger["type"] == kind), None)
-    if found is None:
+    documents: list[Any] = [*serializers.triggers(task)]
+    document = next((trigger for trigger in documents if trigger["type"] == kind), None)
+    if document is None:
         raise NotFound("trigger", kind)
-    return found
+    return document
 
 
 async def _received(request: Incoming, hub: Hub, scope: str | None) -> tuple[dict[str, Any], IdempotencyKey | None]:
     body = await request_body.read_raw(request, hub.services.settings.max_body_bytes)
-    once = None if scope is None else idempotency_of(request, scope, body)
-    return request_body.parse_object(body), once
+    idempotency_key = None if scope is None else idempotency_of(request, scope, body)
+    return request_body.parse_object(body), idempotency_key
 
 
-async def _first_answer(hub: Hub, once: IdempotencyKey | None) -> Response[Any] | None:
-    known = None if once is None else await asyncio.to_thread(hub.services.store.recall, once)
-    if known is None:
+async def _first_answer(hub: Hub, idempotency_key: IdempotencyKey | None) -> Response[Any] | None:
+    stored_answer = None if idempotency_key is None else await asyncio.to_thread(hub.services.store.recall, idempotency_key)
+    if stored_answer is None:
         return None
-    kept = msgspec.json.decode(known)
-    return Response(kept["content"], status_code=200, headers=kept["headers"])
+    answer = msgspec.json.decode(stored_answer)
+    return Response(answer["content"], status_code=200, headers=answer["headers"])
 
 
 async def _pauses(hub: Hub) -> dict[str, Pause]:
@@ -356,29 +358,29 @@ async def _pauses(hub: Hub) -> dict[str, Pause]:
 
 
 def _task_answer(pauses: Mapping[str, Pause]) -> Callable[[Snapshot, WriteResult], tuple[str, str, Any]]:
-    def answer(snapshot: Snapshot, written: WriteResult) -> tuple[str, str, Any]:
-        task = snapshot.registry.task(written.task_id)
+    def answer(snapshot: Snapshot, result: WriteResult) -> tuple[str, str, Any]:
+        task = snapshot.registry.task(result.task_id)
         return f"/api/tasks/{task.id}", task.digest, serializers.task(task, snapshot, pauses.get(task.id))
 
     return answer
 
 
-async def _written(
+async def _write_response(
     hub: Hub,
     write: Callable[[], WriteResult],
-    once: IdempotencyKey | None,
+    idempotency_key: IdempotencyKey | None,
     answer: Callable[[Snapshot, WriteResult], tuple[str, str, Any]],
     *,
     status: int = 201,
 ) -> Response[Any]:
     """Write a file, serve the result, and answer with what is served then."""
-    written = await write_file(hub, write)
-    location, digest, content = answer(hub.snapshot, written)
-    content = {**content, "warnings": [_warning(problem) for problem in warnings_of(hub, written)]}
+    result = await write_file(hub, write)
+    location, digest, content = answer(hub.snapshot, result)
+    content = {**content, "warnings": [_warning(problem) for problem in warnings_of(hub, result)]}
     headers = {"ETag": f'"{digest}"', **({"Location": location} if status == 201 else {})}
-    if once is not None:
-        kept = msgspec.json.encode({"content": content, "headers": headers}).decode()
-        await asyncio.to_thread(hub.services.store.remember, once, kept)
+    if idempotency_key is not None:
+        encoded = msgspec.json.encode({"content": content, "headers": headers}).decode()
+        await asyncio.to_thread(hub.services.store.remember, idempotency_key, encoded)
     return Response(content, status_code=status, headers=headers)
 
 
@@ -388,10 +390,10 @@ def _warning(problem: Problem) -> WarningBody:
 
 def _digests(request: Incoming) -> Collection[str] | None:
     """Return the digests of `If-Match`, or None without that header."""
-    given = request.headers.get("if-match")
-    if given is None:
+    header = request.headers.get("if-match")
+    if header is None:
         return None
-    digests = {one.strip().removeprefix("W/") for one in given.split(",")}
-    if not all(re.fullmatch(r'[*]|"[^"]+"', one) for one in digests):
+    digests = {digest.strip().removeprefix("W/") for digest in header.split(",")}
+    if not all(re.fullmatch(r'[*]|"[^"]+"', digest) for digest in digests):
         raise Invalid('If-Match must be `*` or digests in double quotes: `"sha256:..."`')
-    return {one.strip('"') for one in digests}
+    return {digest.strip('"') for digest in digests}
