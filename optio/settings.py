@@ -527,7 +527,7 @@ class Settings:
     @property
     def programs(self) -> dict[str, str]:
         """Return the configured program of each runtime that has one."""
-        return self._by_runtime("program_{}")
+        return self._by_runtime("program")
 
     @property
     def endpoints(self) -> dict[str, str]:

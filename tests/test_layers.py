@@ -206,7 +206,6 @@ def test_drivers_are_picked_by_wiring_alone() -> None:
         for found in ours()
         if found.imported.partition(".")[2] in drivers
         and found.importer.split(".")[0] not in ("wiring", found.imported.split(".")[1])
-        and found.importer != "cli.doctor"  # it looks at the drivers themselves
     ]
 
     assert wrong == []
