@@ -634,10 +634,14 @@ def _refuse_conflicts(values: Mapping[str, Any], origins: Mapping[str, str]) -> 
         raise SettingsError(
             f"{', '.join(of_provider)}: people can sign in only if {', '.join(missing)} is set too: set or unset all"
         )
+    _refuse_requests_above_limits(values, origins)
+
+
+def _refuse_requests_above_limits(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
     for name in ("pod_cpu", "pod_memory"):
         request = f"{name}_request"
         minimum, limit = parse_quantity(values[request]) or 0, parse_quantity(values[name]) or 0
-        if minimum > limit and request in explicit:
+        if minimum > limit and origins[request] != "default":
             raise SettingsError(
                 f"{origins[request]} ({values[request]}) is more than the limit OPTIO_{name.upper()} ({values[name]}): "
                 "lower the request, or raise the limit"

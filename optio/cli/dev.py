@@ -38,11 +38,11 @@ def run(args: argparse.Namespace) -> int:
     # Whoever tries a webhook sees here why it starts nothing.
     logging.getLogger(webhooks.__name__).setLevel(logging.DEBUG)
     # A paused terminal (Ctrl-S) must not stop the server.
-    before, sys.stdout = sys.stdout, (shown := Unblocked(sys.stdout.fileno(), sys.stdout.encoding))
+    before, sys.stdout = sys.stdout, (unblocked := Unblocked(sys.stdout.fileno(), sys.stdout.encoding))
     try:
         return _run(settings)
     finally:
-        shown.finish()
+        unblocked.finish()
         sys.stdout = before
 
 
@@ -116,10 +116,10 @@ def _lock(settings: Settings) -> int:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        other = os.read(descriptor, 32).decode().strip()
+        owner = os.read(descriptor, 32).decode().strip()
         os.close(descriptor)
         raise SettingsError(
-            f"another `optio dev` (process {other}) uses {settings.data_dir}: stop it, or give this one its own --data-dir"
+            f"another `optio dev` (process {owner}) uses {settings.data_dir}: stop it, or give this one its own --data-dir"
         ) from None
     os.truncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

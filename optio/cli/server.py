@@ -51,16 +51,16 @@ def _open_when_ready(settings: Settings, sock: socket.socket, probe: MetricsServ
     """Wait for the database, and answer health probes meanwhile. Returns the services and the registry that was served last."""
     answering: list[StartingApi] = []
 
-    def tell(what: str) -> None:
-        answering.append(StartingApi(sock, what))
+    def tell(text: str) -> None:
+        answering.append(StartingApi(sock, text))
         if probe is not None:
-            probe.wait_for(what)
+            probe.wait_for(text)
 
     try:
         return wait_for("the database", lambda: _open(settings), "server", tell)
     finally:
-        for each in answering:
-            each.stop()
+        for thread in answering:
+            thread.stop()
 
 
 def _open(settings: Settings) -> tuple[Services, ServedRegistry]:
@@ -119,12 +119,12 @@ class _SecretsLog:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._known: set[tuple[str, str, str, str]] = set()
+        self._reported: set[tuple[str, str, str, str]] = set()
 
     def log(self, snapshot: Snapshot) -> None:
         # Nothing waits here for a program: its values are examined when a delivery comes.
         get = partial(value_at_hand, self._services.secrets)
-        found = set(unusable_secrets(snapshot.registry.tasks.values(), get))
-        for task_id, path, name, fault in sorted(found - self._known):
+        problems = set(unusable_secrets(snapshot.registry.tasks.values(), get))
+        for task_id, path, name, fault in sorted(problems - self._reported):
             log.error("webhook %s of %s: the secret %s cannot be used: %s", path, task_id, name, fault)
-        self._known = found
+        self._reported = problems

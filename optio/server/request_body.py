@@ -9,6 +9,8 @@ from litestar.types import Receive
 
 from optio.errors import Invalid, Malformed, Problem, Unsupported
 from optio.model.json_body import decode, is_json, refuse_encoded
+from optio.model.route import pointer
+from optio.server.dependencies import Hub
 from optio.server.problems import HttpProblem
 
 BODY_TIMEOUT_S = 30.0
@@ -69,3 +71,18 @@ def parse_object(data: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Invalid("the body is not a JSON object", [Problem("", "must be object")])
     return value
+
+
+def refuse_unknown(document: dict[str, Any], *known_keys: str, hint: str | None = None) -> None:
+    """Raise Invalid for keys that would otherwise be ignored."""
+    unknown = sorted(set(document) - set(known_keys))
+    if unknown:
+        raise Invalid("unknown keys", [Problem(pointer((key,)), "is unknown", hint=hint) for key in unknown])
+
+
+async def read_object(request: Request[Any, Any, Any], hub: Hub, *known_keys: str) -> dict[str, Any]:
+    """Return the JSON object that a request carries. Raises what `read_raw` and `parse_object` raise, and Invalid for keys that
+    are not known."""
+    document = parse_object(await read_raw(request, hub.services.settings.max_body_bytes))
+    refuse_unknown(document, *known_keys)
+    return document

@@ -189,28 +189,32 @@ def _tidied(part: Any, vocabularies: dict[frozenset[str], str]) -> Any:
         part = {**part, "schema": _without_null(part["schema"])}
         part["schema"].pop("description", None)
     part = _with_reference(part, vocabularies)
-    schema: Schema = {}
-    for key, value in part.items():
-        is_noise = (key in _FLAGS and value is False) or (key, value) in (("headers", {}), ("default", None))
-        if is_noise or (key == "title" and not part.keys().isdisjoint(("type", "anyOf"))):
-            continue
-        if key in ("example", "examples", "default", "enum", "const"):
-            schema[key] = value
-        elif key == "$ref":
-            schema[key] = value.removesuffix("Body")
-        elif key == "mapping":
-            schema[key] = {name: target.removesuffix("Body") for name, target in value.items()}
-        elif key == "pattern" and isinstance(value, str):
-            schema[key] = portable(value)
-        elif key == "description" and isinstance(value, str) and "\n- " not in value:
-            schema[key] = " ".join(value.split())
-        elif key in ("schemas", "properties"):
-            schema[key] = {name.removesuffix("Body"): _tidied(component, vocabularies) for name, component in value.items()}
-        else:
-            schema[key] = _tidied(value, vocabularies)
+    schema = {key: _tidied_member(key, value, vocabularies) for key, value in part.items() if not _is_noise(key, value, part)}
     if "enum" in schema and not any(isinstance(word, int) for word in schema["enum"]):
         schema["type"] = "string"
     return schema
+
+
+def _is_noise(key: str, value: Any, part: Schema) -> bool:
+    """Return whether a member says nothing: a default, or the title of a type."""
+    is_default = (key in _FLAGS and value is False) or (key, value) in (("headers", {}), ("default", None))
+    return is_default or (key == "title" and not part.keys().isdisjoint(("type", "anyOf")))
+
+
+def _tidied_member(key: str, value: Any, vocabularies: dict[frozenset[str], str]) -> Any:
+    if key in ("example", "examples", "default", "enum", "const"):
+        return value
+    if key == "$ref":
+        return value.removesuffix("Body")
+    if key == "mapping":
+        return {name: target.removesuffix("Body") for name, target in value.items()}
+    if key == "pattern" and isinstance(value, str):
+        return portable(value)
+    if key == "description" and isinstance(value, str) and "\n- " not in value:
+        return " ".join(value.split())
+    if key in ("schemas", "properties"):
+        return {name.removesuffix("Body"): _tidied(component, vocabularies) for name, component in value.items()}
+    return _tidied(value, vocabularies)
 
 
 def _without_null(schema: Schema) -> Schema:

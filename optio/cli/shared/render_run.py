@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import Any
 
 from optio.cli.shared.terminal import wants_colour
-from optio.model.money import dollars
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069]")
 _COLOURS = {"completed": "32", "failed": "31", "cancelled": "33", "running": "36", "queued": "34"}
@@ -44,6 +43,9 @@ def as_json(value: Any) -> str:
 
 def usd(amount: str | None) -> str:
     """Return an amount of the API as people write it, or nothing for an unknown one."""
+    # Not above: this module prints errors too, also that the library of the tasks is not installed.
+    from optio.model.money import dollars
+
     return "" if amount is None else dollars(Decimal(amount))
 
 

@@ -16,7 +16,7 @@ from optio.server.answers.deliveries import make_test, read_deliveries, read_del
 from optio.server.auth import ROLES, role
 from optio.server.bodies.deliveries import DeliveryDetailsBody, DeliveryPageBody, DeliveryTestBody, ReplayBody, ReplayOptions
 from optio.server.dependencies import Hub
-from optio.server.routes.runs import Beginning, Cursor, Since, Until, refuse_unknown, require_zone
+from optio.server.routes.runs import Beginning, Cursor, Since, Until, require_zone
 from optio.store.values import DeliveryFilter, DeliveryVerdict
 
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most deliveries in the answer")]
@@ -96,16 +96,13 @@ class DeliveryController(Controller):
         """Decide a stored delivery again, by the tasks that are served now, show the earlier decision beside it, and start the
         resulting run: 202, with `runId`. With `{"dryRun": true}` nothing is started. A delivery that already has a run starts
         another only with `{"again": true}`. A delivery is replayed once per definition, whoever asks and however often."""
-        dry_run, is_repeat = _options(
-            request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes))
-        )
+        dry_run, is_repeat = _options(await request_body.read_object(request, hub, "dryRun", "again"))
         body, is_new = await replay(hub, delivery_id, request.state.actor, dry_run=dry_run, again=is_repeat)
         return Response(body, status_code=202 if is_new else 200)
 
 
 def _options(document: dict[str, Any]) -> tuple[bool, bool]:
     """Return `dryRun` and `again`. Raises Invalid."""
-    refuse_unknown(document, "dryRun", "again")
     wrong = [name for name in ("dryRun", "again") if not isinstance(document.get(name, False), bool)]
     if wrong:
         raise Invalid("invalid options", [Problem(pointer((name,)), "must be true or false") for name in wrong])

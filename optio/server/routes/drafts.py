@@ -18,7 +18,6 @@ from optio.server.auth import role
 from optio.server.bodies.drafts import CheckDraft, DraftBody, DraftEffectBody, RunForecastBody, TrialDeliveryBody, TrialPayload
 from optio.server.bodies.runs import WaitingBody
 from optio.server.dependencies import Hub
-from optio.server.routes.runs import refuse_unknown
 from optio.server.trial_delivery import deliver
 
 
@@ -39,11 +38,10 @@ class DraftController(Controller):
     async def check_draft(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> DraftBody:
         """Check the text of a task file, and list what it would change: times, money, secrets, hosts, prompts. Nothing is
         written. Checks of all tasks together come with the write."""
-        document = request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes))
+        document = await request_body.read_object(request, hub, "text", "task")
         task = document.get("task")
         if task is not None and not isinstance(task, str):
             raise Invalid("invalid draft", [Problem("/task", "must be the id of a task, or null")])
-        refuse_unknown(document, "text", "task")
         draft = await check_text(hub, text_of(document), task)
         return DraftBody(
             path=draft.path,
@@ -95,8 +93,7 @@ class TrialController(Controller):
         """Sign a payload as the sender of the task's webhook would, and deliver it. It takes the way of every other delivery,
         and a run that it starts is a real one. 409 says why the server cannot sign it."""
         task = hub.snapshot.registry.task(task_id)
-        document = request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes))
-        refuse_unknown(document, "payload", "event")
+        document = await request_body.read_object(request, hub, "payload", "event")
         payload, event = document.get("payload"), document.get("event")
         if not isinstance(payload, dict):
             raise Invalid("invalid delivery", [Problem("/payload", "must be a JSON object")])

@@ -13,7 +13,6 @@ from optio.server import request_body
 from optio.server.auth import role
 from optio.server.bodies.registry import ReleasedBody, ReleaseRemoval
 from optio.server.dependencies import Hub
-from optio.server.routes.runs import refuse_unknown
 from optio.server.task_changes import release
 
 
@@ -34,8 +33,7 @@ class RemovalController(Controller):
     async def release_removal(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> ReleasedBody:
         """Remove the held tasks, in every server of this database. `digest` is that of `removal` in `GET /api/registry`: if
         the held tasks are others by now, nothing is removed and the answer is 409."""
-        document = request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes))
-        refuse_unknown(document, "digest")
+        document = await request_body.read_object(request, hub, "digest")
         digest = document.get("digest")
         if not isinstance(digest, str):
             hint = "send the `digest` of `removal` in GET /api/registry"

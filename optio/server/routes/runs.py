@@ -12,7 +12,6 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.errors import Invalid, Problem
-from optio.model.route import pointer
 from optio.model.run import Run, RunState, RunTrigger
 from optio.runs import admission
 from optio.runs.admission import Hold
@@ -84,7 +83,7 @@ class RunController(Controller):
         snapshot = hub.snapshot
         task = snapshot.registry.task(task_id)
         document = request_body.parse_object(body)
-        refuse_unknown(document, "params", hint="put parameters under `params`")
+        request_body.refuse_unknown(document, "params", hint="put parameters under `params`")
         run = prepare_run(
             task,
             document.get("params"),
@@ -156,7 +155,7 @@ class RunController(Controller):
     ) -> StartedRunBody:
         """Start a failed run again, at once, with its original definition and parameters, all its retries and its whole
         budget."""
-        refuse_unknown(request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes)))
+        await request_body.read_object(request, hub)
         return serializers.started_run(await hub.retry(run_id, request.state.actor))
 
     @post(
@@ -180,7 +179,7 @@ class RunController(Controller):
         requested_at = datetime.now(UTC)
         body = await request_body.read_raw(request, hub.services.settings.max_body_bytes)
         document = request_body.parse_object(body)
-        refuse_unknown(document, "current")
+        request_body.refuse_unknown(document, "current")
         current = document.get("current", False)
         if not isinstance(current, bool):
             raise Invalid("invalid request", [Problem("/current", "must be true or false")])
@@ -205,7 +204,7 @@ class RunController(Controller):
         self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
     ) -> StartedRunBody:
         """Cancel a queued run, or stop a running one with every process it started."""
-        refuse_unknown(request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes)))
+        await request_body.read_object(request, hub)
         return serializers.started_run(await hub.cancel(run_id, request.state.actor))
 
     @delete("/api/workflow-runs/{run_id:str}", opt=role("admin"), problems=("conflict",))
@@ -281,10 +280,3 @@ def _start_response(run: Run, *, first: bool, duplicate: bool = False) -> Respon
         headers["Idempotency-Replayed"] = "true"
     content = serializers.started_run(run, duplicate=duplicate)
     return Response(content, status_code=202 if first else 200, headers=headers)
-
-
-def refuse_unknown(document: dict[str, Any], *known_keys: str, hint: str | None = None) -> None:
-    """Raise Invalid for keys that would otherwise be ignored."""
-    unknown = sorted(set(document) - set(known_keys))
-    if unknown:
-        raise Invalid("unknown keys", [Problem(pointer((key,)), "is unknown", hint=hint) for key in unknown])

@@ -38,7 +38,7 @@ from optio.server.bodies.tasks import (
 from optio.server.dependencies import Hub
 from optio.server.loop_bridge import read_small
 from optio.server.routes.drafts import text_of
-from optio.server.routes.runs import Cursor, Since, Until, idempotency_of, refuse_unknown, require_zone
+from optio.server.routes.runs import Cursor, Since, Until, idempotency_of, require_zone
 from optio.server.task_changes import delete_task, filed_tasks, put_text, warnings_of, with_file, write_file
 from optio.store.values import IdempotencyKey, Pause, RunFilter, SlotFilter, SlotOutcome
 from optio.tree.served import Snapshot
@@ -167,8 +167,7 @@ class TaskController(Controller):
     async def pause_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> PausedTaskBody:
         """Pause a task until it is resumed: triggers are accepted, new runs wait, running ones continue. A pause outlasts
         restarts and edits. `{"reason": "..."}` is shown to everybody who asks why a run waits."""
-        document = request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes))
-        refuse_unknown(document, "reason")
+        document = await request_body.read_object(request, hub, "reason")
         reason = document.get("reason")
         reason = "" if reason is None else reason
         if not isinstance(reason, str) or len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
@@ -186,7 +185,7 @@ class TaskController(Controller):
     @post("/api/tasks/{task_id:str}/resume", status_code=200, opt=role("operator"))
     async def resume_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> PausedTaskBody:
         """End the task's pause: runs that wait for nothing else start at once."""
-        refuse_unknown(request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes)))
+        await request_body.read_object(request, hub)
         pause = await asyncio.to_thread(hub.services.store.resume, task_id)
         if pause is None:
             hub.snapshot.registry.task(task_id)
@@ -269,7 +268,7 @@ class TaskController(Controller):
     ) -> Response[WrittenTriggerBody]:
         """Turn the trigger of this type on or off, in the task's file."""
         document, _ = await _received(request, hub, None)
-        refuse_unknown(document, "enabled")
+        request_body.refuse_unknown(document, "enabled")
         enabled = document.get("enabled")
         if not isinstance(enabled, bool):
             raise Invalid("invalid trigger", [Problem("/enabled", "must be true or false")])
