@@ -63,22 +63,22 @@ def _run(settings: Settings) -> int:
 
 async def _dev(services: Services, sock: socket.socket, token: str) -> None:
     settings = services.settings
-    live = ServedRegistry(services.store, settings.removal_limit, server=server_name(settings.tasks))
-    live.restore()
+    served_registry = ServedRegistry(services.store, settings.removal_limit, server=server_name(settings.tasks))
+    served_registry.restore()
     # If tasks were served before, a missing directory is probably a mistyped path, so it is not created.
-    if not live.current.registry.tasks:
+    if not served_registry.current.registry.tasks:
         try:
             settings.tasks.mkdir(parents=True, exist_ok=True)
         except OSError as err:
             raise SettingsError(f"the task directory {settings.tasks} cannot be used: {err.strerror}") from err
     tree_news = TreeNews(services)
-    reloader = Reloader(settings.tasks, live, services.broker, on_change=tree_news)
+    reloader = Reloader(settings.tasks, served_registry, services.broker, on_change=tree_news)
     host, port = sock.getsockname()[:2]
     url = f"http://{'[' + host + ']' if ':' in host else host}:{port}"
     print(f"optio {__version__} on {url}\n", flush=True)
     await reloader.load()
     # A tree that is as it was at the last stop is no change for the reloader.
-    tree_news(live.current)
+    tree_news(served_registry.current)
     stop = asyncio.Event()
     set_on_signal(stop)
     # Output redirected to a file or log collector must not contain the token.
@@ -97,7 +97,7 @@ async def _dev(services: Services, sock: socket.socket, token: str) -> None:
     retention.start()
     watching = asyncio.create_task(reloader.watch(stop))
     try:
-        await serve(services, live, sock, stop, reload=reloader.load, dev_token=token)
+        await serve(services, served_registry, sock, stop, reload=reloader.load, dev_token=token)
     finally:
         stop.set()
         await watching

@@ -76,26 +76,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace, settings: Settings, doing: terminal.Progress) -> int:
-    sides = _read_sides(args, settings)
-    outlook = Forecast(now=datetime.now(UTC).replace(second=0, microsecond=0))
-    for side, name in zip((sides.after, sides.before), reversed(sides.names), strict=True):
+    inputs = _read_sides(args, settings)
+    forecast = Forecast(now=datetime.now(UTC).replace(second=0, microsecond=0))
+    for side, name in zip((inputs.after, inputs.before), reversed(inputs.names), strict=True):
         for line in _errors(side, name):
             print_error(line)
-    plan = compare_sides(sides.before, sides.after, outlook)
+    plan = compare_sides(inputs.before, inputs.after, forecast)
     # A change must not relax its own gate, so `failOn` of every policy applies.
-    policies = [side for side in (sides.gate, sides.before.policy, sides.after.policy) if side is not None]
+    policies = [side for side in (inputs.gate, inputs.before.policy, inputs.after.policy) if side is not None]
     failing = plan.failing([*args.fail_on, *(name for policy in policies for name in policy.fail_on)])
     past = _run_histories(plan, args, settings)
     plan = add_recent_runs(add_expected_spend(plan, past) if args.history else plan, past)
     busy = {task_id: history.runs for task_id, history in past.items()}
-    findings = plan_diagnostics(plan, sides.tree, gate=sides.gate, busy=busy, allow_prune=args.allow_prune)
+    findings = plan_diagnostics(plan, inputs.tree, gate=inputs.gate, busy=busy, allow_prune=args.allow_prune)
     findings = apply_severities(findings, policies[0].rules, pedantic=True) if policies else findings
     errors = [side for side in findings if side.severity is Severity.ERROR]
     doing.clear()
-    sys.stdout.writelines(_output_lines(plan, findings, args, sides, failing))
-    for line in _reasons(failing, errors, sides):
+    sys.stdout.writelines(_output_lines(plan, findings, args, inputs, failing))
+    for line in _reasons(failing, errors, inputs):
         print_error(line)
-    return FAILED if sides.after.errors or failing or errors else OK
+    return FAILED if inputs.after.errors or failing or errors else OK
 
 
 def _kinds() -> Iterator[str]:
@@ -152,19 +152,19 @@ def _errors(side: Side, name: str) -> Iterator[str]:
 
 
 def _output_lines(
-    plan: Plan, findings: list[Diagnostic], args: argparse.Namespace, sides: PlanInputs, failing: Failing
+    plan: Plan, findings: list[Diagnostic], args: argparse.Namespace, inputs: PlanInputs, failing: Failing
 ) -> Iterator[str]:
     if args.format == "markdown":
-        errors = [*sides.after.errors, *(finding for finding in findings if finding.severity is Severity.ERROR)]
-        yield markdown.render_markdown(plan, sides.seen, _with_display_paths(errors, sides), failing)
+        errors = [*inputs.after.errors, *(finding for finding in findings if finding.severity is Severity.ERROR)]
+        yield markdown.render_markdown(plan, inputs.seen, _with_display_paths(errors, inputs), failing)
     elif args.format == "json":
-        text = json.dumps(_document(plan, findings, sides, failing), indent=2, ensure_ascii=False)
+        text = json.dumps(_document(plan, findings, inputs, failing), indent=2, ensure_ascii=False)
         yield "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n"
     elif args.format == "text":
-        yield from (line + "\n" for line in report.render_lines(plan, sides.seen, paint=_paint, verbose=args.verbose))
+        yield from (line + "\n" for line in report.render_lines(plan, inputs.seen, paint=_paint, verbose=args.verbose))
     else:
         displayed = _with_display_paths(
-            [*sides.after.errors, *(finding for finding in findings if args.verbose or finding.code != "OPT809")], sides
+            [*inputs.after.errors, *(finding for finding in findings if args.verbose or finding.code != "OPT809")], inputs
         )
         log = (
             [exchange.sarif(displayed, manual=exchange.manual_url(os.environ))]
@@ -178,22 +178,22 @@ def _paint(text: str, style: str) -> str:
     return render_run.coloured(text, style) if style != "0" else text
 
 
-def _document(plan: Plan, findings: list[Diagnostic], sides: PlanInputs, failing: Failing) -> dict[str, object]:
+def _document(plan: Plan, findings: list[Diagnostic], inputs: PlanInputs, failing: Failing) -> dict[str, object]:
     errors = {
         side: [replace(finding, path=f"{name}/{finding.path}").to_json() for finding in side_input.errors]
-        for side, side_input, name in zip(("before", "after"), (sides.before, sides.after), sides.names, strict=True)
+        for side, side_input, name in zip(("before", "after"), (inputs.before, inputs.after), inputs.names, strict=True)
     }
     return {
-        "before": sides.names[0],
-        "after": sides.names[1],
-        **document.plan_document(plan, sides.seen),
+        "before": inputs.names[0],
+        "after": inputs.names[1],
+        **document.plan_document(plan, inputs.seen),
         "errors": errors,
-        "findings": [finding.to_json() for finding in _with_display_paths(findings, sides)],
+        "findings": [finding.to_json() for finding in _with_display_paths(findings, inputs)],
         "failing": [{"taskId": task or None, "kind": effect.kind.value, "text": effect.text} for task, effect in failing],
     }
 
 
-def _reasons(failing: Failing, errors: Sequence[Diagnostic], sides: PlanInputs) -> Iterator[str]:
+def _reasons(failing: Failing, errors: Sequence[Diagnostic], inputs: PlanInputs) -> Iterator[str]:
     """Yield why the exit code is 1 although the files have no errors."""
     if failing:
         yield f"optio plan: {pluralize(len(failing), 'effect')} listed in `failOn`:"
@@ -201,12 +201,12 @@ def _reasons(failing: Failing, errors: Sequence[Diagnostic], sides: PlanInputs) 
             yield f"  {task or 'the policy'}: {effect.kind}: {brief(effect.text, 200)}"
         if len(failing) > _MAX_REASONS:
             yield f"  ... and {len(failing) - _MAX_REASONS} more"
-    if sides.gate is not None and (failing or errors):
+    if inputs.gate is not None and (failing or errors):
         yield "the target branch has moved on since this branch began: its current policy applies too"
-    yield from render_concise(_with_display_paths(errors, sides))
+    yield from render_concise(_with_display_paths(errors, inputs))
 
 
-def _with_display_paths(findings: Sequence[Diagnostic], sides: PlanInputs) -> list[Diagnostic]:
+def _with_display_paths(findings: Sequence[Diagnostic], inputs: PlanInputs) -> list[Diagnostic]:
     """Return the findings with paths to show; those in a removed file take the path of the older tree."""
-    removed_paths = sides.before.texts.keys() - sides.after.texts.keys()
-    return [replace(finding, path=sides.seen(finding.path, gone=finding.path in removed_paths)) for finding in findings]
+    removed_paths = inputs.before.texts.keys() - inputs.after.texts.keys()
+    return [replace(finding, path=inputs.seen(finding.path, gone=finding.path in removed_paths)) for finding in findings]

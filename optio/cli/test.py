@@ -13,6 +13,7 @@ from optio.cli import FAILED, OK, print_error
 from optio.cli.shared import flags, render_run, terminal, write_file
 from optio.cli.shared.render_tests import TreeResults, document, text
 from optio.cli.shared.unknown_task import unknown_task
+from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.report import render_concise
 from optio.compiler.source_tree import SUFFIXES, DirectoryTree
 from optio.compiler.suggest import suggest
@@ -47,9 +48,7 @@ def run(args: argparse.Namespace) -> int:
         trees = [
             TreeResults(root, selection.names, *_run_tree(root, selection, args)) for root, selection in selections.items()
         ]
-    errors = [error for tree in trees for error in tree.errors()]
-    if errors:
-        print_error("\n".join(render_concise(errors)))
+    errors = _print_errors(trees)
     is_counted = args.coverage or args.min_coverage is not None
     coverages = _coverages(trees) if is_counted else []
     # With errors, it is known why there are no tests.
@@ -61,6 +60,13 @@ def run(args: argparse.Namespace) -> int:
         return FAILED
     is_covered = _is_covered(args, coverages)
     return FAILED if errors or not is_covered or not all(result.passed for result in results) else OK
+
+
+def _print_errors(trees: list[TreeResults]) -> list[Diagnostic]:
+    errors = [error for tree in trees for error in tree.errors()]
+    if errors:
+        print_error("\n".join(render_concise(errors)))
+    return errors
 
 
 def _coverages(trees: list[TreeResults]) -> list[Coverage]:

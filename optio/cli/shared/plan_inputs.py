@@ -101,8 +101,8 @@ def compare_with_directory(
 
 def read_served(root: Path, server: Client) -> PlanInputs:
     """Compare what a server serves with the directory. The server's policy is unknown, so it is taken to be the tree's own."""
-    sides = compare_with_directory(root, Side(registry=fetch_registry(server)), server.base, Path())
-    return replace(sides, before=replace(sides.before, policy=sides.after.policy))
+    inputs = compare_with_directory(root, Side(registry=fetch_registry(server)), server.base, Path())
+    return replace(inputs, before=replace(inputs.before, policy=inputs.after.policy))
 
 
 @dataclass(frozen=True)

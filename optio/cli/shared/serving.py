@@ -184,12 +184,12 @@ class _LimitedHttpProtocol(HttpToolsProtocol):
 class _DrainingServer(uvicorn.Server):
     """uvicorn, but readers of live logs are disconnected first: they would keep it from ever ending."""
 
-    def __init__(self, config: uvicorn.Config, feed: LogFanout) -> None:
+    def __init__(self, config: uvicorn.Config, log_fanout: LogFanout) -> None:
         super().__init__(config)
-        self._feed = feed
+        self._log_fanout = log_fanout
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._feed.close()
+        self._log_fanout.close()
         await super().shutdown(sockets)
         if self.force_exit:
             await self.lifespan.shutdown()
@@ -197,7 +197,7 @@ class _DrainingServer(uvicorn.Server):
 
 async def serve(
     services: Services,
-    live: ServedRegistry,
+    served_registry: ServedRegistry,
     sock: socket.socket,
     stop: asyncio.Event,
     *,
@@ -205,9 +205,9 @@ async def serve(
     dev_token: str | None = None,
 ) -> None:
     """Serve until `stop` is set, or the first SIGINT or SIGTERM sets it. A second signal does not wait for open requests."""
-    feed = LogFanout()
-    app = create_app(services, live, reload=reload, new_id=new_id, log_fanout=feed, dev_token=dev_token)
-    server = _DrainingServer(uvicorn_config(app), feed)
+    log_fanout = LogFanout()
+    app = create_app(services, served_registry, reload=reload, new_id=new_id, log_fanout=log_fanout, dev_token=dev_token)
+    server = _DrainingServer(uvicorn_config(app), log_fanout)
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     # Optio handles the signals itself, so that the caller always closes the store.
     server.capture_signals = _no_signals  # type: ignore[method-assign]
