@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any
 
-import msgspec
 from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 
@@ -36,8 +35,9 @@ class BulkRunController(Controller):
     async def bulk_runs(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> BulkResultBody:
         """Cancel or retry many runs: those of `runs`, or the newest that fit `where`, 200 at most. With `{"dryRun": true}` the
         answer tells which, and nothing is done. Runs that ended or changed meanwhile are listed under `refused`."""
-        document = request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes))
-        act = _parse_act(document)
+        act = await request_body.read_as(request, hub, ActOnRuns)
+        if (act.runs is None) is (act.where is None):
+            raise Invalid("invalid request", [Problem("/runs", "give either `runs` or `where`")])
         store = hub.services.store
         if act.runs is not None:
             plan = await asyncio.to_thread(plan_of_runs, store, act.act, act.runs)
@@ -48,17 +48,6 @@ class BulkRunController(Controller):
             changed_ids, new_refusals = await do_bulk(hub, act.act, changed_ids, request.state.actor)
             refusals += new_refusals
         return BulkResultBody(act=act.act, dry_run=act.dry_run, runs=changed_ids, refused=refusals, more=plan.more)
-
-
-def _parse_act(document: dict[str, Any]) -> ActOnRuns:
-    try:
-        act = msgspec.convert(document, ActOnRuns)
-    except msgspec.ValidationError as err:
-        message, _, place = str(err).partition(" - at `$")
-        raise Invalid("invalid request", [Problem(place.rstrip("`").replace(".", "/"), message)]) from err
-    if (act.runs is None) is (act.where is None):
-        raise Invalid("invalid request", [Problem("/runs", "give either `runs` or `where`")])
-    return act
 
 
 def _filter(filters: BulkFilter) -> RunFilter:

@@ -9,8 +9,7 @@ from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from optio.errors import Forbidden, Invalid, Problem
-from optio.model.route import pointer
+from optio.errors import Forbidden
 from optio.server import request_body, serializers
 from optio.server.answers.deliveries import make_test, read_deliveries, read_delivery, replay
 from optio.server.auth import ROLES, role
@@ -96,14 +95,7 @@ class DeliveryController(Controller):
         """Decide a stored delivery again, by the tasks that are served now, show the earlier decision beside it, and start the
         resulting run: 202, with `runId`. With `{"dryRun": true}` nothing is started. A delivery that already has a run starts
         another only with `{"again": true}`. A delivery is replayed once per definition, whoever asks and however often."""
-        dry_run, is_repeat = _options(await request_body.read_object(request, hub, "dryRun", "again"))
-        body, is_new = await replay(hub, delivery_id, request.state.actor, dry_run=dry_run, again=is_repeat)
+        options = await request_body.read_as(request, hub, ReplayOptions)
+        actor = request.state.actor
+        body, is_new = await replay(hub, delivery_id, actor, dry_run=options.dry_run, again=options.again)
         return Response(body, status_code=202 if is_new else 200)
-
-
-def _options(document: dict[str, Any]) -> tuple[bool, bool]:
-    """Return `dryRun` and `again`. Raises Invalid."""
-    wrong = [name for name in ("dryRun", "again") if not isinstance(document.get(name, False), bool)]
-    if wrong:
-        raise Invalid("invalid options", [Problem(pointer((name,)), "must be true or false") for name in wrong])
-    return document.get("dryRun", False), document.get("again", False)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from litestar import Controller, Request, get, post
@@ -38,11 +37,8 @@ class DraftController(Controller):
     async def check_draft(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> DraftBody:
         """Check the text of a task file, and list what it would change: times, money, secrets, hosts, prompts. Nothing is
         written. Checks of all tasks together come with the write."""
-        document = await request_body.read_object(request, hub, "text", "task")
-        task = document.get("task")
-        if task is not None and not isinstance(task, str):
-            raise Invalid("invalid draft", [Problem("/task", "must be the id of a task, or null")])
-        draft = await check_text(hub, text_of(document), task)
+        body = await request_body.read_as(request, hub, CheckDraft)
+        draft = await check_text(hub, body.text, body.task)
         return DraftBody(
             path=draft.path,
             task=None if draft.task is None else draft.task.id,
@@ -93,18 +89,7 @@ class TrialController(Controller):
         """Sign a payload as the sender of the task's webhook would, and deliver it. It takes the way of every other delivery,
         and a run that it starts is a real one. 409 says why the server cannot sign it."""
         task = hub.snapshot.registry.task(task_id)
-        document = await request_body.read_object(request, hub, "payload", "event")
-        payload, event = document.get("payload"), document.get("event")
-        if not isinstance(payload, dict):
-            raise Invalid("invalid delivery", [Problem("/payload", "must be a JSON object")])
-        if event is not None and not is_event(event):
+        trial = await request_body.read_as(request, hub, TrialPayload)
+        if trial.event is not None and not is_event(trial.event):
             raise Invalid("invalid delivery", [Problem("/event", "must be the name of an event, or null")])
-        return await deliver(hub, task, json.dumps(payload).encode(), event, request.headers["host"])
-
-
-def text_of(document: Mapping[str, Any]) -> str:
-    """Return the member `text` of a body. Raises Invalid."""
-    text = document.get("text")
-    if not isinstance(text, str):
-        raise Invalid("invalid text", [Problem("/text", "must be the text of a task file")])
-    return text
+        return await deliver(hub, task, json.dumps(trial.payload).encode(), trial.event, request.headers["host"])

@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 
-from optio.errors import Conflict, Invalid, Problem
+from optio.errors import Conflict
 from optio.model.removal import removal_digest
 from optio.server import request_body
 from optio.server.auth import role
@@ -33,11 +33,7 @@ class RemovalController(Controller):
     async def release_removal(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> ReleasedBody:
         """Remove the held tasks, in every server of this database. `digest` is that of `removal` in `GET /api/registry`: if
         the held tasks are others by now, nothing is removed and the answer is 409."""
-        document = await request_body.read_object(request, hub, "digest")
-        digest = document.get("digest")
-        if not isinstance(digest, str):
-            hint = "send the `digest` of `removal` in GET /api/registry"
-            raise Invalid("the request names no removal", [Problem("/digest", "must be a string", hint=hint)])
+        digest = (await request_body.read_as(request, hub, ReleaseRemoval)).digest
         async with hub.write_lock:
             task_ids = await _find(hub, digest)
             await release(hub, task_ids, request.state.actor)

@@ -155,7 +155,7 @@ class RunController(Controller):
     ) -> StartedRunBody:
         """Start a failed run again, at once, with its original definition and parameters, all its retries and its whole
         budget."""
-        await request_body.read_object(request, hub)
+        await request_body.read_empty(request, hub)
         return serializers.started_run(await hub.retry(run_id, request.state.actor))
 
     @post(
@@ -178,11 +178,7 @@ class RunController(Controller):
         count as for any run."""
         requested_at = datetime.now(UTC)
         body = await request_body.read_raw(request, hub.services.settings.max_body_bytes)
-        document = request_body.parse_object(body)
-        request_body.refuse_unknown(document, "current")
-        current = document.get("current", False)
-        if not isinstance(current, bool):
-            raise Invalid("invalid request", [Problem("/current", "must be true or false")])
+        current = request_body.as_body(request_body.parse_object(body), RerunRun).current
         idempotency_key = idempotency_of(request, f"rerun:{run_id}", body)
         store = hub.services.store
         earlier_id = None if idempotency_key is None else await asyncio.to_thread(store.recall, idempotency_key)
@@ -204,7 +200,7 @@ class RunController(Controller):
         self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
     ) -> StartedRunBody:
         """Cancel a queued run, or stop a running one with every process it started."""
-        await request_body.read_object(request, hub)
+        await request_body.read_empty(request, hub)
         return serializers.started_run(await hub.cancel(run_id, request.state.actor))
 
     @delete("/api/workflow-runs/{run_id:str}", opt=role("admin"), problems=("conflict",))

@@ -37,7 +37,6 @@ from optio.server.bodies.tasks import (
 )
 from optio.server.dependencies import Hub
 from optio.server.loop_bridge import read_small
-from optio.server.routes.drafts import text_of
 from optio.server.routes.runs import Cursor, Since, Until, idempotency_of, require_zone
 from optio.server.task_changes import delete_task, filed_tasks, put_text, warnings_of, with_file, write_file
 from optio.store.values import IdempotencyKey, Pause, RunFilter, SlotFilter, SlotOutcome
@@ -167,10 +166,8 @@ class TaskController(Controller):
     async def pause_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> PausedTaskBody:
         """Pause a task until it is resumed: triggers are accepted, new runs wait, running ones continue. A pause outlasts
         restarts and edits. `{"reason": "..."}` is shown to everybody who asks why a run waits."""
-        document = await request_body.read_object(request, hub, "reason")
-        reason = document.get("reason")
-        reason = "" if reason is None else reason
-        if not isinstance(reason, str) or len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
+        reason = (await request_body.read_as(request, hub, PauseTask)).reason or ""
+        if not reason.isprintable():
             problem = Problem("/reason", f"must be a line of text with at most {MAX_REASON_LENGTH} characters")
             raise Invalid("invalid reason", [problem])
         store = hub.services.store
@@ -185,7 +182,7 @@ class TaskController(Controller):
     @post("/api/tasks/{task_id:str}/resume", status_code=200, opt=role("operator"))
     async def resume_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> PausedTaskBody:
         """End the task's pause: runs that wait for nothing else start at once."""
-        await request_body.read_object(request, hub)
+        await request_body.read_empty(request, hub)
         pause = await asyncio.to_thread(hub.services.store.resume, task_id)
         if pause is None:
             hub.snapshot.registry.task(task_id)
@@ -267,11 +264,7 @@ class TaskController(Controller):
         self, task_id: FromPath[str], kind: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
     ) -> Response[WrittenTriggerBody]:
         """Turn the trigger of this type on or off, in the task's file."""
-        document, _ = await _received(request, hub, None)
-        request_body.refuse_unknown(document, "enabled")
-        enabled = document.get("enabled")
-        if not isinstance(enabled, bool):
-            raise Invalid("invalid trigger", [Problem("/enabled", "must be true or false")])
+        enabled = (await request_body.read_as(request, hub, TriggerPatch)).enabled
         digests = _digests(request)
 
         def answer(snapshot: Snapshot, result: WriteResult) -> tuple[str, str, Any]:
@@ -307,8 +300,7 @@ class TaskController(Controller):
     ) -> Response[WrittenTaskBody]:
         """Write a text as the task's file, of a new task too, and serve it. It must give the task this id. With `If-Match` the
         file must have that digest."""
-        document, _ = await _received(request, hub, None)
-        text = text_of(document)
+        text = (await request_body.read_as(request, hub, WriteTaskFile)).text
         digests = _digests(request)
         async with hub.write_lock:
             is_new = task_id not in hub.snapshot.registry.tasks
