@@ -22,7 +22,7 @@ from optio.errors import OptioError
 from optio.server import openapi, problems
 from optio.server.auth import AccessControl, guard
 from optio.server.browser import BrowserAccess
-from optio.server.dependencies import Hub, make_hub
+from optio.server.dependencies import Hub
 from optio.server.http_guard import HttpGuard
 from optio.server.in_time import RequestDeadline
 from optio.server.log_fanout import LogFanout
@@ -76,7 +76,7 @@ def create_app(
 ) -> ASGIApp:
     """Return the whole application. `dev_token` is an admin's token for this start of `optio dev`, which browsers may keep in a
     cookie."""
-    hub = make_hub(
+    hub = Hub(
         services,
         served_registry,
         reload,

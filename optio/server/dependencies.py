@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from optio.broker.base import Topic, announce_queued
@@ -31,34 +31,39 @@ from optio.tree.writer import TaskFileWriter
 from optio.wiring import Services
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Hub:
     """The shared parts, passed to every handler by the name `hub`. `reload` takes the given files of the tree up at once."""
 
-    services: Services
-    served_registry: ServedRegistry
-    access_control: AccessControl
-    identity: IdentityProvider | None
-    log_fanout: LogFanout
-    run_fanout: RunFanout
-    reload: Callable[[Collection[str]], Awaitable[object]]
-    new_id: Callable[[], str]
-    # Held for a write to the tree, from reading the task to the answer: one request at a time.
-    write_lock: asyncio.Lock
-    # Held for a step of a search of a log, which keeps two processors busy. Several searches take turns.
-    search_lock: asyncio.Lock
-    task_list: TaskList
-    task_writer: TaskFileWriter
-    queue_limit: QueueLimit
-    refusals: RefusalCounter
-    totals: RecentTotals
-    policy: ServedPolicy
-    overview: Overview
-    queue: QueueOverview
-    history: GenerationHistory
-    calendar: FireCalendar
-    past_slots: PastSlots
-    fleet: FleetReader
+    def __init__(
+        self,
+        services: Services,
+        served_registry: ServedRegistry,
+        reload: Callable[[Collection[str]], Awaitable[object]],
+        *,
+        access_control: AccessControl,
+        identity: IdentityProvider | None,
+        log_fanout: LogFanout,
+        new_id: Callable[[], str],
+    ) -> None:
+        settings, store = services.settings, services.store
+        self.services, self.served_registry, self.reload, self.new_id = services, served_registry, reload, new_id
+        self.access_control, self.identity = access_control, identity
+        self.log_fanout, self.run_fanout = log_fanout, RunFanout()
+        # Held for a write to the tree, from reading the task to the answer: one request at a time.
+        self.write_lock = asyncio.Lock()
+        # Held for a step of a search of a log, which keeps two processors busy. Several searches take turns.
+        self.search_lock = asyncio.Lock()
+        lock = settings.data_dir / "writes.lock"
+        self.task_writer = TaskFileWriter(settings.tasks, services.secrets, deny=settings.writes != "files", lock=lock)
+        self.queue_limit = QueueLimit(store, settings.max_queued)
+        self.refusals = RefusalCounter(store)
+        self.task_list = TaskList()
+        self.totals, self.policy = RecentTotals(store), ServedPolicy(settings.tasks)
+        self.overview = Overview(store, self.totals, self.policy)
+        self.queue = QueueOverview(store, settings.max_workflow_concurrent)
+        self.history = GenerationHistory(store)
+        self.calendar, self.past_slots = FireCalendar(settings.max_workflow_concurrent), PastSlots(store)
+        self.fleet = FleetReader(store)
 
     @property
     def snapshot(self) -> Snapshot:
@@ -136,43 +141,3 @@ class Hub:
         self.services.broker.tell(Topic.RUN, run_id)
         with contextlib.suppress(OptioError):  # the run is cancelled in any case
             self.services.telemetry.tell(Withdrawn(await asyncio.to_thread(self.services.store.run, run_id)))
-
-
-def make_hub(
-    services: Services,
-    served_registry: ServedRegistry,
-    reload: Callable[[Collection[str]], Awaitable[object]],
-    *,
-    access_control: AccessControl,
-    identity: IdentityProvider | None,
-    log_fanout: LogFanout,
-    new_id: Callable[[], str],
-) -> Hub:
-    """Return the hub of a server, with the parts that follow from its services."""
-    settings, store = services.settings, services.store
-    totals, policy = RecentTotals(store), ServedPolicy(settings.tasks)
-    lock = settings.data_dir / "writes.lock"
-    return Hub(
-        services=services,
-        served_registry=served_registry,
-        access_control=access_control,
-        identity=identity,
-        log_fanout=log_fanout,
-        run_fanout=RunFanout(),
-        reload=reload,
-        new_id=new_id,
-        write_lock=asyncio.Lock(),
-        search_lock=asyncio.Lock(),
-        task_list=TaskList(),
-        task_writer=TaskFileWriter(settings.tasks, services.secrets, deny=settings.writes != "files", lock=lock),
-        queue_limit=QueueLimit(store, settings.max_queued),
-        refusals=RefusalCounter(store),
-        totals=totals,
-        policy=policy,
-        overview=Overview(store, totals, policy),
-        queue=QueueOverview(store, settings.max_workflow_concurrent),
-        history=GenerationHistory(store),
-        calendar=FireCalendar(settings.max_workflow_concurrent),
-        past_slots=PastSlots(store),
-        fleet=FleetReader(store),
-    )
