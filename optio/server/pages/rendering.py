@@ -173,6 +173,7 @@ def _build() -> Environment:
         "iso": at,
         "took": _took,
         "usd": _usd,
+        "nonzero": lambda amount: Decimal(amount) != 0,
         "sign": _SIGNS.get,
         "count": "{:,}".format,
         "age": _age,
