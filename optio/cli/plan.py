@@ -83,14 +83,14 @@ def _plan(args: argparse.Namespace, settings: Settings, doing: terminal.Progress
             print_error(line)
     plan = compare_sides(inputs.before, inputs.after, forecast)
     # A change must not relax its own gate, so `failOn` of every policy applies.
-    policies = [side for side in (inputs.gate, inputs.before.policy, inputs.after.policy) if side is not None]
+    policies = [policy for policy in (inputs.gate, inputs.before.policy, inputs.after.policy) if policy is not None]
     failing = plan.failing([*args.fail_on, *(name for policy in policies for name in policy.fail_on)])
-    past = _run_histories(plan, args, settings)
-    plan = add_recent_runs(add_expected_spend(plan, past) if args.history else plan, past)
-    busy = {task_id: history.runs for task_id, history in past.items()}
+    histories = _run_histories(plan, args, settings)
+    plan = add_recent_runs(add_expected_spend(plan, histories) if args.history else plan, histories)
+    busy = {task_id: history.runs for task_id, history in histories.items()}
     findings = plan_diagnostics(plan, inputs.tree, gate=inputs.gate, busy=busy, allow_prune=args.allow_prune)
     findings = apply_severities(findings, policies[0].rules, pedantic=True) if policies else findings
-    errors = [side for side in findings if side.severity is Severity.ERROR]
+    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
     doing.clear()
     sys.stdout.writelines(_output_lines(plan, findings, args, inputs, failing))
     for line in _reasons(failing, errors, inputs):

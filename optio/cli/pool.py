@@ -202,19 +202,19 @@ def _task(item: dict[str, Any]) -> Iterator[str]:
         yield f"  shares its pods with {_names(item['sharedWith'])}: together they need fewer pods than these figures"
     rows = [
         [
-            str(size_row["size"]),
-            f"{100 * size_row['warmShare']:.1f} %",
-            seconds(size_row["waitMs"]["p50"]),
-            seconds(size_row["waitMs"]["p99"]),
-            f"{size_row['idleHoursPerDay']:.1f}",
-            _figure(size_row["cpuHoursPerDay"]),
-            _figure(size_row["memoryGibHoursPerDay"]),
-            _mark(size_row["size"], current, proposed),
+            str(size["size"]),
+            f"{100 * size['warmShare']:.1f} %",
+            seconds(size["waitMs"]["p50"]),
+            seconds(size["waitMs"]["p99"]),
+            f"{size['idleHoursPerDay']:.1f}",
+            _figure(size["cpuHoursPerDay"]),
+            _figure(size["memoryGibHoursPerDay"]),
+            _mark(size["size"], current, proposed),
         ]
-        for size_row in item["sizes"]
+        for size in item["sizes"]
     ]
     numbers = ("SIZE", "WARM", "WAIT P50", "P99", "IDLE H/DAY", "CPU-H/DAY", "GIB-H/DAY")
-    header = [*(output.Column(size_row, right=True) for size_row in numbers), output.Column("")]
+    header = [*(output.Column(title, right=True) for title in numbers), output.Column("")]
     yield "\n".join(f"  {line}" for line in output.table(header, rows).splitlines())
 
 

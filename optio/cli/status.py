@@ -79,20 +79,17 @@ def text(report: dict[str, Any]) -> str:
         output.Column("GENERATION", right=True, drop=1),
     ]
     now = datetime.fromisoformat(report["at"])
-    rows = [list(_row(entry, now)) for entry in report["processes"]]
+    rows = [list(_row(process, now)) for process in report["processes"]]
     table = output.table(columns, rows) if rows else "No process is running."
     queue = f"{report['queued']:,} queued, {report['running']:,} running"
-    return "\n".join([table, "", queue, *([""] if report["problems"] else []), *(f"! {entry}" for entry in report["problems"])])
+    return "\n".join(
+        [table, "", queue, *([""] if report["problems"] else []), *(f"! {problem}" for problem in report["problems"])]
+    )
 
 
 def _row(process: dict[str, Any], now: datetime) -> Iterator[str]:
-    yield from (
-        process["kind"],
-        process["host"],
-        str(process["pid"] or ""),
-        process["version"] or "older",
-        _age(process["startedAt"], now),
-    )
+    version, age = process["version"] or "older", _age(process["startedAt"], now)
+    yield from (process["kind"], process["host"], str(process["pid"] or ""), version, age)
     yield ("" if process["live"] else "silent ") + (_age(process["seenAt"], now) or "never")
     capacity = "" if process["capacity"] is None else f"/{process['capacity']}"
     yield f"{process['running']}{capacity}" if process["kind"] == "worker" else ""

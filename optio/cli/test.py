@@ -126,7 +126,7 @@ def _run_tree(root: Path, selection: _Selection, args: argparse.Namespace) -> tu
         return args.name is None or args.name.lower() in f"{task_id}: {example.label}".lower()
 
     report = run_tests(DirectoryTree(root, only=paths), is_selected)
-    task_ids = {part.task.id for part in report.tested}
+    task_ids = {tested.task.id for tested in report.tested}
     for task_id in selection.ids:
         if task_id not in task_ids:
             raise _unknown_task(task_id, task_ids, report)
@@ -134,8 +134,8 @@ def _run_tree(root: Path, selection: _Selection, args: argparse.Namespace) -> tu
     updates = {result.update.path: result.update for result in report.results if result.update is not None}
     if not args.update or not updates:
         return report, []
-    for part in updates.values():
-        write_file.write_file(root, part.path, part.prompt.encode())
+    for update in updates.values():
+        write_file.write_file(root, update.path, update.prompt.encode())
     return _select_tests(run_tests(DirectoryTree(root, only=paths), is_selected), selection), list(updates.values())
 
 

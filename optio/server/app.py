@@ -216,7 +216,7 @@ class _Front:
         await receive()
         hub.log_fanout.bind(asyncio.get_running_loop())
         listeners = (hub.log_fanout.hint, hub.run_fanout.hint)
-        unsubscribe = [hub.services.broker.subscribe(callback, (Topic.RUN,)) for callback in listeners]
+        unsubscribe = [hub.services.broker.subscribe(listener, (Topic.RUN,)) for listener in listeners]
         following = asyncio.create_task(hub.fleet.follow())
         await send({"type": "lifespan.startup.complete"})
         await receive()

@@ -81,14 +81,8 @@ def apply(settings: Settings, name: str | None, *, run_commands: bool = True) ->
         context = _named(configured, configured.default, f"{configured.default_origin}: default_context")
     if context is None:
         # The token that was given for this URL.
-        context = next(
-            (
-                candidate
-                for candidate in configured.by_name.values()
-                if candidate.login and _same(candidate.url, settings.server_url)
-            ),
-            None,
-        )
+        logged_in = (context for context in configured.by_name.values() if context.login)
+        context = next((context for context in logged_in if _same(context.url, settings.server_url)), None)
         if context is None:
             return settings
     return _with(settings, context, run_commands=run_commands)

@@ -80,9 +80,9 @@ def _cells(day: Day, calendar: TreeCalendar) -> list[_Cells]:
     for row in day.rows:
         if row.timed.key not in whens:
             whens[row.timed.key] = tuple(_fire_times(row, place, told_below=row.timed.task_id in odd))
-        for time_text in whens[row.timed.key]:
-            rows.setdefault(time_text, []).append(row.timed.task_id)
-    ordered = sorted(rows.items(), key=lambda row_entry: row_entry[0][0])
+        for fire_time in whens[row.timed.key]:
+            rows.setdefault(fire_time, []).append(row.timed.task_id)
+    ordered = sorted(rows.items(), key=lambda row: row[0][0])
     return [(time_text, zone_text, _names(ids), note) for (time_text, zone_text, note), ids in ordered]
 
 

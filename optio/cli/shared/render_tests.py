@@ -35,15 +35,16 @@ class TreeResults:
 
 
 def text(trees: list[TreeResults], covered: list[Coverage], *, is_selection: bool) -> Iterator[str]:
-    """Yield all results as lines. `chosen` means that tests were selected, so that none found does not mean that none exist."""
-    results = [result for tested in trees for result in tested.report.results]
+    """Yield all results as lines. `is_selection` means that tests were selected: that none is found does not mean that none
+    exists."""
+    results = [result for tree in trees for result in tree.report.results]
     for tree in trees:
         for tested in tree.report.tested:
             if tested.results:
                 yield f"{tested.task.id}  {render_run.coloured(tree.seen(tested.task.path), '2')}"
                 yield from (line for result in tested.results for line in _lines(result, tree))
     for tree in trees:
-        yield from (f"wrote {tree.seen(tested.path)}{' (new)' if tested.new else ''}" for tested in tree.written)
+        yield from (f"wrote {tree.seen(update.path)}{' (new)' if update.new else ''}" for update in tree.written)
     if covered:
         yield from _coverage_lines(trees, covered)
     yield "no tests" if is_selection and not results else _summary(results)
@@ -63,19 +64,17 @@ def _coloured(line: str) -> str:
 
 
 def _coverage_lines(trees: list[TreeResults], coverages: list[Coverage]) -> Iterator[str]:
-    trees_by_task = {task_coverage.task.id: tree for tree in trees for task_coverage in tree.report.tested}
-    width = max(len(task_coverage.task_id) for task_coverage in coverages)
+    trees_by_task = {tested.task.id: tree for tree in trees for tested in tree.report.tested}
+    width = max(len(covered.task_id) for covered in coverages)
     yield "coverage"
-    for task_coverage in coverages:
-        hits, total = len(task_coverage.items) - len(task_coverage.missing), len(task_coverage.items)
-        share = f"{percentage(task_coverage.items):5.0f}%  {hits} of {total}" if total else "  nothing to try"
-        yield f"  {task_coverage.task_id:<{width}}  {share}"
-        for item in task_coverage.missing:
-            yield render_run.safe(
-                f"    {trees_by_task[task_coverage.task_id].seen(item.path)}:{item.line}: not tried: {item.text}"
-            )
+    for covered in coverages:
+        hits, total = len(covered.items) - len(covered.missing), len(covered.items)
+        share = f"{percentage(covered.items):5.0f}%  {hits} of {total}" if total else "  nothing to try"
+        yield f"  {covered.task_id:<{width}}  {share}"
+        for item in covered.missing:
+            yield render_run.safe(f"    {trees_by_task[covered.task_id].seen(item.path)}:{item.line}: not tried: {item.text}")
     if len(coverages) > 1:
-        items = [item for task_coverage in coverages for item in task_coverage.items]
+        items = [item for covered in coverages for item in covered.items]
         yield f"  {'in all':<{width}}  {percentage(items):5.0f}%  {sum(i.tried for i in items)} of {len(items)}"
 
 
@@ -89,27 +88,27 @@ def _summary(results: list[ExampleResult]) -> str:
 
 def document(trees: list[TreeResults], coverages: list[Coverage]) -> dict[str, object]:
     """Return all results as a JSON object."""
-    tests = [_test(result, part, tree) for tree in trees for part in tree.report.tested for result in part.results]
+    tests = [_test(result, tested, tree) for tree in trees for tested in tree.report.tested for result in tested.results]
     values: dict[str, object] = {
         "tests": tests,
         "passed": sum(bool(test["passed"]) for test in tests),
         "failed": sum(not test["passed"] for test in tests),
-        "written": [tree.seen(part.path) for tree in trees for part in tree.written],
+        "written": [tree.seen(update.path) for tree in trees for update in tree.written],
     }
     if coverages:
-        trees_by_task = {part.task.id: tree for tree in trees for part in tree.report.tested}
+        trees_by_task = {tested.task.id: tree for tree in trees for tested in tree.report.tested}
         values["coverage"] = {
-            "percent": round(percentage([item for part in coverages for item in part.items]), 2),
+            "percent": round(percentage([item for covered in coverages for item in covered.items]), 2),
             "tasks": [
                 {
-                    "taskId": part.task_id,
-                    "percent": round(percentage(part.items), 2),
+                    "taskId": covered.task_id,
+                    "percent": round(percentage(covered.items), 2),
                     "items": [
-                        {"text": i.text, "path": trees_by_task[part.task_id].seen(i.path), "line": i.line, "tried": i.tried}
-                        for i in part.items
+                        {"text": i.text, "path": trees_by_task[covered.task_id].seen(i.path), "line": i.line, "tried": i.tried}
+                        for i in covered.items
                     ],
                 }
-                for part in coverages
+                for covered in coverages
             ],
         }
     return values

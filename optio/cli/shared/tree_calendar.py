@@ -118,16 +118,14 @@ def build_calendar(
 ) -> TreeCalendar:
     """Return the calendar of these tasks; `limit` is the number of runs that may start at once. Raises SettingsError if it is
     too large to read."""
-    timed_tasks = sorted(timed_task for task in tasks if (timed_task := _timed_task(task)) is not None)
-    _check_size({timed_task.key for timed_task in timed_tasks}, span)
+    timed_tasks = sorted(timed for task in tasks if (timed := _timed_task(task)) is not None)
+    _check_size({timed.key for timed in timed_tasks}, span)
     fires = fires_by_schedule(timed_tasks, span.after, span.until)
     absent = [
-        (timed_task, cron.next_fire(timed_task.expression, timed_task.zone, span.until))
-        for timed_task in timed_tasks
-        if not fires[timed_task.key]
+        (timed, cron.next_fire(timed.expression, timed.zone, span.until)) for timed in timed_tasks if not fires[timed.key]
     ]
     by_path = {task.origin.path: task.id for task in tasks}
-    on = {timed_task.task_id for timed_task in timed_tasks}
+    on = {timed.task_id for timed in timed_tasks}
     return TreeCalendar(
         range=span,
         timed=timed_tasks,
@@ -201,16 +199,15 @@ def document(calendar: TreeCalendar) -> dict[str, Any]:
             for night in calendar.nights
         ],
         "absent": [
-            {"taskId": timed_task.task_id, "next": following and utc_time(following)}
-            for timed_task, following in calendar.absent
+            {"taskId": timed.task_id, "next": following and utc_time(following)} for timed, following in calendar.absent
         ],
-        "surprises": [{"taskId": task_id, **entry.to_json()} for task_id, entry in calendar.surprises],
+        "surprises": [{"taskId": task_id, **surprise.to_json()} for task_id, surprise in calendar.surprises],
         "off": list(calendar.off),
         "herd": {
             "limit": calendar.herd.limit,
             "most": calendar.herd.most,
             "crowded": [{"at": utc_time(at), "starts": number} for at, number in calendar.herd.crowded],
-            "moves": [{"taskId": entry.task_id, "from": entry.old, "to": entry.new} for entry in calendar.herd.moves],
+            "moves": [{"taskId": move.task_id, "from": move.old, "to": move.new} for move in calendar.herd.moves],
             "mostThen": calendar.herd.then,
         },
     }

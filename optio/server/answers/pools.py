@@ -175,9 +175,8 @@ def read_plan(hub: Hub, task_id: str | None, span: timedelta, target: float, lim
         # The coming slots are known for the whole span, whatever has been measured.
         short = not is_complete and (task_arrivals or not _is_scheduled(task))
         demand = _demand(task, task_arrivals, since if short else now - span, now, slots)
-        start_times = pool_sizing.start_times_of(
-            task.id, samples, [member.took for member in task_arrivals if member.took is not None]
-        )
+        times = [arrival.took for arrival in task_arrivals if arrival.took is not None]
+        start_times = pool_sizing.start_times_of(task.id, samples, times)
         items.append(_plan_item(task, demand, start_times, target, hub.services.settings, shared.get(task.id)))
     return PoolPlanBody(
         until=at(now),

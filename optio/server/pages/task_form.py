@@ -61,7 +61,7 @@ def read_fields(text: str) -> dict[str, str] | None:
     fields["secrets"] = _comma_list(secrets)
     fields["params"] = _params_text(value.get("paramsSchema"))
     fields |= _trigger_fields(value.get("triggers"))
-    return {name: word for name, word in fields.items() if word is not None}
+    return {name: shown for name, shown in fields.items() if shown is not None}
 
 
 def apply_fields(text: str, was: Mapping[str, str], now: Mapping[str, str]) -> str:
@@ -85,18 +85,14 @@ def form_fields(values: Mapping[str, str] | None, text: str) -> list[FormField]:
     """Return the fields with these values. Fields that the text has a value for, but no field can show, are fixed."""
     fields = read_fields(text)
     values = {} if values is None else values
-    models = [
-        (choice, "")
-        for runtime in runtimes.DECLARED.values()
-        if runtime.service is not None
-        for choice in runtime.service.models
-    ]
+    services = [runtime.service for runtime in runtimes.DECLARED.values() if runtime.service is not None]
+    models = [(model, "") for service in services for model in service.models]
     schedules = [("", "none"), *SCHEDULES.items(), ("other", "at other times")]
     cron = values.get("schedule", "")
     rows: list[tuple[str, str, str, str, Sequence[tuple[str, str]]]] = [
         ("name", "Name", "line", "The id in addresses and commands is made of it.", ()),
         ("description", "Description", "line", "", ()),
-        ("agentRuntime", "Agent", "choice", "", [(choice, "") for choice in runtimes.known_names()]),
+        ("agentRuntime", "Agent", "choice", "", [(name, "") for name in runtimes.known_names()]),
         ("model", "Model", "suggest", "", list(dict.fromkeys(models))),
         ("command", "Command", "line", "Only for the agent `command`: a shell command, which reads the prompt.", ()),
         ("promptTemplate", "Prompt", "text", "{{NAME}} is replaced by the parameter NAME.", ()),
@@ -290,6 +286,6 @@ def _put_trigger(new_value: dict[str, Any], kind: str, config: dict[str, Any] | 
     elif before is None:
         triggers_after = [*triggers, {"type": kind, "config": config}]
     else:
-        old = {key: trigger for key, trigger in (before.get("config") or {}).items() if key not in ("secret", "scheme")}
+        old = {key: value for key, value in (before.get("config") or {}).items() if key not in ("secret", "scheme")}
         triggers_after = [{**trigger, "config": old | config} if trigger is before else trigger for trigger in triggers]
     _set(new_value, "triggers", triggers_after)

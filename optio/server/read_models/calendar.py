@@ -136,22 +136,18 @@ class FireCalendar:
         """Return the tasks that fire on a day, in the order of their first fires, at most `most` of them, and the number of
         all."""
         schedules, (begin, end) = self._current(registry), day_bounds(zone, on)
-        fires_by_key: dict[tuple[str, str], list[Sequence[int]]] = {}
+        fires: dict[tuple[str, str], list[Sequence[int]]] = {}
         for shape, at in minutes_between(schedules.shapes, begin, end):
-            fires_by_key.setdefault((shape.expression, shape.zone), []).append(at)
-        tasks = (
-            (key, task)
-            for key in sorted(fires_by_key, key=lambda key_of_fires: fires_by_key[key_of_fires][0][0])
-            for task in schedules.tasks[key]
-        )
+            fires.setdefault((shape.expression, shape.zone), []).append(at)
+        keys = sorted(fires, key=lambda key: fires[key][0][0])
+        tasks = ((key, task) for key in keys for task in schedules.tasks[key])
         tasks_shown = []
         for key, task in islice(tasks, most):
-            minutes = list(islice(chain(*fires_by_key[key]), most_times))
-            count = sum(map(len, fires_by_key[key]))
-            tasks_shown.append(
-                TaskFires(task=task, count=count, first=[begin + _MINUTE * key_of_fires for key_of_fires in minutes])
-            )
-        return tasks_shown, sum(len(schedules.tasks[key]) for key in fires_by_key)
+            minutes = list(islice(chain(*fires[key]), most_times))
+            count = sum(map(len, fires[key]))
+            first = [begin + _MINUTE * minute for minute in minutes]
+            tasks_shown.append(TaskFires(task=task, count=count, first=first))
+        return tasks_shown, sum(len(schedules.tasks[key]) for key in fires)
 
     def coming(self, registry: Registry, since: datetime, until: datetime, limit: int) -> tuple[list[ComingFire], bool]:
         """Return the fires in (since, until], in order, at most `limit` of them, and whether there are more."""
@@ -274,9 +270,7 @@ def _compute_day(schedules: _Schedules, zone: str, on: date, limit: int) -> Cale
         timed_tasks = [TimedTask(task.id, *key) for key, members in schedules.tasks.items() for task in members[:_MAX_NAMED]]
         nights = clock_change_nights(timed_tasks, begin - _SECOND, end - _SECOND)
         if zone not in schedules.shapes:
-            nights += [
-                ClockChangeNight(zone, zone_name, ()) for zone_name in clock_changes(zone, begin - _SECOND, end - _SECOND)
-            ]
+            nights += [ClockChangeNight(zone, change, ()) for change in clock_changes(zone, begin - _SECOND, end - _SECOND)]
     return CalendarDay(
         date=on,
         begin=begin,

@@ -173,7 +173,7 @@ class GenerationHistory:
         changes = changes_between(old, new)
         task_ids = sorted({*changes.added, *changes.changed, *changes.removed})
         if task_id is not None:
-            task_ids = [digests for digests in task_ids if digests == task_id]
+            task_ids = [changed_id for changed_id in task_ids if changed_id == task_id]
         lost_ids: list[str] = []
         before, after = (self._side(digests, task_ids[:MAX_COMPARED], lost_ids) for digests in (old, new))
         outlook = Forecast(now=head.activated_at.replace(second=0, microsecond=0))

@@ -23,7 +23,7 @@ from optio.scheduling import cron
 from optio.server.bodies.overview import LastRunBody, OverviewBody, TaskOrder, TaskOverviewBody, TaskState
 from optio.server.read_models.policy import ServedPolicy
 from optio.server.read_models.totals import AllTotals, RecentTotals, first_day
-from optio.server.serializers import at, at_if_known
+from optio.server.serializers import to_body
 from optio.store.base import Store
 from optio.store.values import LastRun, Pause
 from optio.tree.served import Snapshot
@@ -239,11 +239,6 @@ def state_of(task: CompiledTask, snapshot: Snapshot, pauses: Mapping[str, Pause]
     return "held" if task.id in snapshot.held else "served"
 
 
-def usd_text(amount: Decimal) -> str:
-    """Return an amount of US dollars as the API writes it."""
-    return f"{amount:f}"
-
-
 def _after(ids: Sequence[str], cursor: str, order: TaskOrder) -> int:
     if order == "id":
         return bisect_right(ids, cursor)
@@ -269,7 +264,12 @@ def _body(
         triggers.append("schedule")
     if spec.webhook is not None:
         triggers.append("webhook")
-    return TaskOverviewBody(
+    last_runs = [
+        to_body(LastRunBody, run, duration_ms=None if run.duration_s is None else round(run.duration_s * 1000)) for run in runs
+    ]
+    return to_body(
+        TaskOverviewBody,
+        totals,
         id=task.id,
         name=spec.name,
         owner=spec.owner,
@@ -277,23 +277,10 @@ def _body(
         state=state,
         pause_reason=None if pause is None else pause.reason,
         triggers=triggers,
-        next_fire=at_if_known(fire),
+        next_fire=fire,
         queued=queued,
-        last_runs=[
-            LastRunBody(
-                id=run.id,
-                state=run.state,
-                reason=run.reason,
-                created_at=at(run.created_at),
-                duration_ms=None if run.duration_s is None else round(run.duration_s * 1000),
-            )
-            for run in runs
-        ],
-        ended=totals.ended,
-        success=totals.success,
+        last_runs=last_runs,
         median_duration_ms=None if took is None else round(took * 1000),
-        cost_usd=usd_text(totals.cost),
-        unpriced=totals.unpriced,
-        worst_case_usd=None if bound is None else usd_text(bound),
-        ceiling_usd=None if ceiling is None else usd_text(ceiling),
+        worst_case_usd=bound,
+        ceiling_usd=ceiling,
     )

@@ -87,17 +87,14 @@ def _groups(waiting: Sequence[QueuedRun], holds: Mapping[str, Hold]) -> list[Que
         parts[_reason(holds.get(queued_run.run_id))].append(queued_run)
     groups = []
     for reason, runs in parts.items():
-        starts = [
-            hold.earliest
-            for queued_run in runs
-            if (hold := holds.get(queued_run.run_id)) is not None and hold.earliest is not None
-        ]
+        group_holds = [holds[run.run_id] for run in runs if run.run_id in holds]
+        starts = [hold.earliest for hold in group_holds if hold.earliest is not None]
         groups.append(
             QueueGroupBody(
                 reason=reason,
                 runs=len(runs),
-                tasks=len({queued_run.task_id for queued_run in runs}),
-                oldest=at(min(queued_run.queued_at for queued_run in runs)),
+                tasks=len({run.task_id for run in runs}),
+                oldest=at(min(run.queued_at for run in runs)),
                 earliest_start=at_if_known(min(starts, default=None)),
             )
         )
