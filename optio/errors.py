@@ -152,11 +152,12 @@ class LeaseLost(OptioError):
 
 
 class LaunchFailed(OptioError):
-    """The agent's process could not be started; `reason` is the machine-readable reason that the run gets."""
+    """The agent's process could not be started; `reason` is the machine-readable reason that the run gets. The text is the
+    message, and the `cure` if there is one."""
 
-    def __init__(self, reason: str, message: str, *, temporary: bool = False) -> None:
-        self.reason, self.temporary = reason, temporary
-        super().__init__(message)
+    def __init__(self, reason: str, message: str, *, cure: str | None = None, temporary: bool = False) -> None:
+        self.reason, self.message, self.cure, self.temporary = reason, message, cure, temporary
+        super().__init__(message if cure is None else f"{message}: {cure}")
 
 
 class SecretUnavailable(OptioError):

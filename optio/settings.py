@@ -5,11 +5,11 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, TypeVar, cast, get_args
 from urllib.parse import parse_qsl, urlsplit
 
 from optio.errors import SettingsError
@@ -21,6 +21,8 @@ from optio.model.runtimes import DECLARED
 from optio.model.text import parse_duration
 from optio.store.values import Role
 
+# ruff: noqa: RUF009 - a call of `_setting` declares a field and is no default
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _ROLES: tuple[Role, ...] = get_args(Role)
 # A group's name may have commas and equals signs, as in LDAP: an entry ends with its role.
@@ -28,13 +30,30 @@ _ROLE_WITHIN = re.compile(rf"=\s*({'|'.join(_ROLES)})\b")
 _GROUP_ROLE = re.compile(rf"\s*(\S.*?)\s*=\s*({'|'.join(_ROLES)})\s*(?:,\s*|\Z)")
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: its default as text, the function that parses it, and a help text for the manual and `--help`."""
+    """Declaration of one field of `Settings`: its default as text, the function that parses it, and a text for the manual and
+    `--help`."""
 
     default: str | None
     read: Callable[[str], Any]
     help: str
+    # Never shown, and like `from_file`.
+    secret: bool = False
+    # Has a credential, so it may be read from a file that `<VARIABLE>_FILE` names.
+    from_file: bool = False
+    # Not quoted in an error: whoever mistakes names for values gives a key.
+    unquoted: bool = False
+    # Applies to `OPTIO_EXECUTOR=process`.
+    process_only: bool = False
+
+
+def _setting(default: str | None, read: Callable[[str], T], help_text: str, **traits: bool) -> T:
+    """Declare a field of `Settings`. To a type checker it has the type of the parsed value."""
+    return cast("T", field(metadata={"setting": Setting(default, read, help_text, **traits)}))
 
 
 def _count(text: str) -> int:
@@ -165,28 +184,28 @@ def _database(text: str) -> str:
 
 def _redis(text: str) -> str:
     """Return the URL in full, with port and database number; raise ValueError, which says what is expected."""
-    wanted = "`redis://:PASSWORD@HOST:PORT/0`, or `rediss://` for TLS"
+    expected = "`redis://:PASSWORD@HOST:PORT/0`, or `rediss://` for TLS"
     try:
         url = urlsplit(text)
         port = 6379 if url.port is None else url.port
     except ValueError as err:
-        raise ValueError(f"{wanted} (in a password write `%2F` for `/`, and so on)") from err
+        raise ValueError(f"{expected} (in a password write `%2F` for `/`, and so on)") from err
     number, options = url.path.strip("/") or "0", parse_qsl(url.query, keep_blank_values=True)
     if url.scheme not in ("redis", "rediss") or not url.hostname or not port:
-        raise ValueError(f"{wanted}; Unix sockets are not supported")
+        raise ValueError(f"{expected}; Unix sockets are not supported")
     if url.fragment or not number.isascii() or not number.isdigit():
-        raise ValueError(f"{wanted} (what follows the port is the number of a database; in a password write `%23` for `#`)")
+        raise ValueError(f"{expected} (what follows the port is the number of a database; in a password write `%23` for `#`)")
     if url.username and not url.password:
-        raise ValueError(f"{wanted}: a password stands after a colon")
+        raise ValueError(f"{expected}: a password stands after a colon")
     if options and url.scheme != "rediss":
-        raise ValueError(f"{wanted}: only `rediss://` has options")
+        raise ValueError(f"{expected}: only `rediss://` has options")
     for name, value in options:
         if not re.fullmatch(_REDIS_TLS.get(name, "(?!)"), value):
             known = ", ".join(key if allowed == ".+" else f"{key}={allowed}" for key, allowed in _REDIS_TLS.items())
-            raise ValueError(f"{wanted}, and its only options are {known}")
-    login, at, _ = url.netloc.rpartition("@")
+            raise ValueError(f"{expected}, and its only options are {known}")
+    login, separator, _ = url.netloc.rpartition("@")
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
-    return f"{url.scheme}://{login}{at}{host}:{port}/{number}{'?' if options else ''}{url.query}"
+    return f"{url.scheme}://{login}{separator}{host}:{port}/{number}{'?' if options else ''}{url.query}"
 
 
 def _http(text: str) -> str:
@@ -202,27 +221,27 @@ def _http(text: str) -> str:
 
 
 def _issuer(text: str) -> str:
-    wanted = "a URL that begins with https://, such as `https://login.example.com/realms/acme` (http:// only on this machine)"
+    expected = "a URL that begins with https://, such as `https://login.example.com/realms/acme` (http:// only on this machine)"
     try:
         url = urlsplit(_http(text))
     except ValueError as err:
-        raise ValueError(wanted) from err
+        raise ValueError(expected) from err
     if url.scheme != "https" and url.hostname not in LOOPBACK:
-        raise ValueError(wanted)
+        raise ValueError(expected)
     if not url.hostname or url.username is not None or url.query or url.fragment:
-        raise ValueError(f"{wanted}, without a name, a query or a fragment")
+        raise ValueError(f"{expected}, without a name, a query or a fragment")
     return text
 
 
 def _group_roles(text: str) -> Mapping[str, Role]:
     roles: dict[str, Role] = {}
-    place = 0
-    while place < len(text):
-        entry = _GROUP_ROLE.match(text, place)
+    offset = 0
+    while offset < len(text):
+        entry = _GROUP_ROLE.match(text, offset)
         if entry is None or entry[1] in roles or _ROLE_WITHIN.search(entry[1]):
             raise ValueError(f"`GROUP=ROLE`, separated by commas, each group once; roles are {', '.join(_ROLES)}")
         roles[entry[1]] = cast(Role, entry[2])
-        place = entry.end()
+        offset = entry.end()
     return roles
 
 
@@ -253,163 +272,6 @@ def _token(text: str) -> str:
     return text
 
 
-SETTINGS: Mapping[str, Setting] = {
-    "tasks": Setting("tasks.d", Path, "directory of the task files"),
-    "removal_limit": Setting(
-        DEFAULT_REMOVAL_LIMIT,
-        RemovalLimit.parse,
-        "tasks whose files may go at once: a share or a number; a larger removal is held until it is released",
-    ),
-    "data_dir": Setting(".optio", Path, "directory of the database, secrets and attempts; on a local disk"),
-    "database_url": Setting(
-        None, _database, "`postgresql://...`, or `sqlite:///PATH`; by default SQLite in `optio.db` in the data directory"
-    ),
-    "migrate": Setting(
-        "auto", _choice("auto", "manual"), "migrate the schema at each start (`auto`), or only by `optio db migrate` (`manual`)"
-    ),
-    "reserve_bytes": Setting(
-        str(16 << 20),
-        _count,
-        "disk space reserved for SQLite, a sixteenth of the disk at most: if less is free besides, new runs are refused",
-    ),
-    "redis_url": Setting(
-        None, _redis, "`redis://:PASSWORD@HOST:PORT/0`, or `rediss://`: hints, live logs and rate windows of many machines"
-    ),
-    "host": Setting("127.0.0.1", str, "address to listen on"),
-    "port": Setting("8000", _port, "port to listen on"),
-    "allowed_hosts": Setting("", _names, "further names allowed in the Host header, separated by commas"),
-    "oidc_issuer": Setting(None, _issuer, "OpenID provider by which people sign in to the dashboard, such as a Keycloak realm"),
-    "oidc_client_id": Setting(None, str, "the name of this server at the provider"),
-    "oidc_client_secret": Setting(None, str, "its secret there"),
-    "oidc_roles": Setting(
-        None, _group_roles, "`GROUP=ROLE`, separated by commas: who may enter; of several groups the highest role counts"
-    ),
-    "oidc_claim": Setting("groups", str, "claim with a person's groups, or its path, such as `realm_access.roles`"),
-    "oidc_scopes": Setting("openid,profile,email", _scopes, "scopes that are asked for, separated by commas"),
-    "oidc_domains": Setting("", _domains, "domains of verified e-mail addresses that may enter; by default all"),
-    "oidc_session": Setting("12h", _session, "how long a person stays signed in, 30d at most"),
-    "executor": Setting(
-        "process", _choice("process", "kubernetes"), "where agents run: processes here, or pods of a cluster (`kubernetes`)"
-    ),
-    "sandbox": Setting(
-        None,
-        _choice("namespaces", "bwrap", "landlock", "none"),
-        "sandbox of agents as processes: `namespaces`, `bwrap`, `landlock` or `none`; by default the first that works here",
-    ),
-    "sandbox_uids": Setting(
-        "60578-61183",
-        _users,
-        "users of attempts as processes if the worker is root, `FIRST-LAST`; the first is the group of all",
-    ),
-    "sandbox_read": Setting("", _paths, "further paths that agents may read and execute, separated by commas"),
-    "sandbox_write": Setting("", _paths, "further paths that agents may read and write, separated by commas"),
-    "sandbox_ports": Setting(None, _ports, "TCP ports that agents of tasks without `network` may connect to; by default all"),
-    "attempt_disk": Setting("4Gi", _bytes, "disk space that an attempt as a process may use in total, and in one file"),
-    "attempt_files": Setting("500000", _count, "files and directories that an attempt as a process may have at once"),
-    "attempt_processes": Setting(
-        None, _count, "processes, with their threads, that an attempt as a process may have at once; by default 4096"
-    ),
-    "kube_namespace": Setting(
-        "optio",
-        _label,
-        "namespace of the pods of tasks without one, in the cluster of KUBECONFIG or the one that Optio runs in",
-    ),
-    "team_namespace": Setting(
-        None,
-        _label,
-        "namespace of a team: this worker's pods run there, and it takes only runs of tasks that the policy puts there",
-    ),
-    "kube_install": Setting(
-        "optio", _label, "name of this installation, which tells its pods from another's in the same namespace"
-    ),
-    "kube_image": Setting(None, str, "image of agents whose task names none"),
-    "kube_egress": Setting(
-        None, str, "the egress proxy, as `SERVICE.NAMESPACE.svc:PORT`: with it the network of every pod is closed"
-    ),
-    "kube_egress_image": Setting(None, str, "image of the gate that waits in each pod until its network policy is in place"),
-    "egress_key": Setting(None, str, "key that workers and the egress proxy share"),
-    "kube_dns": Setting(
-        "kube-system/k8s-app=kube-dns,169.254.20.10",
-        str,
-        "name servers for pods without an egress list: `NAMESPACE/LABEL=VALUE:PORT` or addresses; port 53 by default",
-    ),
-    "pod_cpu": Setting("1", _quantity, "CPU limit of a pod whose task sets none"),
-    "pod_memory": Setting("2Gi", _quantity, "memory limit of a pod whose task sets none"),
-    "pod_cpu_request": Setting("100m", _quantity, "CPU request of a pod whose task sets none"),
-    "pod_memory_request": Setting("256Mi", _quantity, "memory request of a pod whose task sets none"),
-    "pod_disk": Setting("4Gi", str, "disk space that a pod may use in total, and in each of its directories"),
-    "pod_start": Setting("5m", _span, "how long a pod may take to start, its image included"),
-    "pod_node_selector": Setting("", _pairs, "`label=value`, separated by commas, of the nodes that pods may run on"),
-    "pod_runtime_class": Setting(None, _label, "the runtime class of the pods, such as gVisor's"),
-    "pod_template": Setting(
-        None,
-        Path,
-        "file with additions to every pod: pull secrets, tolerations, affinity, priority, labels, volumes",
-    ),
-    "pod_warm_age": Setting("1h", _span, "age at which a waiting warm pod is replaced"),
-    "pod_warm_limit": Setting("20", _count, "most warm pods of all tasks together"),
-    "max_workflow_concurrent": Setting(
-        str(MAX_WORKFLOW_CONCURRENT), _count, "runs at the same time, over all tasks; each namespace has this many of its own"
-    ),
-    "max_queued": Setting("100000", _count, "runs that may be queued; further triggers are answered with 429"),
-    "worker_concurrent": Setting(None, _count, "runs at the same time on one worker; by default as many as over all tasks"),
-    "orphan_timeout": Setting(
-        "15m",
-        _span,
-        "time without the database after which a machine's agents have ended themselves, and other workers repeat their runs",
-    ),
-    "webhook_rate_per_minute": Setting(
-        "60",
-        _count,
-        "requests with a valid signature that each webhook path accepts in any minute",
-    ),
-    "max_body_bytes": Setting(str(1 << 20), _count, "largest request body"),
-    "writes": Setting(
-        "deny",
-        _choice("files", "deny"),
-        "whether the API may change task files: `files` or `deny`; `optio dev` uses `files`",
-    ),
-    "credentials": Setting(
-        "",
-        _secret_names,
-        "names of secrets that agents sign in with if their task names none, such as `ANTHROPIC_API_KEY`",
-    ),
-    "secrets_dir": Setting(None, Path, "a file for each secret; by default `secrets` in the data directory"),
-    "secret_command": Setting(
-        None,
-        _command,
-        "program, with arguments, that prints a secret which is neither a variable nor a file; its last argument is the name",
-    ),
-    "secret_timeout": Setting("10s", _short_span, "how long that program may take, a minute at most"),
-    "secret_cache": Setting("60s", _span, "how long its values are used before it is asked again"),
-    "docs": Setting(None, Path, "directory of the built documentation, served at `/docs`; by default the one in the package"),
-    "lease": Setting("10s", _span, "time without a renewal after which another worker takes a worker's runs over"),
-    "default_timeout": Setting("1h", _span, "time limit of a run whose task names none"),
-    "anthropic_base_url": Setting(None, _http, "endpoint for Claude Code, such as a gateway"),
-    "program_claude_code": Setting(None, str, "path of the Claude Code program, if it is not on PATH as `claude`"),
-    "endpoint_codex": Setting(None, _http, "endpoint for Codex, such as a gateway; it speaks OpenAI's Responses"),
-    "program_codex": Setting(None, str, "path of the Codex program, if it is not on PATH as `codex`"),
-    "endpoint_copilot": Setting(None, _http, "endpoint for Copilot instead of GitHub; it speaks OpenAI's chat completions"),
-    "program_copilot": Setting(None, str, "path of the Copilot program, if it is not on PATH as `copilot`"),
-    "endpoint_gemini": Setting(None, _http, "endpoint for Gemini, such as a gateway; it speaks Google's `generateContent`"),
-    "program_gemini": Setting(None, str, "path of the Gemini program, if it is not on PATH as `gemini`"),
-    "endpoint_opencode": Setting(None, _http, "endpoint for the provider of an OpenCode task's model, such as a gateway"),
-    "program_opencode": Setting(None, str, "path of the OpenCode program, if it is not on PATH as `opencode`"),
-    "prices": Setting(None, Path, "file of model prices, which override those that Optio brings"),
-    "log_format": Setting("text", _choice("text", "json"), "format of the service's own log on standard error"),
-    "metrics_port": Setting(
-        "0", _port, "port of each process for `/metrics`, `/healthz` and `/readyz`, without a token; 0 disables it"
-    ),
-    "metrics_host": Setting("127.0.0.1", str, "address of that port; anyone who can reach it can read the metrics"),
-    "keep_runs": Setting(None, _keep, "how long runs are kept after their end, such as `90d`; by default for ever"),
-    "keep_logs": Setting(None, _keep, "how long their log lines are kept; by default as long as the runs"),
-    "keep_deliveries": Setting(None, _keep, "how long webhook requests are kept, 7 days at least; by default as long as runs"),
-    "url": Setting(None, _http, "server that the command line talks to; by default the one on OPTIO_HOST and OPTIO_PORT"),
-    "token": Setting(None, _token, "API token that the command line sends"),
-}
-_SECRET = ("token", "egress_key", "oidc_client_secret")
-# Settings with a credential may be read from a file that `<VARIABLE>_FILE` names.
-_FROM_FILE = ("database_url", "redis_url", "token", "egress_key", "oidc_client_secret")
 _OIDC_REQUIRED = ("oidc_issuer", "oidc_client_id", "oidc_client_secret", "oidc_roles")
 # Up to the last `@`, so that a password with an unencoded `/` or `@` is masked too.
 _CREDENTIALS = re.compile(r"//.*@")
@@ -422,106 +284,203 @@ _OTHER_VARIABLES = {
 _EXPECTED = {"OPTIO_ENDPOINT_CLAUDE_CODE": "OPTIO_ANTHROPIC_BASE_URL"}
 
 
-def unknown_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
-    """Yield variables that begin with `OPTIO_` but are not settings, each with the setting that was probably meant."""
-    known = {f"OPTIO_{name.upper()}" for name in SETTINGS} | {f"OPTIO_{name.upper()}_FILE" for name in _FROM_FILE}
-    for name in sorted(environ):
-        if name.startswith("OPTIO_") and not name.startswith("OPTIO_SECRET_") and name not in known | _OTHER_VARIABLES:
-            near = next(iter(get_close_matches(name, known, n=1, cutoff=0.85)), None)
-            yield name, _EXPECTED.get(name, near)
-
-
-_PROCESS_ONLY = (
-    *("sandbox", "sandbox_uids", "sandbox_read", "sandbox_write", "sandbox_ports"),
-    *("attempt_disk", "attempt_files", "attempt_processes"),
-)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The parsed values of `SETTINGS`, under the same names; `origins` says where each comes from: a variable, a flag or the
-    default."""
+    """The declarations of all settings, and their parsed values. `origins` says where each value comes from: a variable, a flag
+    or the default."""
 
-    tasks: Path
-    removal_limit: RemovalLimit
-    data_dir: Path
-    database_url: str | None
-    migrate: str
-    reserve_bytes: int
-    redis_url: str | None
-    host: str
-    port: int
-    allowed_hosts: tuple[str, ...]
-    oidc_issuer: str | None
-    oidc_client_id: str | None
-    oidc_client_secret: str | None
-    oidc_roles: Mapping[str, Role] | None
-    oidc_claim: str
-    oidc_scopes: tuple[str, ...]
-    oidc_domains: tuple[str, ...]
-    oidc_session: timedelta
-    executor: str
-    sandbox: str | None
-    sandbox_uids: tuple[int, int]
-    sandbox_read: tuple[str, ...]
-    sandbox_write: tuple[str, ...]
-    sandbox_ports: tuple[str, ...] | None
-    attempt_disk: int
-    attempt_files: int
-    attempt_processes: int | None
-    kube_namespace: str
-    team_namespace: str | None
-    kube_install: str
-    kube_image: str | None
-    kube_egress: str | None
-    kube_egress_image: str | None
-    egress_key: str | None
-    kube_dns: str
-    pod_cpu: str
-    pod_memory: str
-    pod_cpu_request: str
-    pod_memory_request: str
-    pod_disk: str
-    pod_start: timedelta
-    pod_node_selector: Mapping[str, str]
-    pod_runtime_class: str | None
-    pod_template: Path | None
-    pod_warm_age: timedelta
-    pod_warm_limit: int
-    max_workflow_concurrent: int
-    max_queued: int
-    worker_concurrent: int | None
-    orphan_timeout: timedelta
-    webhook_rate_per_minute: int
-    max_body_bytes: int
-    writes: str
-    credentials: tuple[str, ...]
-    secrets_dir: Path | None
-    secret_command: str | None
-    secret_timeout: timedelta
-    secret_cache: timedelta
-    docs: Path | None
-    lease: timedelta
-    default_timeout: timedelta
-    anthropic_base_url: str | None
-    program_claude_code: str | None
-    endpoint_codex: str | None
-    program_codex: str | None
-    endpoint_copilot: str | None
-    program_copilot: str | None
-    endpoint_gemini: str | None
-    program_gemini: str | None
-    endpoint_opencode: str | None
-    program_opencode: str | None
-    prices: Path | None
-    log_format: str
-    metrics_port: int
-    metrics_host: str
-    keep_runs: timedelta | None
-    keep_logs: timedelta | None
-    keep_deliveries: timedelta | None
-    url: str | None
-    token: str | None
+    tasks: Path = _setting("tasks.d", Path, "directory of the task files")
+    removal_limit: RemovalLimit = _setting(
+        DEFAULT_REMOVAL_LIMIT,
+        RemovalLimit.parse,
+        "tasks whose files may go at once: a share or a number; a larger removal is held until it is released",
+    )
+    data_dir: Path = _setting(".optio", Path, "directory of the database, secrets and attempts; on a local disk")
+    database_url: str | None = _setting(
+        None,
+        _database,
+        "`postgresql://...`, or `sqlite:///PATH`; by default SQLite in `optio.db` in the data directory",
+        from_file=True,
+    )
+    migrate: str = _setting(
+        "auto", _choice("auto", "manual"), "migrate the schema at each start (`auto`), or only by `optio db migrate` (`manual`)"
+    )
+    reserve_bytes: int = _setting(
+        str(16 << 20),
+        _count,
+        "disk space reserved for SQLite, a sixteenth of the disk at most: if less is free besides, new runs are refused",
+    )
+    redis_url: str | None = _setting(
+        None,
+        _redis,
+        "`redis://:PASSWORD@HOST:PORT/0`, or `rediss://`: hints, live logs and rate windows of many machines",
+        from_file=True,
+    )
+    host: str = _setting("127.0.0.1", str, "address to listen on")
+    port: int = _setting("8000", _port, "port to listen on")
+    allowed_hosts: tuple[str, ...] = _setting("", _names, "further names allowed in the Host header, separated by commas")
+    oidc_issuer: str | None = _setting(
+        None, _issuer, "OpenID provider by which people sign in to the dashboard, such as a Keycloak realm"
+    )
+    oidc_client_id: str | None = _setting(None, str, "the name of this server at the provider")
+    oidc_client_secret: str | None = _setting(None, str, "its secret there", secret=True)
+    oidc_roles: Mapping[str, Role] | None = _setting(
+        None, _group_roles, "`GROUP=ROLE`, separated by commas: who may enter; of several groups the highest role counts"
+    )
+    oidc_claim: str = _setting("groups", str, "claim with a person's groups, or its path, such as `realm_access.roles`")
+    oidc_scopes: tuple[str, ...] = _setting("openid,profile,email", _scopes, "scopes that are asked for, separated by commas")
+    oidc_domains: tuple[str, ...] = _setting(
+        "", _domains, "domains of verified e-mail addresses that may enter; by default all"
+    )
+    oidc_session: timedelta = _setting("12h", _session, "how long a person stays signed in, 30d at most")
+    executor: str = _setting(
+        "process", _choice("process", "kubernetes"), "where agents run: processes here, or pods of a cluster (`kubernetes`)"
+    )
+    sandbox: str | None = _setting(
+        None,
+        _choice("namespaces", "bwrap", "landlock", "none"),
+        "sandbox of agents as processes: `namespaces`, `bwrap`, `landlock` or `none`; by default the first that works here",
+        process_only=True,
+    )
+    sandbox_uids: tuple[int, int] = _setting(
+        "60578-61183",
+        _users,
+        "users of attempts as processes if the worker is root, `FIRST-LAST`; the first is the group of all",
+        process_only=True,
+    )
+    sandbox_read: tuple[str, ...] = _setting(
+        "", _paths, "further paths that agents may read and execute, separated by commas", process_only=True
+    )
+    sandbox_write: tuple[str, ...] = _setting(
+        "", _paths, "further paths that agents may read and write, separated by commas", process_only=True
+    )
+    sandbox_ports: tuple[str, ...] | None = _setting(
+        None, _ports, "TCP ports that agents of tasks without `network` may connect to; by default all", process_only=True
+    )
+    attempt_disk: int = _setting(
+        "4Gi", _bytes, "disk space that an attempt as a process may use in total, and in one file", process_only=True
+    )
+    attempt_files: int = _setting(
+        "500000", _count, "files and directories that an attempt as a process may have at once", process_only=True
+    )
+    attempt_processes: int | None = _setting(
+        None,
+        _count,
+        "processes, with their threads, that an attempt as a process may have at once; by default 4096",
+        process_only=True,
+    )
+    kube_namespace: str = _setting(
+        "optio",
+        _label,
+        "namespace of the pods of tasks without one, in the cluster of KUBECONFIG or the one that Optio runs in",
+    )
+    team_namespace: str | None = _setting(
+        None,
+        _label,
+        "namespace of a team: this worker's pods run there, and it takes only runs of tasks that the policy puts there",
+    )
+    kube_install: str = _setting(
+        "optio", _label, "name of this installation, which tells its pods from another's in the same namespace"
+    )
+    kube_image: str | None = _setting(None, str, "image of agents whose task names none")
+    kube_egress: str | None = _setting(
+        None, str, "the egress proxy, as `SERVICE.NAMESPACE.svc:PORT`: with it the network of every pod is closed"
+    )
+    kube_egress_image: str | None = _setting(
+        None, str, "image of the gate that waits in each pod until its network policy is in place"
+    )
+    egress_key: str | None = _setting(None, str, "key that workers and the egress proxy share", secret=True)
+    kube_dns: str = _setting(
+        "kube-system/k8s-app=kube-dns,169.254.20.10",
+        str,
+        "name servers for pods without an egress list: `NAMESPACE/LABEL=VALUE:PORT` or addresses; port 53 by default",
+    )
+    pod_cpu: str = _setting("1", _quantity, "CPU limit of a pod whose task sets none")
+    pod_memory: str = _setting("2Gi", _quantity, "memory limit of a pod whose task sets none")
+    pod_cpu_request: str = _setting("100m", _quantity, "CPU request of a pod whose task sets none")
+    pod_memory_request: str = _setting("256Mi", _quantity, "memory request of a pod whose task sets none")
+    pod_disk: str = _setting("4Gi", str, "disk space that a pod may use in total, and in each of its directories")
+    pod_start: timedelta = _setting("5m", _span, "how long a pod may take to start, its image included")
+    pod_node_selector: Mapping[str, str] = _setting(
+        "", _pairs, "`label=value`, separated by commas, of the nodes that pods may run on"
+    )
+    pod_runtime_class: str | None = _setting(None, _label, "the runtime class of the pods, such as gVisor's")
+    pod_template: Path | None = _setting(
+        None, Path, "file with additions to every pod: pull secrets, tolerations, affinity, priority, labels, volumes"
+    )
+    pod_warm_age: timedelta = _setting("1h", _span, "age at which a waiting warm pod is replaced")
+    pod_warm_limit: int = _setting("20", _count, "most warm pods of all tasks together")
+    max_workflow_concurrent: int = _setting(
+        str(MAX_WORKFLOW_CONCURRENT), _count, "runs at the same time, over all tasks; each namespace has this many of its own"
+    )
+    max_queued: int = _setting("100000", _count, "runs that may be queued; further triggers are answered with 429")
+    worker_concurrent: int | None = _setting(
+        None, _count, "runs at the same time on one worker; by default as many as over all tasks"
+    )
+    orphan_timeout: timedelta = _setting(
+        "15m",
+        _span,
+        "time without the database after which a machine's agents have ended themselves, and other workers repeat their runs",
+    )
+    webhook_rate_per_minute: int = _setting(
+        "60", _count, "requests with a valid signature that each webhook path accepts in any minute"
+    )
+    max_body_bytes: int = _setting(str(1 << 20), _count, "largest request body")
+    writes: str = _setting(
+        "deny", _choice("files", "deny"), "whether the API may change task files: `files` or `deny`; `optio dev` uses `files`"
+    )
+    credentials: tuple[str, ...] = _setting(
+        "",
+        _secret_names,
+        "names of secrets that agents sign in with if their task names none, such as `ANTHROPIC_API_KEY`",
+        unquoted=True,
+    )
+    secrets_dir: Path | None = _setting(None, Path, "a file for each secret; by default `secrets` in the data directory")
+    secret_command: str | None = _setting(
+        None,
+        _command,
+        "program, with arguments, that prints a secret which is neither a variable nor a file; its last argument is the name",
+    )
+    secret_timeout: timedelta = _setting("10s", _short_span, "how long that program may take, a minute at most")
+    secret_cache: timedelta = _setting("60s", _span, "how long its values are used before it is asked again")
+    docs: Path | None = _setting(
+        None, Path, "directory of the built documentation, served at `/docs`; by default the one in the package"
+    )
+    lease: timedelta = _setting("10s", _span, "time without a renewal after which another worker takes a worker's runs over")
+    default_timeout: timedelta = _setting("1h", _span, "time limit of a run whose task names none")
+    anthropic_base_url: str | None = _setting(None, _http, "endpoint for Claude Code, such as a gateway")
+    program_claude_code: str | None = _setting(None, str, "path of the Claude Code program, if it is not on PATH as `claude`")
+    endpoint_codex: str | None = _setting(None, _http, "endpoint for Codex, such as a gateway; it speaks OpenAI's Responses")
+    program_codex: str | None = _setting(None, str, "path of the Codex program, if it is not on PATH as `codex`")
+    endpoint_copilot: str | None = _setting(
+        None, _http, "endpoint for Copilot instead of GitHub; it speaks OpenAI's chat completions"
+    )
+    program_copilot: str | None = _setting(None, str, "path of the Copilot program, if it is not on PATH as `copilot`")
+    endpoint_gemini: str | None = _setting(
+        None, _http, "endpoint for Gemini, such as a gateway; it speaks Google's `generateContent`"
+    )
+    program_gemini: str | None = _setting(None, str, "path of the Gemini program, if it is not on PATH as `gemini`")
+    endpoint_opencode: str | None = _setting(
+        None, _http, "endpoint for the provider of an OpenCode task's model, such as a gateway"
+    )
+    program_opencode: str | None = _setting(None, str, "path of the OpenCode program, if it is not on PATH as `opencode`")
+    prices: Path | None = _setting(None, Path, "file of model prices, which override those that Optio brings")
+    log_format: str = _setting("text", _choice("text", "json"), "format of the service's own log on standard error")
+    metrics_port: int = _setting(
+        "0", _port, "port of each process for `/metrics`, `/healthz` and `/readyz`, without a token; 0 disables it"
+    )
+    metrics_host: str = _setting("127.0.0.1", str, "address of that port; anyone who can reach it can read the metrics")
+    keep_runs: timedelta | None = _setting(
+        None, _keep, "how long runs are kept after their end, such as `90d`; by default for ever"
+    )
+    keep_logs: timedelta | None = _setting(None, _keep, "how long their log lines are kept; by default as long as the runs")
+    keep_deliveries: timedelta | None = _setting(
+        None, _keep, "how long webhook requests are kept, 7 days at least; by default as long as runs"
+    )
+    url: str | None = _setting(
+        None, _http, "server that the command line talks to; by default the one on OPTIO_HOST and OPTIO_PORT"
+    )
+    token: str | None = _setting(None, _token, "API token that the command line sends", secret=True)
     origins: Mapping[str, str]
 
     @classmethod
@@ -536,38 +495,25 @@ class Settings:
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = {}
         origins: dict[str, str] = {}
-        text: str | None
         for name, setting in SETTINGS.items():
-            variable = "OPTIO_" + name.upper()
-            flag = (flags or {}).get(name)
-            if flag is not None:
-                text, origin = flag, f"--{name.replace('_', '-')}"
-            elif environ.get(variable):
-                text, origin = environ[variable], variable
-                if name in _FROM_FILE and environ.get(f"{variable}_FILE"):
-                    raise SettingsError(f"{variable} and {variable}_FILE are both set: unset one")
-            elif name in _FROM_FILE and environ.get(f"{variable}_FILE"):
-                origin = f"{variable}_FILE"
-                text = _contents(origin, environ[origin])
-            else:
-                text, origin = (defaults or {}).get(name) or setting.default, "default"
+            default = (defaults or {}).get(name) or setting.default
+            text, origin = _look_up(name, setting, environ, (flags or {}).get(name), default)
             try:
                 values[name] = None if text is None else setting.read(text)
             except ValueError as err:
-                # Whoever mistakes names for values gives a key.
-                hidden = origin.endswith("_FILE") or name in (*_SECRET, "credentials")
-                shown = "its content" if hidden else f"`{_CREDENTIALS.sub('//***@', text or '')}`"
-                raise SettingsError(f"{origin}: {shown} cannot be used: it must be {err}") from err
+                is_hidden = origin.endswith("_FILE") or setting.secret or setting.unquoted
+                quotation = "its content" if is_hidden else f"`{_CREDENTIALS.sub('//***@', text or '')}`"
+                raise SettingsError(f"{origin}: {quotation} cannot be used: it must be {err}") from err
             origins[name] = origin
         _refuse_conflicts(values, origins)
-        made = cls(**values, origins=origins)
-        for name, directory in (("data_dir", made.data_dir), ("secrets_dir", made.secrets)):
-            if _is_served(made.tasks, directory):
+        settings = cls(**values, origins=origins)
+        for name, directory in (("data_dir", settings.data_dir), ("secrets_dir", settings.secrets)):
+            if _is_served(settings.tasks, directory):
                 raise SettingsError(
-                    f"OPTIO_{name.upper()} ({directory}) lies in the task directory {made.tasks}, where prompts could read it: "
-                    "move it, or let its name begin with a dot"
+                    f"OPTIO_{name.upper()} ({directory}) lies in the task directory {settings.tasks}, where prompts could read "
+                    "it: move it, or let its name begin with a dot"
                 )
-        return made
+        return settings
 
     @property
     def database(self) -> Path | None:
@@ -581,17 +527,17 @@ class Settings:
     @property
     def programs(self) -> dict[str, str]:
         """Return the configured program of each runtime that has one."""
-        return self._by_runtime("program_{}")
+        return self._by_runtime("program")
 
     @property
     def endpoints(self) -> dict[str, str]:
         """Return the configured endpoint of each runtime that has one."""
-        own = {"claude-code": self.anthropic_base_url} if self.anthropic_base_url else {}
-        return self._by_runtime("endpoint_{}") | own
+        claude_code = {"claude-code": self.anthropic_base_url} if self.anthropic_base_url else {}
+        return self._by_runtime("endpoint") | claude_code
 
-    def _by_runtime(self, field: str) -> dict[str, str]:
-        found = {name: getattr(self, field.format(name.replace("-", "_")), None) for name in DECLARED}
-        return {name: value for name, value in found.items() if value}
+    def _by_runtime(self, prefix: str) -> dict[str, str]:
+        values = {name: getattr(self, f"{prefix}_{name.replace('-', '_')}", None) for name in DECLARED}
+        return {name: value for name, value in values.items() if value}
 
     @property
     def pod_namespace(self) -> str:
@@ -617,43 +563,85 @@ class Settings:
     def shown(self) -> list[tuple[str, str, str, str]]:
         """Return (variable, value, origin, help) of every setting, for people; secrets are masked."""
         rows = []
-        for field in fields(self):
-            if field.name == "origins":
-                continue
-            value = getattr(self, field.name)
-            text = _text(value)
-            if field.name in _SECRET and text:
-                text = "***"
-            help_text = SETTINGS[field.name].help
-            rows.append((f"OPTIO_{field.name.upper()}", text, self.origins[field.name], help_text))
+        for name, setting in SETTINGS.items():
+            text = _text(getattr(self, name))
+            rows.append((_variable(name), "***" if text and setting.secret else text, self.origins[name], setting.help))
         return rows
+
+
+SETTINGS: Mapping[str, Setting] = {
+    declaration.name: declaration.metadata["setting"] for declaration in fields(Settings) if declaration.metadata
+}
+
+
+def unknown_variables(environ: Mapping[str, str]) -> Iterator[tuple[str, str | None]]:
+    """Yield variables that begin with `OPTIO_` but are not settings, each with the setting that was probably meant."""
+    variables = {_variable(name) for name in SETTINGS}
+    variables |= {f"{_variable(name)}_FILE" for name, setting in SETTINGS.items() if _may_be_in_file(setting)}
+    for name in sorted(environ):
+        if name.startswith("OPTIO_") and not name.startswith("OPTIO_SECRET_") and name not in variables | _OTHER_VARIABLES:
+            suggestion = next(iter(get_close_matches(name, variables, n=1, cutoff=0.85)), None)
+            yield name, _EXPECTED.get(name, suggestion)
+
+
+def _variable(name: str) -> str:
+    return f"OPTIO_{name.upper()}"
+
+
+def _may_be_in_file(setting: Setting) -> bool:
+    return setting.secret or setting.from_file
+
+
+def _look_up(
+    name: str, setting: Setting, environ: Mapping[str, str], flag: str | None, default: str | None
+) -> tuple[str | None, str]:
+    """Return the text of a setting and its origin: of a flag, a variable, the file of a variable, or the default."""
+    variable = _variable(name)
+    file = environ.get(f"{variable}_FILE") if _may_be_in_file(setting) else None
+    if flag is not None:
+        return flag, f"--{name.replace('_', '-')}"
+    if environ.get(variable):
+        if file:
+            raise SettingsError(f"{variable} and {variable}_FILE are both set: unset one")
+        return environ[variable], variable
+    if file:
+        return _contents(f"{variable}_FILE", file), f"{variable}_FILE"
+    return default, "default"
 
 
 def _refuse_conflicts(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
     """Raise SettingsError for settings that do not go together."""
+    explicit = {name for name, origin in origins.items() if origin != "default"}
     if values["orphan_timeout"] < 2 * values["lease"]:
         raise SettingsError(
             f"OPTIO_ORPHAN_TIMEOUT ({_text(values['orphan_timeout'])}) must be at least twice OPTIO_LEASE "
             f"({_text(values['lease'])}): agents would end between two renewals"
         )
     if values["executor"] != "process":
-        given = [f"OPTIO_{name.upper()}" for name in _PROCESS_ONLY if origins[name] != "default"]
-        if given:
+        of_processes = [_variable(name) for name, setting in SETTINGS.items() if setting.process_only and name in explicit]
+        if of_processes:
             raise SettingsError(
-                f"{', '.join(given)}: applies to OPTIO_EXECUTOR=process only, since a pod is a sandbox of its own: unset it"
+                f"{', '.join(of_processes)}: applies to OPTIO_EXECUTOR=process only, since a pod is a sandbox of its own: "
+                "unset it"
             )
     elif values["team_namespace"] is not None:
         raise SettingsError(
             "OPTIO_TEAM_NAMESPACE: applies to OPTIO_EXECUTOR=kubernetes only, since processes have no namespace: unset it"
         )
-    given = [origins[name] for name in SETTINGS if name.startswith("oidc_") and origins[name] != "default"]
-    lacking = [f"OPTIO_{name.upper()}" for name in _OIDC_REQUIRED if values[name] is None]
-    if given and lacking:
-        raise SettingsError(f"{', '.join(given)}: people can sign in only if {', '.join(lacking)} is set too: set or unset all")
+    of_provider = [origins[name] for name in SETTINGS if name.startswith("oidc_") and name in explicit]
+    missing = [_variable(name) for name in _OIDC_REQUIRED if values[name] is None]
+    if of_provider and missing:
+        raise SettingsError(
+            f"{', '.join(of_provider)}: people can sign in only if {', '.join(missing)} is set too: set or unset all"
+        )
+    _refuse_requests_above_limits(values, origins)
+
+
+def _refuse_requests_above_limits(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
     for name in ("pod_cpu", "pod_memory"):
         request = f"{name}_request"
-        least, most = (parse_quantity(values[each]) or 0 for each in (request, name))
-        if least > most and origins[request] != "default":
+        minimum, limit = parse_quantity(values[request]) or 0, parse_quantity(values[name]) or 0
+        if minimum > limit and origins[request] != "default":
             raise SettingsError(
                 f"{origins[request]} ({values[request]}) is more than the limit OPTIO_{name.upper()} ({values[name]}): "
                 "lower the request, or raise the limit"
@@ -684,7 +672,7 @@ def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return "-".join(map(str, value)) if value and isinstance(value[0], int) else ",".join(value)
     if isinstance(value, Mapping):
-        return ",".join(f"{name}={each}" for name, each in value.items())
+        return ",".join(f"{name}={text}" for name, text in value.items())
     if isinstance(value, timedelta):
         return f"{value.total_seconds():.0f}s"
     return _CREDENTIALS.sub("//***@", str(value))

@@ -181,6 +181,20 @@ def test_use_cases_see_the_seams_only() -> None:
     assert wrong == []
 
 
+def test_pages_and_routes_show_answers_and_do_not_know_each_other() -> None:
+    stranger = {"server.pages": ("server.routes",), "server.routes": ("server.pages",)}
+    stranger |= {"server.answers": ("server.routes", "server.pages"), "server.read_models": ("server.routes", "server.pages")}
+
+    wrong = [
+        f"{found.place}: {found.imported}"
+        for found in ours()
+        for folder, strangers in stranger.items()
+        if within(found.importer, (folder,)) and within(found.imported.removeprefix("optio."), strangers)
+    ]
+
+    assert wrong == []
+
+
 def test_drivers_are_picked_by_wiring_alone() -> None:
     drivers = {
         "store.sqlite.sqlite_store",
@@ -201,7 +215,6 @@ def test_drivers_are_picked_by_wiring_alone() -> None:
         for found in ours()
         if found.imported.partition(".")[2] in drivers
         and found.importer.split(".")[0] not in ("wiring", found.imported.split(".")[1])
-        and found.importer != "cli.doctor"  # it looks at the drivers themselves
     ]
 
     assert wrong == []

@@ -147,6 +147,14 @@ def test_variables_that_are_no_settings_are_found() -> None:
     assert list(unknown_variables(environ)) == [("OPTIO_COLOUR", None), ("OPTIO_PROT", "OPTIO_PORT")]
 
 
+def test_programs_and_endpoints_are_known_by_the_runtimes_that_they_belong_to() -> None:
+    made = Settings.load(
+        {"OPTIO_PROGRAM_CLAUDE_CODE": "/a", "OPTIO_ENDPOINT_CODEX": "http://b", "OPTIO_ANTHROPIC_BASE_URL": "http://c"}
+    )
+
+    assert (made.programs, made.endpoints) == ({"claude-code": "/a"}, {"codex": "http://b", "claude-code": "http://c"})
+
+
 def test_the_endpoint_of_claude_code_is_found_under_the_name_that_one_expects() -> None:
     expected = "OPTIO_ENDPOINT_CLAUDE_CODE"
 

@@ -106,8 +106,10 @@ def _command(argv: list[str]) -> int:
         return completed
     name = argv[0]
     if name not in COMMANDS:
-        meant = import_module("optio.cli.shared.unknown_command").suggest_command(argv)
-        print_error(f"optio: unknown {'option' if name.startswith('-') else 'command'} `{name}`" + (meant and f": {meant}"))
+        suggestion = import_module("optio.cli.shared.unknown_command").suggest_command(argv)
+        print_error(
+            f"optio: unknown {'option' if name.startswith('-') else 'command'} `{name}`" + (suggestion and f": {suggestion}")
+        )
         print_error("`optio --help` lists the commands")
         return USAGE
     return _run(name, argv[1:])

@@ -60,8 +60,14 @@ def document(report: AuditReport) -> dict[str, Any]:
         "pendingSince": at_if_known(report.pending_since),
         "unexplained": report.unexplained,
         "findings": [
-            {"kind": each.kind, "taskId": each.task_id, "id": each.id, "at": at_if_known(each.at), "message": each.message}
-            for each in report.findings
+            {
+                "kind": finding.kind,
+                "taskId": finding.task_id,
+                "id": finding.id,
+                "at": at_if_known(finding.at),
+                "message": finding.message,
+            }
+            for finding in report.findings
         ],
         "notes": report.notes,
     }
@@ -83,15 +89,15 @@ def text(report: AuditReport) -> str:
     if not report.unexplained:
         return "\n".join([*lines, "", "unexplained: 0"])
     lines += ["", render_run.coloured(f"unexplained: {report.unexplained:,}", "31")]
-    lines += [_finding_line(each) for each in sorted(report.findings, key=lambda each: each.at)]
+    lines += [_finding_line(finding) for finding in sorted(report.findings, key=lambda finding: finding.at)]
     if report.unexplained > len(report.findings):
         lines.append(f"  ... only the first {MAX_FINDINGS:,} are listed")
     return "\n".join(lines)
 
 
-def _finding_line(each: AuditFinding) -> str:
-    what = each.kind if each.kind == "slot" else f"{each.kind} {each.id}"
-    return f"  {_time_text(each.at)}  {render_run.safe(each.task_id)}  {what}: {render_run.safe(each.message)}"
+def _finding_line(finding: AuditFinding) -> str:
+    subject = finding.kind if finding.kind == "slot" else f"{finding.kind} {finding.id}"
+    return f"  {_time_text(finding.at)}  {render_run.safe(finding.task_id)}  {subject}: {render_run.safe(finding.message)}"
 
 
 def _counts(counts: Counter[str]) -> str:

@@ -73,31 +73,31 @@ def run(args: argparse.Namespace) -> int:
     if (wrong := _usage_error(args, paths)) is not None:
         print_error(f"optio check: {wrong}")
         return USAGE
-    given = sys.stdin.buffer.read(_MAX_INPUT_BYTES) if args.stdin_filename else None
-    found: list[Diagnostic] = []
-    seen: list[str] = []
+    stdin_bytes = sys.stdin.buffer.read(_MAX_INPUT_BYTES) if args.stdin_filename else None
+    diagnostics: list[Diagnostic] = []
+    checked_paths: list[str] = []
     sources: Sources = {}
     files = tasks = unfixed = 0
-    for root, only in _roots(paths, default).items():
+    for root, selection in _roots(paths, default).items():
         with _progress(root):
-            checked, undone = _check_root(root, only, given, args)
+            checked, undone = _check_root(root, selection, stdin_bytes, args)
         files, tasks, unfixed = files + len(checked.paths), tasks + checked.tasks, unfixed + undone
         display = _displaying(root)
-        found += _with_display_paths(_once(checked.diagnostics), display)
-        sources |= {display(each.path): (root, each.path) for each in checked.diagnostics}
+        diagnostics += _with_display_paths(_without_repeats(checked.diagnostics), display)
+        sources |= {display(diagnostic.path): (root, diagnostic.path) for diagnostic in checked.diagnostics}
         if args.format == "junit":
-            seen += map(display, checked.paths)
+            checked_paths += map(display, checked.paths)
     if args.diff:
         return FOUND if unfixed else CLEAN
     if args.strict:
-        found = apply_strict(found)
+        diagnostics = apply_strict(diagnostics)
     if not args.verbose:
-        found = [each for each in found if each.severity != "info"]
+        diagnostics = [diagnostic for diagnostic in diagnostics if diagnostic.severity != "info"]
     if args.format in ("full", "concise"):
-        _print_text(found, files, tasks, paths, args.format, _excerpts(sources, given))
+        _print_text(diagnostics, files, tasks, paths, args.format, _excerpts(sources, stdin_bytes))
     else:
-        _print_exchange(found, files, tasks, seen, args.format)
-    return FOUND if unfixed or any(d.severity == "error" for d in found) else CLEAN
+        _print_exchange(diagnostics, files, tasks, checked_paths, args.format)
+    return FOUND if unfixed or any(d.severity == "error" for d in diagnostics) else CLEAN
 
 
 def _progress(root: Path) -> AbstractContextManager[object]:
@@ -115,9 +115,13 @@ def _usage_error(args: argparse.Namespace, paths: list[str]) -> str | None:
     missing = next((path for path in paths if not os.path.exists(path)), None)
     if missing is not None and not args.stdin_filename:
         return f"`{missing}` does not exist" + (_near_path(missing) if args.paths else " (give a PATH, or set OPTIO_TASKS)")
-    inner = next((found for path in paths if (found := _inner_tree(path)) is not None), None)
+    inner = next((tree for path in paths if (tree := _inner_tree(path)) is not None), None)
     if inner is not None:
         return f"`{os.path.dirname(inner) or '.'}` is not the task directory, it holds one: write `optio check {inner}`"
+    return _flag_conflict(args)
+
+
+def _flag_conflict(args: argparse.Namespace) -> str | None:
     if args.unsafe_fixes and not (args.fix or args.diff):
         return "--unsafe-fixes does nothing by itself: add --fix or --diff"
     if args.diff and args.stdin_filename:
@@ -161,28 +165,30 @@ def _roots(paths: list[str], default: str) -> dict[Path, list[str] | None]:
         root = Path(default)
         if not (root.is_dir() and path.absolute().is_relative_to(root.absolute())):
             root = path.parent
-        known = roots.setdefault(root, [])
+        selected = roots.setdefault(root, [])
         relative = path.absolute().relative_to(root.absolute()).as_posix()
-        if known is not None and relative not in known:
-            known.append(relative)
+        if selected is not None and relative not in selected:
+            selected.append(relative)
     return roots
 
 
-def _check_root(root: Path, only: list[str] | None, given: bytes | None, args: argparse.Namespace) -> tuple[CheckResult, int]:
+def _check_root(
+    root: Path, selection: list[str] | None, stdin_bytes: bytes | None, args: argparse.Namespace
+) -> tuple[CheckResult, int]:
     """Check one directory. Returns the findings, and how many fixes were not applied."""
     if args.fix or args.diff:
-        return _fix_tree(root, only, args)
-    if given is not None:
-        return _check_typed(root, only, given, args), 0
+        return _fix_tree(root, selection, args)
+    if stdin_bytes is not None:
+        return _check_typed(root, selection, stdin_bytes, args), 0
 
-    return check_in_parallel(root, only, _check_options(args)), 0
+    return check_in_parallel(root, selection, _check_options(args)), 0
 
 
-def _check_typed(root: Path, only: list[str] | None, given: bytes, args: argparse.Namespace) -> CheckResult:
+def _check_typed(root: Path, selection: list[str] | None, stdin_bytes: bytes, args: argparse.Namespace) -> CheckResult:
     """Check the text on standard input as a file of its tree, and keep only its own findings."""
-    (path,) = only or ("",)
-    whole = check_in_parallel(root, None, _check_options(args), typed={path: given})
-    return CheckResult((path,), whole.tasks, tuple(d for d in whole.diagnostics if d.path == path))
+    (path,) = selection or ("",)
+    tree_check = check_in_parallel(root, None, _check_options(args), typed={path: stdin_bytes})
+    return CheckResult((path,), tree_check.tasks, tuple(d for d in tree_check.diagnostics if d.path == path))
 
 
 def _check_options(args: argparse.Namespace) -> CheckOptions:
@@ -191,35 +197,38 @@ def _check_options(args: argparse.Namespace) -> CheckOptions:
     return CheckOptions(pedantic=args.strict or args.verbose, jobs=args.jobs, executor=executor)
 
 
-def _tree(root: Path, only: list[str] | None) -> DirectoryTree:
-    return DirectoryTree(root, only=only)
+def _tree(root: Path, selection: list[str] | None) -> DirectoryTree:
+    return DirectoryTree(root, only=selection)
 
 
-def _fix_tree(root: Path, only: list[str] | None, args: argparse.Namespace) -> tuple[CheckResult, int]:
+def _fix_tree(root: Path, selection: list[str] | None, args: argparse.Namespace) -> tuple[CheckResult, int]:
     from optio.cli.shared import apply_fixes
     from optio.compiler.fixes import fix_tree
 
-    tree = _tree(root, only)
-    done = fix_tree(tree, unsafe=args.unsafe_fixes, pedantic=args.strict or args.verbose)
+    tree = _tree(root, selection)
+    fixes = fix_tree(tree, unsafe=args.unsafe_fixes, pedantic=args.strict or args.verbose)
     if args.diff:
-        sys.stdout.writelines(apply_fixes.diff_fixes(root, done.before, done.files))
-        undone = done.count
+        sys.stdout.writelines(apply_fixes.diff_fixes(root, fixes.before, fixes.files))
+        undone = fixes.count
     else:
-        left = apply_fixes.write_fixes(root, done.files, done.before)
-        for path in map(_displaying(root), left):
+        unwritten = apply_fixes.write_fixes(root, fixes.files, fixes.before)
+        for path in map(_displaying(root), unwritten):
             print_error(f"optio check: `{path}` changed during the check and was not fixed: try again")
-        count, files = sum(done.counts[path] for path in done.files if path not in left), len(done.files) - len(left)
+        count, files = (
+            sum(fixes.counts[path] for path in fixes.files if path not in unwritten),
+            len(fixes.files) - len(unwritten),
+        )
         if count and args.format == "full":
             print(f"fixed {count} finding{'s' * (count > 1)} in {files} file{'s' * (files > 1)}")
-        if done.left_out and args.format == "full":
-            them = "fixes" if done.left_out > 1 else "fix"
-            print(f"skipped {done.left_out} {them}: a file would get an error, or could not be read")
-        undone = sum(done.counts[path] for path in left)
-    compilation = done.compilation
+        if fixes.left_out and args.format == "full":
+            them = "fixes" if fixes.left_out > 1 else "fix"
+            print(f"skipped {fixes.left_out} {them}: a file would get an error, or could not be read")
+        undone = sum(fixes.counts[path] for path in unwritten)
+    compilation = fixes.compilation
     return CheckResult(tuple(tree.task_files()), len(compilation.registry.tasks), compilation.diagnostics), undone
 
 
-def _once(diagnostics: tuple[Diagnostic, ...]) -> tuple[Diagnostic, ...]:
+def _without_repeats(diagnostics: tuple[Diagnostic, ...]) -> tuple[Diagnostic, ...]:
     """Leave out that each task repeats an unreadable policy, where the policy's own finding is there."""
     is_told = any(d.path == POLICY and d.severity == "error" for d in diagnostics)
     return tuple(d for d in diagnostics if not repeats_policy_error(d)) if is_told else diagnostics
@@ -227,15 +236,15 @@ def _once(diagnostics: tuple[Diagnostic, ...]) -> tuple[Diagnostic, ...]:
 
 def _with_display_paths(diagnostics: tuple[Diagnostic, ...], display: Callable[[str], str]) -> list[Diagnostic]:
     """Return the findings with paths relative to the working directory."""
-    found = []
+    displayed = []
     for d in diagnostics:
-        seen = {r.path: display(r.path) for r in d.related if r.path != d.path}
+        related_paths = {r.path: display(r.path) for r in d.related if r.path != d.path}
         message = d.message
-        for path, shown in seen.items():
-            message = " ".join(shown if word == path else word for word in message.split(" "))
+        for path, related_path in related_paths.items():
+            message = " ".join(related_path if word == path else word for word in message.split(" "))
         related = tuple(r._replace(path=display(r.path)) for r in d.related)
-        found.append(replace(d, path=display(d.path), message=message, related=related))
-    return found
+        displayed.append(replace(d, path=display(d.path), message=message, related=related))
+    return displayed
 
 
 def _displaying(root: Path) -> Callable[[str], str]:
@@ -244,27 +253,27 @@ def _displaying(root: Path) -> Callable[[str], str]:
     return functools.cache(lambda path: os.path.relpath(root / path) if is_below else os.path.join(root, path))
 
 
-def _print_exchange(found: list[Diagnostic], files: int, tasks: int, checked: list[str], form: str) -> None:
+def _print_exchange(diagnostics: list[Diagnostic], files: int, tasks: int, checked: list[str], form: str) -> None:
     from optio.compiler import exchange
 
     if form == "json":
-        print(report.render_json(found, files=files, tasks=tasks))
+        print(report.render_json(diagnostics, files=files, tasks=tasks))
     elif form == "sarif":
-        print(exchange.sarif(found, manual=exchange.manual_url(os.environ)))
+        print(exchange.sarif(diagnostics, manual=exchange.manual_url(os.environ)))
     elif form == "junit":
-        print(exchange.junit(found, checked))
+        print(exchange.junit(diagnostics, checked))
     else:
-        sys.stdout.writelines(line + "\n" for line in exchange.github(found))
+        sys.stdout.writelines(line + "\n" for line in exchange.github(diagnostics))
 
 
-def _excerpts(sources: Sources, given: bytes | None) -> Excerpt:
+def _excerpts(sources: Sources, stdin_bytes: bytes | None) -> Excerpt:
     """Return a function that gives the text of a file for excerpts. Files that the tree may not read (pipes, files outside)
     have none."""
 
     def text_of(path: str) -> str | None:
-        root, own = sources[path]
+        root, path_within = sources[path]
         try:
-            data = _tree(root, None).read(own) if given is None else given
+            data = _tree(root, None).read(path_within) if stdin_bytes is None else stdin_bytes
         except Unreadable:
             return None
         return data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
@@ -272,15 +281,17 @@ def _excerpts(sources: Sources, given: bytes | None) -> Excerpt:
     return text_of
 
 
-def _print_text(found: list[Diagnostic], files: int, tasks: int, paths: list[str], form: str, excerpt: Excerpt) -> None:
-    shown = found[:_MAX_SHOWN]
-    lines = report.render_full(shown, excerpt, colour=wants_colour()) if form == "full" else report.render_concise(shown)
+def _print_text(diagnostics: list[Diagnostic], files: int, tasks: int, paths: list[str], form: str, excerpt: Excerpt) -> None:
+    displayed = diagnostics[:_MAX_SHOWN]
+    lines = (
+        report.render_full(displayed, excerpt, colour=wants_colour()) if form == "full" else report.render_concise(displayed)
+    )
     sys.stdout.writelines(line + "\n" for line in lines)
-    if len(found) > len(shown):
-        print(f"... and {sum(each.count for each in found[_MAX_SHOWN:]):,} more")
+    if len(diagnostics) > len(displayed):
+        print(f"... and {sum(diagnostic.count for diagnostic in diagnostics[_MAX_SHOWN:]):,} more")
     if form == "full":
         if files:
-            print(report.render_summary(found, files, tasks))
+            print(report.render_summary(diagnostics, files, tasks))
         else:
             from optio.cli.shared.render_run import safe
 

@@ -19,38 +19,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns 0; raises SettingsError for an unknown context."""
-    found = contexts.read_contexts()
+    configured = contexts.read_contexts()
     if args.verb == "use":
-        return _use(found, args.context)
-    default = os.environ.get("OPTIO_CONTEXT") or found.default or contexts.LOCAL
+        return _use(configured, args.context)
+    default = os.environ.get("OPTIO_CONTEXT") or configured.default or contexts.LOCAL
     items = [
         {
-            "name": each.name,
-            "url": each.url,
-            "token": each.token_from,
-            "origin": str(each.origin),
-            "default": each.name == default,
+            "name": context.name,
+            "url": context.url,
+            "token": context.token_from,
+            "origin": str(context.origin),
+            "default": context.name == default,
         }
-        for each in found.by_name.values()
+        for context in configured.by_name.values()
     ]
     rows = [
-        ["*" if each["default"] else "", str(each["name"]), str(each["url"]), str(each["token"] or "-"), str(each["origin"])]
-        for each in items
+        [
+            "*" if context["default"] else "",
+            str(context["name"]),
+            str(context["url"]),
+            str(context["token"] or "-"),
+            str(context["origin"]),
+        ]
+        for context in items
     ]
-    none = "no contexts: `optio login URL` makes one, or write `[contexts.NAME]` into optio.toml"
-    text = output.table(_COLUMNS, rows, wide=args.output == output.WIDE) if rows else none
-    output.show(args.output, {"items": items, "default": default}, lambda: text, (str(each["name"]) for each in items))
+    hint = "no contexts: `optio login URL` makes one, or write `[contexts.NAME]` into optio.toml"
+    text = output.table(_COLUMNS, rows, wide=args.output == output.WIDE) if rows else hint
+    output.show(args.output, {"items": items, "default": default}, lambda: text, (str(context["name"]) for context in items))
     return OK
 
 
-def _use(found: contexts.Contexts, name: str) -> int:
-    if name != contexts.LOCAL and name not in found.by_name:
-        known = ", ".join(f"`{each}`" for each in (*found.by_name, contexts.LOCAL))
-        raise SettingsError(f"unknown context `{name}`: there are {known}")
+def _use(configured: contexts.Contexts, name: str) -> int:
+    if name != contexts.LOCAL and name not in configured.by_name:
+        names = ", ".join(f"`{context_name}`" for context_name in (*configured.by_name, contexts.LOCAL))
+        raise SettingsError(f"unknown context `{name}`: there are {names}")
     logins = contexts.read_logins()
     logins["default"] = None if name == contexts.LOCAL else name
     contexts.write_logins(logins)
     print(f"commands talk to `{name}` from now on")
-    if found.default is not None and found.default != name and found.default_origin != contexts.logins_file():
-        print(f"but not here: {found.default_origin} sets default_context = `{found.default}`")
+    if configured.default is not None and configured.default != name and configured.default_origin != contexts.logins_file():
+        print(f"but not here: {configured.default_origin} sets default_context = `{configured.default}`")
     return OK

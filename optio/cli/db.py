@@ -48,27 +48,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _migrate(settings: Settings, wait: float, *, format: str) -> int:
-    known = len(migrations())
+    step_count = len(migrations())
 
     def tell(step: Migration) -> None:
-        shown.clear()
-        shown.what = f"migrating, step {step.version} of {known}"
+        progress.clear()
+        progress.text = f"migrating, step {step.version} of {step_count}"
         if format == output.TABLE:
-            print(f"step {step.version} of {known} ...", flush=True)
+            print(f"step {step.version} of {step_count} ...", flush=True)
 
     store = _open_migrated(settings, wait)
-    began = time.monotonic()
+    started_at = time.monotonic()
     try:
-        with terminal.progress("migrating") as shown:
-            taken = store.migrate(tell)
+        with terminal.progress("migrating") as progress:
+            steps = store.migrate(tell)
     finally:
         store.close()
     if format != output.TABLE:
-        print(output.document(format, {"taken": taken, "version": known}))
-    elif taken:
-        print(f"the schema has version {known} now; the migration took {time.monotonic() - began:.1f} s")
+        print(output.document(format, {"taken": steps, "version": step_count}))
+    elif steps:
+        print(f"the schema has version {step_count} now; the migration took {time.monotonic() - started_at:.1f} s")
     else:
-        print(f"nothing to do: the schema has version {known} or newer")
+        print(f"nothing to do: the schema has version {step_count} or newer")
     return OK
 
 
@@ -89,34 +89,36 @@ def _open_migrated(settings: Settings, wait: float) -> Store:
 
 
 def _check(settings: Settings, *, format: str) -> int:
-    found = []
-    for each in examine_store(settings, thorough=True):
-        found.append(each)
+    results = []
+    for result in examine_store(settings, thorough=True):
+        results.append(result)
         if format == output.TABLE:
-            print("\n".join(render_probe.lines([each])), flush=True)
+            print("\n".join(render_probe.lines([result])), flush=True)
     if format != output.TABLE:
-        print(output.document(format, render_probe.as_json(found)))
-    statuses = {each.status for each in found}
+        print(output.document(format, render_probe.as_json(results)))
+    statuses = {result.status for result in results}
     return USAGE if ERROR in statuses else OK if statuses == {GOOD} else FAILED
 
 
 def _recover(settings: Settings, *, format: str) -> int:
     if settings.database is None:
         raise SettingsError("`optio db recover` is for SQLite; PostgreSQL recovers by itself when it starts")
-    done = recover(settings)
-    if done is None:
+    recovery = recover(settings)
+    if recovery is None:
         output.show(format, {"lostCommits": 0}, lambda: "the log is sound: nothing to do")
         return OK
     if format != output.TABLE:
-        print(output.document(format, {"lostCommits": done.lost_commits, "copy": str(done.copy)}))
-    elif done.lost_commits:
-        print(f"the database is usable again, without up to {done.lost_commits} commits; the damaged log is {done.copy}")
+        print(output.document(format, {"lostCommits": recovery.lost_commits, "copy": str(recovery.copy)}))
+    elif recovery.lost_commits:
+        print(
+            f"the database is usable again, without up to {recovery.lost_commits} commits; the damaged log is {recovery.copy}"
+        )
         print(
             "runs that were accepted last may be missing, and others may run again: start the server alone and see `optio runs`"
         )
     else:
-        print(f"the database is usable again, and nothing is lost; the damaged log is {done.copy}")
-    return FAILED if done.lost_commits else OK
+        print(f"the database is usable again, and nothing is lost; the damaged log is {recovery.copy}")
+    return FAILED if recovery.lost_commits else OK
 
 
 def _backup(settings: Settings, file: Path, *, format: str) -> int:

@@ -17,7 +17,7 @@ from optio.processes.retention import Retention
 from optio.processes.scheduler import Scheduler
 from optio.processes.worker import Worker
 from optio.server import webhooks
-from optio.server.routes.docs import is_built
+from optio.server.built_docs import is_built
 from optio.settings import Settings
 from optio.telemetry.logs import Unblocked
 from optio.tree.reload import Reloader
@@ -38,11 +38,11 @@ def run(args: argparse.Namespace) -> int:
     # Whoever tries a webhook sees here why it starts nothing.
     logging.getLogger(webhooks.__name__).setLevel(logging.DEBUG)
     # A paused terminal (Ctrl-S) must not stop the server.
-    before, sys.stdout = sys.stdout, (shown := Unblocked(sys.stdout.fileno(), sys.stdout.encoding))
+    before, sys.stdout = sys.stdout, (unblocked := Unblocked(sys.stdout.fileno(), sys.stdout.encoding))
     try:
         return _run(settings)
     finally:
-        shown.finish()
+        unblocked.finish()
         sys.stdout = before
 
 
@@ -63,22 +63,22 @@ def _run(settings: Settings) -> int:
 
 async def _dev(services: Services, sock: socket.socket, token: str) -> None:
     settings = services.settings
-    live = ServedRegistry(services.store, settings.removal_limit, server=server_name(settings.tasks))
-    live.restore()
+    served_registry = ServedRegistry(services.store, settings.removal_limit, server=server_name(settings.tasks))
+    served_registry.restore()
     # If tasks were served before, a missing directory is probably a mistyped path, so it is not created.
-    if not live.current.registry.tasks:
+    if not served_registry.current.registry.tasks:
         try:
             settings.tasks.mkdir(parents=True, exist_ok=True)
         except OSError as err:
             raise SettingsError(f"the task directory {settings.tasks} cannot be used: {err.strerror}") from err
     tree_news = TreeNews(services)
-    reloader = Reloader(settings.tasks, live, services.broker, on_change=tree_news)
+    reloader = Reloader(settings.tasks, served_registry, services.broker, on_change=tree_news)
     host, port = sock.getsockname()[:2]
     url = f"http://{'[' + host + ']' if ':' in host else host}:{port}"
     print(f"optio {__version__} on {url}\n", flush=True)
     await reloader.load()
     # A tree that is as it was at the last stop is no change for the reloader.
-    tree_news(live.current)
+    tree_news(served_registry.current)
     stop = asyncio.Event()
     set_on_signal(stop)
     # Output redirected to a file or log collector must not contain the token.
@@ -97,7 +97,7 @@ async def _dev(services: Services, sock: socket.socket, token: str) -> None:
     retention.start()
     watching = asyncio.create_task(reloader.watch(stop))
     try:
-        await serve(services, live, sock, stop, reload=reloader.load, dev_token=token)
+        await serve(services, served_registry, sock, stop, reload=reloader.load, dev_token=token)
     finally:
         stop.set()
         await watching
@@ -116,10 +116,10 @@ def _lock(settings: Settings) -> int:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        other = os.read(descriptor, 32).decode().strip()
+        owner = os.read(descriptor, 32).decode().strip()
         os.close(descriptor)
         raise SettingsError(
-            f"another `optio dev` (process {other}) uses {settings.data_dir}: stop it, or give this one its own --data-dir"
+            f"another `optio dev` (process {owner}) uses {settings.data_dir}: stop it, or give this one its own --data-dir"
         ) from None
     os.truncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -21,28 +21,28 @@ def run(args: argparse.Namespace) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     if args.code is None:
-        for _, rule in sorted(RULES.items()):
-            print(f"{rule.code}  {rule.severity:<7}  {rule.name:<24}  {rule.title}")
+        for _, listed_rule in sorted(RULES.items()):
+            print(f"{listed_rule.code}  {listed_rule.severity:<7}  {listed_rule.name:<24}  {listed_rule.title}")
         return 0
     names = [rule.name for rule in RULES.values()]
-    wanted = args.code.strip()
-    old = next((code for code, name in RETIRED.items() if wanted.lower() in (code.lower(), name)), None)
+    code = args.code.strip()
+    old = next((retired for retired, name in RETIRED.items() if code.lower() in (retired.lower(), name)), None)
     if old is not None:
         print(f"{old} {RETIRED[old]} (retired)\n")
         print("No finding has this code any more. Comments and policies may still name it, without effect.")
         return 0
-    sure, near = suggest_code(wanted)
-    found = RULES.get(sure or "")
-    if found is None:
-        near = near or suggest(wanted.lower(), names)
+    sure, near = suggest_code(code)
+    rule = RULES.get(sure or "")
+    if rule is None:
+        near = near or suggest(code.lower(), names)
         print_error(
-            f"optio explain: no rule `{wanted}`" + (f": did you mean `{near}`?" if near else ": `optio explain` lists them")
+            f"optio explain: no rule `{code}`" + (f": did you mean `{near}`?" if near else ": `optio explain` lists them")
         )
         return 2
-    strict = f"; {found.strict} with --strict" if found.strict and found.strict != found.severity else ""
-    asked = "; only with --strict or --verbose, or where the policy names it" if found.pedantic else ""
-    print(f"{found.code} {found.name} ({found.severity}{strict}{asked})\n\n{found.title}\n{found.why}")
-    for heading, example in (("Wrong", found.wrong), ("Right", found.right)):
+    strict = f"; {rule.strict} with --strict" if rule.strict and rule.strict != rule.severity else ""
+    condition = "; only with --strict or --verbose, or where the policy names it" if rule.pedantic else ""
+    print(f"{rule.code} {rule.name} ({rule.severity}{strict}{condition})\n\n{rule.title}\n{rule.why}")
+    for heading, example in (("Wrong", rule.wrong), ("Right", rule.right)):
         if example:
             print(f"\n{heading}:\n{_indented(example)}")
     return 0
@@ -50,6 +50,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _indented(example: str) -> str:
     """Indent an example, with bytes that are not UTF-8 as escapes and long lines cut."""
-    shown = example.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    lines = (line if len(line) <= 120 else line[:100] + " ..." for line in shown.rstrip("\n").split("\n"))
+    printable = example.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    lines = (line if len(line) <= 120 else line[:100] + " ..." for line in printable.rstrip("\n").split("\n"))
     return "\n".join("  " + "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in line) for line in lines)

@@ -91,9 +91,12 @@ def run(args: argparse.Namespace) -> int:
 def _list(server: client.Client, args: argparse.Namespace) -> int:
     since, until = time_range(args, datetime.now(UTC))
     query = {name: getattr(args, name) for name in ("task", "path", "verdict", "limit", "cursor")}
-    found = server.request("GET", "/api/deliveries", query={**query, "since": since, "until": until})
+    deliveries = server.request("GET", "/api/deliveries", query={**query, "since": since, "until": until})
     output.show(
-        args.output, found, lambda: _table(found, wide=args.output == output.WIDE), (item["id"] for item in found["items"])
+        args.output,
+        deliveries,
+        lambda: _table(deliveries, wide=args.output == output.WIDE),
+        (item["id"] for item in deliveries["items"]),
     )
     return OK
 
@@ -113,11 +116,11 @@ _COLUMNS = (
 )
 
 
-def _table(found: dict[str, Any], *, wide: bool) -> str:
-    if not found["items"]:
+def _table(deliveries: dict[str, Any], *, wide: bool) -> str:
+    if not deliveries["items"]:
         return "no deliveries"
-    more = [f"more: --cursor {found['next']}"] if found["next"] else []
-    return "\n".join([output.table(_COLUMNS, [_row(item) for item in found["items"]], wide=wide), *more])
+    continuation = [f"more: --cursor {deliveries['next']}"] if deliveries["next"] else []
+    return "\n".join([output.table(_COLUMNS, [_row(item) for item in deliveries["items"]], wide=wide), *continuation])
 
 
 def _row(item: dict[str, Any]) -> list[str]:
@@ -155,10 +158,10 @@ def _send(args: argparse.Namespace) -> int:
         return OK
     if args.wait and answer["runId"]:
         return follow(server, answer["runId"], format=args.output)
-    what = f"run {answer['runId']}" if answer["runId"] else "no run, the webhook's `events` or `when` filtered this delivery"
+    outcome = f"run {answer['runId']}" if answer["runId"] else "no run, the webhook's `events` or `when` filtered this delivery"
     if answer.get("reason"):
         print_error(f"nothing new was started: {answer['reason']}")
-    output.show(args.output, answer, lambda: f"202 {answer['status']}: {what}", [answer["runId"]] if answer["runId"] else ())
+    output.show(args.output, answer, lambda: f"202 {answer['status']}: {outcome}", [answer["runId"]] if answer["runId"] else ())
     return OK
 
 

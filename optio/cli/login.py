@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     logins["default"] = logins["default"] or name
     contexts.write_logins(logins)
     print(f"logged in to {url} as the context `{name}`, in {contexts.logins_file()}")
-    other = f"`--context {name}` chooses it, `optio context use {name}` makes it the default"
-    print(f"{'commands use it from now on' if first else other}; `--context {contexts.LOCAL}` is the server of this machine")
+    advice = f"`--context {name}` chooses it, `optio context use {name}` makes it the default"
+    print(f"{'commands use it from now on' if first else advice}; `--context {contexts.LOCAL}` is the server of this machine")
     return OK
 
 

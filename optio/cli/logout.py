@@ -15,11 +15,11 @@ def run(args: argparse.Namespace) -> int:
     """Forget it. Returns 0; raises SettingsError if there is no such login."""
     logins = contexts.read_logins()
     name = args.context or logins["default"]
-    known = ", ".join(f"`{each}`" for each in logins["contexts"]) or "none"
+    names = ", ".join(f"`{context_name}`" for context_name in logins["contexts"]) or "none"
     if name is None:
-        raise SettingsError(f"no login is the default: name one with --context (there are {known})")
+        raise SettingsError(f"no login is the default: name one with --context (there are {names})")
     if name not in logins["contexts"]:
-        raise SettingsError(f"no login `{name}`: there are {known}")
+        raise SettingsError(f"no login `{name}`: there are {names}")
     url = logins["contexts"].pop(name)["url"]
     if logins["default"] == name:
         logins["default"] = None

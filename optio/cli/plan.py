@@ -76,26 +76,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace, settings: Settings, doing: terminal.Progress) -> int:
-    sides = _read_sides(args, settings)
-    outlook = Forecast(now=datetime.now(UTC).replace(second=0, microsecond=0))
-    for each, name in zip((sides.after, sides.before), reversed(sides.names), strict=True):
-        for line in _errors(each, name):
+    inputs = _read_sides(args, settings)
+    forecast = Forecast(now=datetime.now(UTC).replace(second=0, microsecond=0))
+    for side, name in zip((inputs.after, inputs.before), reversed(inputs.names), strict=True):
+        for line in _errors(side, name):
             print_error(line)
-    plan = compare_sides(sides.before, sides.after, outlook)
+    plan = compare_sides(inputs.before, inputs.after, forecast)
     # A change must not relax its own gate, so `failOn` of every policy applies.
-    policies = [each for each in (sides.gate, sides.before.policy, sides.after.policy) if each is not None]
+    policies = [policy for policy in (inputs.gate, inputs.before.policy, inputs.after.policy) if policy is not None]
     failing = plan.failing([*args.fail_on, *(name for policy in policies for name in policy.fail_on)])
-    past = _run_histories(plan, args, settings)
-    plan = add_recent_runs(add_expected_spend(plan, past) if args.history else plan, past)
-    busy = {task_id: known.runs for task_id, known in past.items()}
-    found = plan_diagnostics(plan, sides.tree, gate=sides.gate, busy=busy, allow_prune=args.allow_prune)
-    found = apply_severities(found, policies[0].rules, pedantic=True) if policies else found
-    refused = [each for each in found if each.severity is Severity.ERROR]
+    histories = _run_histories(plan, args, settings)
+    plan = add_recent_runs(add_expected_spend(plan, histories) if args.history else plan, histories)
+    busy = {task_id: history.runs for task_id, history in histories.items()}
+    findings = plan_diagnostics(plan, inputs.tree, gate=inputs.gate, busy=busy, allow_prune=args.allow_prune)
+    findings = apply_severities(findings, policies[0].rules, pedantic=True) if policies else findings
+    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
     doing.clear()
-    sys.stdout.writelines(_output_lines(plan, found, args, sides, failing))
-    for line in _reasons(failing, refused, sides):
+    sys.stdout.writelines(_output_lines(plan, findings, args, inputs, failing))
+    for line in _reasons(failing, errors, inputs):
         print_error(line)
-    return FAILED if sides.after.errors or failing or refused else OK
+    return FAILED if inputs.after.errors or failing or errors else OK
 
 
 def _kinds() -> Iterator[str]:
@@ -106,42 +106,42 @@ def _kinds() -> Iterator[str]:
 
 
 def _check_kinds(names: Sequence[str]) -> None:
-    known = [*EffectWeight, *EffectKind]
+    kinds = [*EffectWeight, *EffectKind]
     for name in names:
-        if name not in known:
-            meant = suggest(name, known)
-            hint = f"did you mean `{meant}`?" if meant else "`optio plan --kinds` lists all"
+        if name not in kinds:
+            suggestion = suggest(name, kinds)
+            hint = f"did you mean `{suggestion}`?" if suggestion else "`optio plan --kinds` lists all"
             raise SettingsError(f"--fail-on: unknown effect `{brief(name)}`: {hint}")
 
 
 def _read_sides(args: argparse.Namespace, settings: Settings) -> PlanInputs:
-    what, root = args.what, settings.tasks
-    if len(what) > 2:
+    revisions, root = args.what, settings.tasks
+    if len(revisions) > 2:
         raise SettingsError("give BASE..HEAD, BASE, or two directories")
     for name in ("url", "token", "context"):
         if getattr(args, name) is not None and not (args.server or args.history):
             raise SettingsError(f"--{name} needs --server or --history")
-    if args.server and what:
+    if args.server and revisions:
         raise SettingsError("--server already names what to compare with: leave out the revision or directory")
     if args.server:
         return read_served(root, Client(settings))
-    if len(what) == 2:
+    if len(revisions) == 2:
         if args.tasks is not None:
             raise SettingsError("both directories are named: leave out --tasks")
-        return read_directories(*what)
-    if what and os.path.isdir(what[0]) and (".." not in what[0] or "/" in what[0]):
-        raise SettingsError(f"`{brief(what[0])}` is a directory: name a second one to compare it with, or a revision")
-    return read_revisions(root, what[0] if what else "HEAD")
+        return read_directories(*revisions)
+    if revisions and os.path.isdir(revisions[0]) and (".." not in revisions[0] or "/" in revisions[0]):
+        raise SettingsError(f"`{brief(revisions[0])}` is a directory: name a second one to compare it with, or a revision")
+    return read_revisions(root, revisions[0] if revisions else "HEAD")
 
 
 def _run_histories(plan: Plan, args: argparse.Namespace, settings: Settings) -> dict[str, RunHistory]:
     """Fetch run histories by task id: of changed tasks with --history; of removed tasks if the server is known."""
-    wanted = [
+    task_ids = [
         change.before.id
         for change in plan.changes
         if change.before is not None and (args.history or (args.server and change.status is Status.REMOVED))
     ]
-    return {task_id: fetch_history(Client(settings), task_id, plan.outlook.now) for task_id in wanted}
+    return {task_id: fetch_history(Client(settings), task_id, plan.outlook.now) for task_id in task_ids}
 
 
 def _errors(side: Side, name: str) -> Iterator[str]:
@@ -152,24 +152,24 @@ def _errors(side: Side, name: str) -> Iterator[str]:
 
 
 def _output_lines(
-    plan: Plan, found: list[Diagnostic], args: argparse.Namespace, sides: PlanInputs, failing: Failing
+    plan: Plan, findings: list[Diagnostic], args: argparse.Namespace, inputs: PlanInputs, failing: Failing
 ) -> Iterator[str]:
     if args.format == "markdown":
-        errors = [*sides.after.errors, *(each for each in found if each.severity is Severity.ERROR)]
-        yield markdown.render_markdown(plan, sides.seen, _with_display_paths(errors, sides), failing)
+        errors = [*inputs.after.errors, *(finding for finding in findings if finding.severity is Severity.ERROR)]
+        yield markdown.render_markdown(plan, inputs.seen, _with_display_paths(errors, inputs), failing)
     elif args.format == "json":
-        text = json.dumps(_document(plan, found, sides, failing), indent=2, ensure_ascii=False)
+        text = json.dumps(_document(plan, findings, inputs, failing), indent=2, ensure_ascii=False)
         yield "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text) + "\n"
     elif args.format == "text":
-        yield from (line + "\n" for line in report.render_lines(plan, sides.seen, paint=_paint, verbose=args.verbose))
+        yield from (line + "\n" for line in report.render_lines(plan, inputs.seen, paint=_paint, verbose=args.verbose))
     else:
-        shown = _with_display_paths(
-            [*sides.after.errors, *(each for each in found if args.verbose or each.code != "OPT809")], sides
+        displayed = _with_display_paths(
+            [*inputs.after.errors, *(finding for finding in findings if args.verbose or finding.code != "OPT809")], inputs
         )
         log = (
-            [exchange.sarif(shown, manual=exchange.manual_url(os.environ))]
+            [exchange.sarif(displayed, manual=exchange.manual_url(os.environ))]
             if args.format == "sarif"
-            else exchange.github(shown)
+            else exchange.github(displayed)
         )
         yield from (line + "\n" for line in log)
 
@@ -178,22 +178,22 @@ def _paint(text: str, style: str) -> str:
     return render_run.coloured(text, style) if style != "0" else text
 
 
-def _document(plan: Plan, found: list[Diagnostic], sides: PlanInputs, failing: Failing) -> dict[str, object]:
+def _document(plan: Plan, findings: list[Diagnostic], inputs: PlanInputs, failing: Failing) -> dict[str, object]:
     errors = {
-        side: [replace(each, path=f"{name}/{each.path}").to_json() for each in mine.errors]
-        for side, mine, name in zip(("before", "after"), (sides.before, sides.after), sides.names, strict=True)
+        side: [replace(finding, path=f"{name}/{finding.path}").to_json() for finding in side_input.errors]
+        for side, side_input, name in zip(("before", "after"), (inputs.before, inputs.after), inputs.names, strict=True)
     }
     return {
-        "before": sides.names[0],
-        "after": sides.names[1],
-        **document.plan_document(plan, sides.seen),
+        "before": inputs.names[0],
+        "after": inputs.names[1],
+        **document.plan_document(plan, inputs.seen),
         "errors": errors,
-        "findings": [each.to_json() for each in _with_display_paths(found, sides)],
+        "findings": [finding.to_json() for finding in _with_display_paths(findings, inputs)],
         "failing": [{"taskId": task or None, "kind": effect.kind.value, "text": effect.text} for task, effect in failing],
     }
 
 
-def _reasons(failing: Failing, refused: Sequence[Diagnostic], sides: PlanInputs) -> Iterator[str]:
+def _reasons(failing: Failing, errors: Sequence[Diagnostic], inputs: PlanInputs) -> Iterator[str]:
     """Yield why the exit code is 1 although the files have no errors."""
     if failing:
         yield f"optio plan: {pluralize(len(failing), 'effect')} listed in `failOn`:"
@@ -201,12 +201,12 @@ def _reasons(failing: Failing, refused: Sequence[Diagnostic], sides: PlanInputs)
             yield f"  {task or 'the policy'}: {effect.kind}: {brief(effect.text, 200)}"
         if len(failing) > _MAX_REASONS:
             yield f"  ... and {len(failing) - _MAX_REASONS} more"
-    if sides.gate is not None and (failing or refused):
+    if inputs.gate is not None and (failing or errors):
         yield "the target branch has moved on since this branch began: its current policy applies too"
-    yield from render_concise(_with_display_paths(refused, sides))
+    yield from render_concise(_with_display_paths(errors, inputs))
 
 
-def _with_display_paths(found: Sequence[Diagnostic], sides: PlanInputs) -> list[Diagnostic]:
+def _with_display_paths(findings: Sequence[Diagnostic], inputs: PlanInputs) -> list[Diagnostic]:
     """Return the findings with paths to show; those in a removed file take the path of the older tree."""
-    gone = sides.before.texts.keys() - sides.after.texts.keys()
-    return [replace(each, path=sides.seen(each.path, gone=each.path in gone)) for each in found]
+    removed_paths = inputs.before.texts.keys() - inputs.after.texts.keys()
+    return [replace(finding, path=inputs.seen(finding.path, gone=finding.path in removed_paths)) for finding in findings]

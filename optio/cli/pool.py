@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description="Replay the starts of the last days and the next fires of schedules against each pool size.",
         argument_default=argparse.SUPPRESS,  # flags before the verb apply too
     )
-    told = "the task's id (default: all that have a pool, a schedule or starts)"
-    plan.add_argument("task", nargs="?", default=None, metavar="TASK", help=told)
+    task_help = "the task's id (default: all that have a pool, a schedule or starts)"
+    plan.add_argument("task", nargs="?", default=None, metavar="TASK", help=task_help)
     plan.add_argument("--days", type=_days, default=7, help="how many days to look back, and ahead (default: 7)")
     plan.add_argument("--target", type=_share, default=0.95, help="the share of starts that should be warm (default: 0.95)")
     plan.add_argument(
@@ -49,9 +49,9 @@ def _days(text: str) -> int:
     return _whole_number(text, 90)
 
 
-def _whole_number(text: str, most: int) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= most:
-        raise argparse.ArgumentTypeError(f"invalid number `{text}`: give a whole number from 1 to {most}")
+def _whole_number(text: str, maximum: int) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= maximum:
+        raise argparse.ArgumentTypeError(f"invalid number `{text}`: give a whole number from 1 to {maximum}")
     return int(text)
 
 
@@ -71,12 +71,12 @@ def run(args: argparse.Namespace) -> int:
         if args.since is not None:
             raise SettingsError("--since is for `optio pool`: the plan takes --days")
         query = {"task": args.task, "days": args.days, "target": args.target, "limit": args.limit}
-        found = client.Client(flags.read_settings(args)).request("GET", "/api/pools/plan", query=query)
-        output.show(args.output, found, lambda: plan_text(found), (item["taskId"] for item in found["items"]))
+        answer = client.Client(flags.read_settings(args)).request("GET", "/api/pools/plan", query=query)
+        output.show(args.output, answer, lambda: plan_text(answer), (item["taskId"] for item in answer["items"]))
         return OK
     query = {"since": _since(args.since)}
-    found = client.Client(flags.read_settings(args)).request("GET", "/api/pools", query=query)
-    output.show(args.output, found, lambda: text(found), (item["pool"] for item in found["items"] if item["pool"]))
+    answer = client.Client(flags.read_settings(args)).request("GET", "/api/pools", query=query)
+    output.show(args.output, answer, lambda: text(answer), (item["pool"] for item in answer["items"] if item["pool"]))
     return OK
 
 
@@ -90,16 +90,18 @@ def _since(text: str | None) -> str | None:
     return since.isoformat()
 
 
-def text(found: dict[str, Any]) -> str:
+def text(answer: dict[str, Any]) -> str:
     """Return the pools as text for a terminal."""
-    if not found["items"]:
-        return "\n".join(["no task keeps pods ready: none sets `warmPoolSize`", *_silence_lines(found), *_waiting_lines(found)])
-    places = len({item["place"] for item in found["items"]}) > 1 and len(found["reports"]) > 1
+    if not answer["items"]:
+        return "\n".join(
+            ["no task keeps pods ready: none sets `warmPoolSize`", *_silence_lines(answer), *_waiting_lines(answer)]
+        )
+    places = len({item["place"] for item in answer["items"]}) > 1 and len(answer["reports"]) > 1
     numbers = ("SIZE", "READY", "STARTING", "WARM", "COLD", "WAIT P50", "P99")
     header: list[output.Column] = [
         output.Column("POOL"),
         output.Column("TASKS", free=True),
-        *(output.Column(each, right=True) for each in numbers),
+        *(output.Column(title, right=True) for title in numbers),
         output.Column("PROBLEM", free=True),
     ]
     rows = [
@@ -115,46 +117,46 @@ def text(found: dict[str, Any]) -> str:
             seconds(item["waitMs"]["p99"]),
             item["problem"],
         ]
-        for item in found["items"]
+        for item in answer["items"]
     ]
     if places:
         header.insert(1, output.Column("PLACE"))
-        for row, item in zip(rows, found["items"], strict=True):
+        for row, item in zip(rows, answer["items"], strict=True):
             row.insert(1, item["place"] or "-")
     lines = [
         output.table(header, rows),
-        f"starts since {found['since'][:16].replace('T', ' ')} UTC: warm ones found a pod ready",
+        f"starts since {answer['since'][:16].replace('T', ' ')} UTC: warm ones found a pod ready",
     ]
-    return "\n".join([*lines, *_silence_lines(found), *_waiting_lines(found)])
+    return "\n".join([*lines, *_silence_lines(answer), *_waiting_lines(answer)])
 
 
-def _waiting_lines(found: dict[str, Any]) -> Iterator[str]:
+def _waiting_lines(answer: dict[str, Any]) -> Iterator[str]:
     """Yield runs that no worker takes, and cold starts that wait, each with the reason."""
-    for each in found.get("unserved", ()):
-        tasks = _names(each["tasks"]) or "removed tasks"
-        yield f"{render_run.safe(each['message'])} ({tasks}; runs that wait: {each['waiting']})"
-    for each in found.get("shortages", ()):
-        since = f"since {each['since'][:19].replace('T', ' ')} UTC"
-        lack = "its secrets cannot be read" if each["reason"] == SECRET_SOURCE else "there is no room"
-        yield f"task {each['taskId']} waits {since}, because {lack}: {render_run.safe(each['message'])} [{each['reason']}]"
-    for each in found.get("startingSlowly", ()):
-        message = render_run.safe(each["message"])
-        yield f"run {each['runId']} of task {each['taskId']} has not begun: {message} [{each['reason']}]"
+    for entry in answer.get("unserved", ()):
+        tasks = _names(entry["tasks"]) or "removed tasks"
+        yield f"{render_run.safe(entry['message'])} ({tasks}; runs that wait: {entry['waiting']})"
+    for entry in answer.get("shortages", ()):
+        since = f"since {entry['since'][:19].replace('T', ' ')} UTC"
+        lack = "its secrets cannot be read" if entry["reason"] == SECRET_SOURCE else "there is no room"
+        yield f"task {entry['taskId']} waits {since}, because {lack}: {render_run.safe(entry['message'])} [{entry['reason']}]"
+    for entry in answer.get("startingSlowly", ()):
+        message = render_run.safe(entry["message"])
+        yield f"run {entry['runId']} of task {entry['taskId']} has not begun: {message} [{entry['reason']}]"
 
 
-def _silence_lines(found: dict[str, Any]) -> Iterator[str]:
+def _silence_lines(answer: dict[str, Any]) -> Iterator[str]:
     """Yield a warning if no worker reports on the pools, for then the figures are old or missing."""
-    for report in found["reports"]:
+    for report in answer["reports"]:
         if report["ageSeconds"] > _MAX_SILENCE_S:
-            place = f" of {report['place']}" if len(found["reports"]) > 1 else ""
+            place = f" of {report['place']}" if len(answer["reports"]) > 1 else ""
             age = format_roughly(timedelta(seconds=report["ageSeconds"]))
             yield (
                 f"no report on the pools{place} for {age}, so the figures are that old: is a worker with "
                 "OPTIO_EXECUTOR=kubernetes running?"
             )
-    if found["reports"] or not found["items"]:
+    if answer["reports"] or not answer["items"]:
         return
-    if found["executor"] == "process":
+    if answer["executor"] == "process":
         yield (
             "no pods are kept ready: agents run as processes of the worker's machine (OPTIO_EXECUTOR=process), which start at "
             "once; `warmPoolSize` has an effect where OPTIO_EXECUTOR=kubernetes"
@@ -164,8 +166,8 @@ def _silence_lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _names(tasks: list[str]) -> str:
-    more = f" and {len(tasks) - _MAX_NAMED} more" if len(tasks) > _MAX_NAMED else ""
-    return ", ".join(tasks[:_MAX_NAMED]) + more
+    remainder = f" and {len(tasks) - _MAX_NAMED} more" if len(tasks) > _MAX_NAMED else ""
+    return ", ".join(tasks[:_MAX_NAMED]) + remainder
 
 
 def seconds(milliseconds: int | None) -> str:
@@ -175,13 +177,13 @@ def seconds(milliseconds: int | None) -> str:
     return f"{milliseconds} ms" if milliseconds < 1000 else f"{milliseconds / 1000:.4g} s"
 
 
-def plan_text(found: dict[str, Any]) -> str:
+def plan_text(answer: dict[str, Any]) -> str:
     """Return the plan as text for a terminal: for each task the proposal, its reason, and a table of sizes."""
-    if not found["items"]:
-        return f"nothing to plan: no task has a pool, a schedule or starts in the last {found['days']:g} days"
-    parts = ["\n".join(_task(item)) for item in found["items"]]
-    if found["left"]:
-        parts.append(f"and {found['left']} more: raise --limit, or name a task")
+    if not answer["items"]:
+        return f"nothing to plan: no task has a pool, a schedule or starts in the last {answer['days']:g} days"
+    parts = ["\n".join(_task(item)) for item in answer["items"]]
+    if answer["left"]:
+        parts.append(f"and {answer['left']} more: raise --limit, or name a task")
     return "\n\n".join(parts)
 
 
@@ -200,19 +202,19 @@ def _task(item: dict[str, Any]) -> Iterator[str]:
         yield f"  shares its pods with {_names(item['sharedWith'])}: together they need fewer pods than these figures"
     rows = [
         [
-            str(each["size"]),
-            f"{100 * each['warmShare']:.1f} %",
-            seconds(each["waitMs"]["p50"]),
-            seconds(each["waitMs"]["p99"]),
-            f"{each['idleHoursPerDay']:.1f}",
-            _figure(each["cpuHoursPerDay"]),
-            _figure(each["memoryGibHoursPerDay"]),
-            _mark(each["size"], current, proposed),
+            str(size["size"]),
+            f"{100 * size['warmShare']:.1f} %",
+            seconds(size["waitMs"]["p50"]),
+            seconds(size["waitMs"]["p99"]),
+            f"{size['idleHoursPerDay']:.1f}",
+            _figure(size["cpuHoursPerDay"]),
+            _figure(size["memoryGibHoursPerDay"]),
+            _mark(size["size"], current, proposed),
         ]
-        for each in item["sizes"]
+        for size in item["sizes"]
     ]
     numbers = ("SIZE", "WARM", "WAIT P50", "P99", "IDLE H/DAY", "CPU-H/DAY", "GIB-H/DAY")
-    header = [*(output.Column(each, right=True) for each in numbers), output.Column("")]
+    header = [*(output.Column(title, right=True) for title in numbers), output.Column("")]
     yield "\n".join(f"  {line}" for line in output.table(header, rows).splitlines())
 
 
@@ -221,5 +223,5 @@ def _figure(value: float | None) -> str:
 
 
 def _mark(size: int, current: int, proposed: int) -> str:
-    words = [word for word, it in (("now", current), ("proposed", proposed)) if size == it]
+    words = [word for word, marked_size in (("now", current), ("proposed", proposed)) if size == marked_size]
     return f"<- {', '.join(words)}" if words else ""

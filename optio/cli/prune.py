@@ -25,9 +25,9 @@ _KIND_TEXTS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--dry-run", action="store_true", help="only count what would be deleted")
-    how.add_argument("--yes", action="store_true", help="delete it")
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--dry-run", action="store_true", help="only count what would be deleted")
+    mode.add_argument("--yes", action="store_true", help="delete it")
     output.add_arguments(parser, (output.TABLE, output.JSON, output.YAML))
     flags.add_setting_flags(parser, "data_dir", "keep_runs", "keep_logs", "keep_deliveries")
 
@@ -47,13 +47,13 @@ def run(args: argparse.Namespace) -> int:
     finally:
         store.close()
     if output.is_document(args):
-        done = {"dryRun": args.dry_run, "counts": {_key(kind): counts[kind] for kind in _KIND_TEXTS}}
-        print(output.document(args.output, done))
+        summary = {"dryRun": args.dry_run, "counts": {_key(kind): counts[kind] for kind in _KIND_TEXTS}}
+        print(output.document(args.output, summary))
         return OK
-    said = [f"{counts[kind]:>9,} {words}" for kind, words in _KIND_TEXTS.items() if counts[kind]]
+    lines = [f"{counts[kind]:>9,} {words}" for kind, words in _KIND_TEXTS.items() if counts[kind]]
     print(
-        "\n".join([f"{'would be deleted' if args.dry_run else 'deleted'}:", *said])
-        if said
+        "\n".join([f"{'would be deleted' if args.dry_run else 'deleted'}:", *lines])
+        if lines
         else "nothing to delete: everything is within its retention"
     )
     if keep == RetentionPolicy():

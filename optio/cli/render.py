@@ -6,12 +6,12 @@ import sys
 
 from optio.cli import FAILED, OK, print_error
 from optio.cli.shared import flags, render_run, run_params
+from optio.cli.shared.unknown_task import unknown_task
 from optio.compiler.diagnostics import Severity
 from optio.compiler.layers import Bases, value_origins
 from optio.compiler.pipeline import Compilation, TreePolicy, compile_file, compile_tree
 from optio.compiler.report import render_concise
 from optio.compiler.source_tree import DirectoryTree, SourceTree
-from optio.compiler.suggest import suggest
 from optio.errors import Invalid, SettingsError
 from optio.model.prompt import placeholders
 from optio.model.registry import CompiledTask
@@ -24,9 +24,9 @@ from optio.runs.submit import prepare_run
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", metavar="TASK", help="the task's id, or its file in the task directory")
     run_params.add_arguments(parser)
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--json", action="store_true", help="task, effective parameters and prompt as JSON")
-    how.add_argument(
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--json", action="store_true", help="task, effective parameters and prompt as JSON")
+    mode.add_argument(
         "--explain", action="store_true", help="print every value of the task and the file that sets it, instead of the prompt"
     )
     flags.add_setting_flags(parser, "tasks")
@@ -38,8 +38,8 @@ def run(args: argparse.Namespace) -> int:
     root = flags.read_settings(args).tasks
     if not root.is_dir():
         raise SettingsError(f"there is no task directory `{root}`: create it with `optio init`, or name another with --tasks")
-    given = run_params.read_parameters(args)
-    if args.explain and given:
+    parameters = run_params.read_parameters(args)
+    if args.explain and parameters:
         raise SettingsError("--explain shows the task, not a run of it: leave out -p")
     compilation = compile_tree(DirectoryTree(root))
     task = _find(compilation, args.task, str(root))
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         _explain(task, DirectoryTree(root))
         return OK
     try:
-        made = prepare_run(task, given, new_id="", trigger="manual", actor="")
+        prepared = prepare_run(task, parameters, new_id="", trigger="manual", actor="")
     except Invalid as err:
         lines = [
             str(err),
@@ -60,30 +60,30 @@ def run(args: argparse.Namespace) -> int:
         ]
         print_error("optio render: " + "\n".join(lines))
         return FAILED
-    prompt = with_instructions(made.prompt, task.spec)
+    prompt = with_instructions(prepared.prompt, task.spec)
     if args.json:
-        print(render_run.as_json({"taskId": task.id, "digest": task.digest, "params": made.params, "prompt": prompt}))
+        print(render_run.as_json({"taskId": task.id, "digest": task.digest, "params": prepared.params, "prompt": prompt}))
         return OK
     sys.stdout.flush()
     sys.stdout.buffer.write(prompt.encode("utf-8", "surrogatepass"))
     sys.stdout.buffer.flush()
     if sys.stdout.isatty() and not prompt.endswith("\n"):
         print()
-    left = [name for name in placeholders(task.prompt) if name not in made.params]
-    if left:
-        print_error(f"\nnot filled in: {', '.join('{{' + name + '}}' for name in left)}")
+    unfilled = [name for name in placeholders(task.prompt) if name not in prepared.params]
+    if unfilled:
+        print_error(f"\nnot filled in: {', '.join('{{' + name + '}}' for name in unfilled)}")
     return OK
 
 
 def _explain(task: CompiledTask, tree: SourceTree) -> None:
     """Print a line for each value of the task: the file and line that set it, and the value."""
-    found = compile_file(task.origin.path, tree, Bases(tree), TreePolicy(tree)).task
-    if found is None:
+    resolved = compile_file(task.origin.path, tree, Bases(tree), TreePolicy(tree)).task
+    if resolved is None:
         return
-    rows = [(f"{path}:{line}", route) for route, path, line in value_origins(found.document)]
+    rows = [(f"{path}:{line}", route) for route, path, line in value_origins(resolved.document)]
     width = max((len(place) for place, _ in rows), default=0)
     for place, route in rows:
-        value = json.dumps(value_at(found.document.value, route), ensure_ascii=False)
+        value = json.dumps(value_at(resolved.document.value, route), ensure_ascii=False)
         print(render_run.safe(f"{place:<{width}}  {name_of(route)}: {value if len(value) <= 80 else value[:77] + '...'}"))
 
 
@@ -98,6 +98,4 @@ def _find(compilation: Compilation, name: str, root: str) -> CompiledTask | None
             return task
     if compilation.broken:
         return None
-    meant = suggest(name, tasks)
-    known = ", ".join(sorted(tasks)[:20]) or "none"
-    raise SettingsError(f"no task `{name}`: " + (f"did you mean `{meant}`?" if meant else f"there are {known}"))
+    raise unknown_task(name, tasks)

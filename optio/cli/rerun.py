@@ -20,5 +20,5 @@ def run(args: argparse.Namespace) -> int:
     server = client.Client(flags.read_settings(args))
     headers = {"Idempotency-Key": args.key} if args.key else {}
     path = f"/api/workflow-runs/{client.quoted(ids.run_id(server, args.run))}/rerun"
-    started = server.request("POST", path, body={"current": args.current}, headers=headers)
-    return show_started(server, started, wait=args.wait, format=args.output)
+    rerun = server.request("POST", path, body={"current": args.current}, headers=headers)
+    return show_started(server, rerun, wait=args.wait, format=args.output)

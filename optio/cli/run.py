@@ -22,20 +22,20 @@ def run(args: argparse.Namespace) -> int:
     server = client.Client(flags.read_settings(args))
     headers = {"Idempotency-Key": args.key} if args.key else {}
     body = {"params": run_params.read_parameters(args)}
-    started = server.request("POST", f"/api/tasks/{client.quoted(args.task)}/runs", body=body, headers=headers)
-    return show_started(server, started, wait=args.wait, format=args.output)
+    started_run = server.request("POST", f"/api/tasks/{client.quoted(args.task)}/runs", body=body, headers=headers)
+    return show_started(server, started_run, wait=args.wait, format=args.output)
 
 
-def show_started(server: client.Client, started: dict[str, Any], *, wait: bool, format: str) -> int:
+def show_started(server: client.Client, started_run: dict[str, Any], *, wait: bool, format: str) -> int:
     """Print a run that was started, or follow it to its end; return the exit code."""
     if not wait:
-        same = " (started before with the same key)" if started.get("duplicate") else ""
-        text = f"run {started['runId']} {render_run.state(started['state'])}{same}"
-        output.show(format, started, lambda: text, [started["runId"]])
+        note = " (started before with the same key)" if started_run.get("duplicate") else ""
+        text = f"run {started_run['runId']} {render_run.state(started_run['state'])}{note}"
+        output.show(format, started_run, lambda: text, [started_run["runId"]])
         return OK
     if format not in (output.JSON, output.YAML, output.NAME):
-        print(f"run {started['runId']} of {started['taskId']}", file=sys.stderr)
-    return follow(server, started["runId"], format=format)
+        print(f"run {started_run['runId']} of {started_run['taskId']}", file=sys.stderr)
+    return follow(server, started_run["runId"], format=format)
 
 
 def follow(
@@ -60,12 +60,12 @@ def follow(
         cure = f"`optio runs logs -f {run_id}` follows it, `optio runs cancel {run_id}` ends it"
         print(f"\nthe run goes on: {cure}", file=sys.stderr)
         return INTERRUPTED
-    ended = server.request("GET", f"/api/workflow-runs/{client.quoted(run_id)}")
+    final_run = server.request("GET", f"/api/workflow-runs/{client.quoted(run_id)}")
     if format not in (output.TABLE, output.WIDE):
-        output.show(format, ended, str, [ended["id"]])
+        output.show(format, final_run, str, [final_run["id"]])
     else:
         sys.stdout.flush()
-        print(render_run.outcome(ended), file=sys.stderr)
-        if ended["result"] is not None:
-            print(f"result {render_run.as_json(ended['result'])}", file=sys.stderr)
-    return OK if ended["state"] == "completed" else FAILED
+        print(render_run.outcome(final_run), file=sys.stderr)
+        if final_run["result"] is not None:
+            print(f"result {render_run.as_json(final_run['result'])}", file=sys.stderr)
+    return OK if final_run["state"] == "completed" else FAILED

@@ -65,11 +65,11 @@ def run(args: argparse.Namespace) -> int:
     if args.verb == "logs":
         return _logs(server, path, args)
     if args.verb in ("cancel", "retry"):
-        found = server.request("POST", f"{path}/{args.verb}")
-        output.show(args.output, found, lambda: render_run.outcome(found), [found["id"]])
+        answer = server.request("POST", f"{path}/{args.verb}")
+        output.show(args.output, answer, lambda: render_run.outcome(answer), [answer["id"]])
         return OK
-    found = server.request("GET", path)
-    output.show(args.output, found, lambda: (_reason_text if args.verb == "why" else _details)(found), [found["id"]])
+    answer = server.request("GET", path)
+    output.show(args.output, answer, lambda: (_reason_text if args.verb == "why" else _details)(answer), [answer["id"]])
     return OK
 
 
@@ -97,11 +97,11 @@ def _reason_text(run: dict[str, Any]) -> str:
             lines.append(f"before    {last['reason']}: {render_run.safe(last['message'])}")
         return "\n".join(lines)
     if run["state"] == "running" and run["message"]:
-        what = f"running since {last['at']}, not begun yet: {render_run.safe(run['message'])} [{run['reason']}]"
+        explanation = f"running since {last['at']}, not begun yet: {render_run.safe(run['message'])} [{run['reason']}]"
     else:
         text = f": {render_run.safe(last['message'])}" if last["message"] else ""
-        what = f"{run['state']} since {last['at']}: {last['reason']}{text}"
-    return "\n".join([what, *(text for a in run["attempts"][-1:] for text in _pod_lines(a))])
+        explanation = f"{run['state']} since {last['at']}: {last['reason']}{text}"
+    return "\n".join([explanation, *(text for a in run["attempts"][-1:] for text in _pod_lines(a))])
 
 
 def _started_at(attempt: dict[str, Any]) -> str:
@@ -119,16 +119,16 @@ def _pod_lines(attempt: dict[str, Any]) -> Iterator[str]:
 def _agent_lines(attempt: dict[str, Any]) -> Iterator[str]:
     """Yield what the agent told of itself, and the machine of a process; nothing where neither is known."""
     words = {"agentVersion": "version", "model": "model", "session": "session", "machine": "on", "program": "program"}
-    known = [f"{word} {render_run.safe(attempt[key])}" for key, word in words.items() if attempt.get(key)]
-    if known:
-        yield f"agent  {', '.join(known)}"
+    facts = [f"{word} {render_run.safe(attempt[key])}" for key, word in words.items() if attempt.get(key)]
+    if facts:
+        yield f"agent  {', '.join(facts)}"
 
 
 def _waiting_lines(waiting: dict[str, Any], since: str) -> Iterator[str]:
     yield f"queued since {since}: {render_run.safe(waiting['message'])} [{waiting['reason']}]"
     if waiting["position"] is not None:
-        ahead = f", {waiting['ahead']} ahead of it" if waiting["ahead"] else ""
-        yield f"position  {waiting['position']}{ahead}"
+        queue_note = f", {waiting['ahead']} ahead of it" if waiting["ahead"] else ""
+        yield f"position  {waiting['position']}{queue_note}"
     if waiting["rule"]:
         yield f"rule      {render_run.safe(waiting['rule'])}"
     if waiting["occupiedBy"]:
@@ -148,10 +148,9 @@ def _details(run: dict[str, Any]) -> str:
     ]
     lines += ["attempts"]
     for a in run["attempts"]:
-        cost = "" if a["costUsd"] is None else f"  ${a['costUsd']}"
-        began = f"  ({a['began']} pod)" if a.get("began") in ("cold", "warm") else ""
-        ended = f"{a['reason'] or 'running'}  {render_run.safe(a['message'] or '')}{cost}".rstrip()
-        lines.append(f"  {a['number']}  {_started_at(a)}{began}  {ended}")
+        start_note = f"  ({a['began']} pod)" if a.get("began") in ("cold", "warm") else ""
+        end_note = f"{a['reason'] or 'running'}  {render_run.safe(a['message'] or '')}  {render_run.usd(a['costUsd'])}".rstrip()
+        lines.append(f"  {a['number']}  {_started_at(a)}{start_note}  {end_note}")
         lines += [f"     {text}" for text in (*_pod_lines(a), *_agent_lines(a))]
     if run["output"]:
         lines += ["output", *[f"  {render_run.safe(text)}" for text in run["output"].splitlines()]]

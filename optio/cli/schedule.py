@@ -4,19 +4,21 @@ With --past, print what happened to past slots, as the server recorded it. With 
 """
 
 import argparse
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from optio.cli import FAILED, OK, print_error
 from optio.cli.shared import client, flags, output, render_run, terminal, tree_calendar
 from optio.cli.shared.render_calendar import text as calendar_text
 from optio.cli.shared.schedule_history import print_history
-from optio.compiler.diagnostics import Severity
-from optio.compiler.pipeline import compile_tree
+from optio.cli.shared.unknown_task import unknown_task
+from optio.compiler.diagnostics import Diagnostic, Severity
+from optio.compiler.pipeline import Compilation, compile_tree
 from optio.compiler.report import render_concise
 from optio.compiler.source_tree import DirectoryTree
-from optio.compiler.suggest import suggest
 from optio.errors import SettingsError
 from optio.model.registry import CompiledTask
 from optio.model.trigger import ScheduleTrigger
@@ -52,38 +54,52 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name) is not None:
             raise SettingsError(f"--{name} is for --past: the next fires are read from the task directory")
     settings = flags.read_settings(args, with_context=False)
-    root = settings.tasks
-    if not root.is_dir():
-        raise SettingsError(f"there is no task directory `{root}`: create it with `optio init`, or name another with --tasks")
-    compilation = compile_tree(DirectoryTree(root))
-    errors = [d for d in compilation.diagnostics if d.severity is Severity.ERROR]
-    if errors:
-        print_error("\n".join(f"{root}/{line}" for line in render_concise(errors)))
+    compilation, has_errors = _compile(settings.tasks)
     tasks = compilation.registry.tasks
     if args.task is not None and args.task not in tasks:
         if compilation.broken:
             print_error(f"optio schedule: `{args.task}` is not among the tasks without errors")
             return FAILED
-        meant = suggest(args.task, tasks)
-        known = ", ".join(sorted(tasks)[:20]) or "none"
-        raise SettingsError(f"no task `{args.task}`: " + (f"did you mean `{meant}`?" if meant else f"there are {known}"))
-    chosen = [task for task in tasks.values() if args.task in (None, task.id)]
-    wanted = [(task, task.spec.schedule) for task in chosen if task.spec.schedule is not None]
-    now = datetime.now(UTC)
-    span = tree_calendar.parse_range(args, {trigger.config.timezone for _, trigger in wanted}, now) if args.calendar else None
-    names = [task.id for task, _ in wanted]
-    if span is not None and (wanted or output.is_document(args)):
-        found = tree_calendar.build_calendar(
-            [task for task, _ in wanted], span, settings.max_workflow_concurrent, compilation.diagnostics
-        )
-        output.show(args.output, tree_calendar.document(found), lambda: calendar_text(found, grid=args.grid), names)
-    elif wanted or output.is_document(args):
-        coming = [document(*each, now, args.count) for each in wanted]
-        output.show(args.output, coming, lambda: "\n\n".join(text(*each, now, args.count) for each in wanted), names)
-    if not wanted:
+        raise unknown_task(args.task, tasks)
+    scheduled = [
+        (task, task.spec.schedule) for task in tasks.values() if args.task in (None, task.id) and task.spec.schedule is not None
+    ]
+    _print(args, scheduled, settings.max_workflow_concurrent, compilation.diagnostics)
+    if not scheduled:
         print_error(f"`{args.task}` has no schedule" if args.task else "no task has a schedule")
-        return FAILED if args.task or errors else OK
-    return FAILED if errors else OK
+    return FAILED if has_errors or (args.task and not scheduled) else OK
+
+
+def _print(
+    args: argparse.Namespace,
+    scheduled: Sequence[tuple[CompiledTask, ScheduleTrigger]],
+    max_running: int,
+    diagnostics: Sequence[Diagnostic],
+) -> None:
+    """Print the calendar that the flags ask for, or the next fires of each task; of no task as a document only."""
+    now = datetime.now(UTC)
+    zones = {trigger.config.timezone for _, trigger in scheduled}
+    span = tree_calendar.parse_range(args, zones, now) if args.calendar else None
+    if not scheduled and not output.is_document(args):
+        return
+    names = [task.id for task, _ in scheduled]
+    if span is None:
+        coming = [document(*pair, now, args.count) for pair in scheduled]
+        output.show(args.output, coming, lambda: "\n\n".join(text(*pair, now, args.count) for pair in scheduled), names)
+    else:
+        calendar = tree_calendar.build_calendar([task for task, _ in scheduled], span, max_running, diagnostics)
+        output.show(args.output, tree_calendar.document(calendar), lambda: calendar_text(calendar, grid=args.grid), names)
+
+
+def _compile(root: Path) -> tuple[Compilation, bool]:
+    """Compile the tree and print its errors; return whether it has any."""
+    if not root.is_dir():
+        raise SettingsError(f"there is no task directory `{root}`: create it with `optio init`, or name another with --tasks")
+    compilation = compile_tree(DirectoryTree(root))
+    errors = [diagnostic for diagnostic in compilation.diagnostics if diagnostic.severity is Severity.ERROR]
+    if errors:
+        print_error("\n".join(f"{root}/{line}" for line in render_concise(errors)))
+    return compilation, bool(errors)
 
 
 def document(task: CompiledTask, trigger: ScheduleTrigger, now: datetime, count: int) -> dict[str, Any]:

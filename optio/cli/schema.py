@@ -13,11 +13,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Print the JSON Schema of task files, or write all schemas for your editor."
     kinds = ", ".join(f"`{kind}`" for kind in SCHEMAS)
     parser.add_argument("kind", nargs="?", choices=SCHEMAS, metavar="KIND", help=f"what is printed: {kinds} (default: task)")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument(
         "--write", metavar="DIR", nargs="?", const="schemas", help="write DIR/KIND.schema.json (default: schemas)"
     )
-    where.add_argument("--check", metavar="DIR", nargs="?", const="schemas", help="fail unless those in DIR are current")
+    target.add_argument("--check", metavar="DIR", nargs="?", const="schemas", help="fail unless those in DIR are current")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -36,10 +36,10 @@ def run(args: argparse.Namespace) -> int:
     Signals()
     try:
         with open_metrics_port(settings) as probe:
-            services, live = _open_when_ready(settings, sock, probe)
+            services, served_registry = _open_when_ready(settings, sock, probe)
             try:
                 attach_health(services, probe)
-                run_loop(_serve(services, live, sock))
+                run_loop(_serve(services, served_registry, sock))
             finally:
                 services.close()
     finally:
@@ -51,16 +51,16 @@ def _open_when_ready(settings: Settings, sock: socket.socket, probe: MetricsServ
     """Wait for the database, and answer health probes meanwhile. Returns the services and the registry that was served last."""
     answering: list[StartingApi] = []
 
-    def tell(what: str) -> None:
-        answering.append(StartingApi(sock, what))
+    def tell(text: str) -> None:
+        answering.append(StartingApi(sock, text))
         if probe is not None:
-            probe.wait_for(what)
+            probe.wait_for(text)
 
     try:
         return wait_for("the database", lambda: _open(settings), "server", tell)
     finally:
-        for each in answering:
-            each.stop()
+        for thread in answering:
+            thread.stop()
 
 
 def _open(settings: Settings) -> tuple[Services, ServedRegistry]:
@@ -70,28 +70,28 @@ def _open(settings: Settings) -> tuple[Services, ServedRegistry]:
             raise SettingsError(
                 "the database has no API token: create one with `optio token create --role admin`, or use `optio dev`"
             )
-        live = ServedRegistry(services.store, settings.removal_limit, server=server_name(settings.tasks))
-        live.restore()
+        served_registry = ServedRegistry(services.store, settings.removal_limit, server=server_name(settings.tasks))
+        served_registry.restore()
     except BaseException:
         services.close()
         raise
-    return services, live
+    return services, served_registry
 
 
-async def _serve(services: Services, live: ServedRegistry, sock: socket.socket) -> None:
+async def _serve(services: Services, served_registry: ServedRegistry, sock: socket.socket) -> None:
     secrets = _SecretsLog(services)
 
     def log_change(snapshot: Snapshot) -> None:
         log_news(snapshot)
         secrets.log(snapshot)
 
-    reloader = Reloader(services.settings.tasks, live, services.broker, on_change=log_change)
+    reloader = Reloader(services.settings.tasks, served_registry, services.broker, on_change=log_change)
     try:
         await reloader.load()
     except StoreUnavailable as err:
         # The database is down again: the tree is loaded as soon as it is back, and `/readyz` reports that until then.
         log.warning("the task files are not served yet: %s", err)
-    snapshot = live.current
+    snapshot = served_registry.current
     # An unchanged tree calls no `on_change`, so the secrets are logged here.
     secrets.log(snapshot)
     host, port = sock.getsockname()[:2]
@@ -108,7 +108,7 @@ async def _serve(services: Services, live: ServedRegistry, sock: socket.socket) 
     stop = asyncio.Event()
     watching = asyncio.create_task(reloader.watch(stop))
     try:
-        await serve(services, live, sock, stop, reload=reloader.load)
+        await serve(services, served_registry, sock, stop, reload=reloader.load)
     finally:
         stop.set()
         await watching
@@ -119,12 +119,12 @@ class _SecretsLog:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._known: set[tuple[str, str, str, str]] = set()
+        self._reported: set[tuple[str, str, str, str]] = set()
 
     def log(self, snapshot: Snapshot) -> None:
         # Nothing waits here for a program: its values are examined when a delivery comes.
         get = partial(value_at_hand, self._services.secrets)
-        found = set(unusable_secrets(snapshot.registry.tasks.values(), get))
-        for task_id, path, name, fault in sorted(found - self._known):
+        problems = set(unusable_secrets(snapshot.registry.tasks.values(), get))
+        for task_id, path, name, fault in sorted(problems - self._reported):
             log.error("webhook %s of %s: the secret %s cannot be used: %s", path, task_id, name, fault)
-        self._known = found
+        self._reported = problems

@@ -29,25 +29,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the processes and the problems. Returns 1 with problems, else 0."""
     settings = flags.read_settings(args)
-    found = read_status(settings)
-    output.show(args.output, found, lambda: text(found), (each["name"] for each in found["processes"]))
-    return FAILED if found["problems"] else OK
+    report = read_status(settings)
+    output.show(args.output, report, lambda: text(report), (process["name"] for process in report["processes"]))
+    return FAILED if report["problems"] else OK
 
 
 def read_status(settings: Settings) -> dict[str, Any]:
     """Return the health of the installation as `GET /api/health` has it. Raises ServerRefused, SettingsError and
     StoreUnavailable."""
     try:
-        found = client.Client(settings).request("GET", "/api/health")
+        report = client.Client(settings).request("GET", "/api/health")
     except client.ServerRefused as err:
         # No database is made for a look.
         is_there = settings.database is None or settings.database.exists()
         if err.status != 0 or settings.url is not None or not is_there:
             raise
         return _from_database(settings)
-    if not found.keys() >= set(_KEYS):
+    if not report.keys() >= set(_KEYS):
         raise SettingsError(f"the server at {settings.server_url} is older than `optio status`: upgrade it")
-    return {key: found[key] for key in _KEYS}
+    return {key: report[key] for key in _KEYS}
 
 
 def _from_database(settings: Settings) -> dict[str, Any]:
@@ -60,13 +60,13 @@ def _from_database(settings: Settings) -> dict[str, Any]:
         store.close()
     facts = serializers.fleet(fleet)
     lists = {"processes": "processes", "fleetProblems": "fleet_problems"}
-    shown = {key: [serializers.to_json(each) for each in facts[name]] for key, name in lists.items()}
+    parts = {key: [serializers.to_json(member) for member in facts[name]] for key, name in lists.items()}
     problems = [problem.summary for problem in find_problems(fleet)]
     problems.insert(0, f"no server answers at {settings.server_url}: start one with `optio server`")
-    return {"status": "unavailable", "problems": problems, **{key: facts[key] for key in ("at", "queued", "running")}, **shown}
+    return {"status": "unavailable", "problems": problems, **{key: facts[key] for key in ("at", "queued", "running")}, **parts}
 
 
-def text(found: dict[str, Any]) -> str:
+def text(report: dict[str, Any]) -> str:
     """Return the processes as a table, with the queue below it and the problems at the end."""
     columns: list[output.Column | str] = [
         "KIND",
@@ -78,19 +78,22 @@ def text(found: dict[str, Any]) -> str:
         output.Column("RUNS", right=True),
         output.Column("GENERATION", right=True, drop=1),
     ]
-    now = datetime.fromisoformat(found["at"])
-    rows = [list(_row(each, now)) for each in found["processes"]]
+    now = datetime.fromisoformat(report["at"])
+    rows = [list(_row(process, now)) for process in report["processes"]]
     table = output.table(columns, rows) if rows else "No process is running."
-    queue = f"{found['queued']:,} queued, {found['running']:,} running"
-    return "\n".join([table, "", queue, *([""] if found["problems"] else []), *(f"! {each}" for each in found["problems"])])
+    queue = f"{report['queued']:,} queued, {report['running']:,} running"
+    return "\n".join(
+        [table, "", queue, *([""] if report["problems"] else []), *(f"! {problem}" for problem in report["problems"])]
+    )
 
 
-def _row(each: dict[str, Any], now: datetime) -> Iterator[str]:
-    yield from (each["kind"], each["host"], str(each["pid"] or ""), each["version"] or "older", _age(each["startedAt"], now))
-    yield ("" if each["live"] else "silent ") + (_age(each["seenAt"], now) or "never")
-    capacity = "" if each["capacity"] is None else f"/{each['capacity']}"
-    yield f"{each['running']}{capacity}" if each["kind"] == "worker" else ""
-    yield "" if each["generation"] is None else str(each["generation"])
+def _row(process: dict[str, Any], now: datetime) -> Iterator[str]:
+    version, age = process["version"] or "older", _age(process["startedAt"], now)
+    yield from (process["kind"], process["host"], str(process["pid"] or ""), version, age)
+    yield ("" if process["live"] else "silent ") + (_age(process["seenAt"], now) or "never")
+    capacity = "" if process["capacity"] is None else f"/{process['capacity']}"
+    yield f"{process['running']}{capacity}" if process["kind"] == "worker" else ""
+    yield "" if process["generation"] is None else str(process["generation"])
 
 
 def _age(at: str | None, now: datetime) -> str:

@@ -11,10 +11,10 @@ from optio.cli.shared import client, flags, output, terminal
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("list", help="list every task, and whether it is paused")
-    shown = verbs.add_parser("show", help="print a served task, or the definition with a digest, as YAML")
-    which = shown.add_mutually_exclusive_group(required=True)
-    which.add_argument("task", nargs="?", metavar="TASK", help="the task's id")
-    which.add_argument("--digest", help="digest of a definition, as `optio runs show` prints it: sha256:...")
+    show_parser = verbs.add_parser("show", help="print a served task, or the definition with a digest, as YAML")
+    choice = show_parser.add_mutually_exclusive_group(required=True)
+    choice.add_argument("task", nargs="?", metavar="TASK", help="the task's id")
+    choice.add_argument("--digest", help="digest of a definition, as `optio runs show` prints it: sha256:...")
     pause = verbs.add_parser("pause", help="start no more runs of a task: queued runs wait, running ones go on")
     pause.add_argument("--reason", default="", help="shown to everyone who asks why a run waits")
     resume = verbs.add_parser("resume", help="end a pause: queued runs may start again")
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for sub in (pause, resume):
         sub.add_argument("task", metavar="TASK", help="the task's id")
     for sub in verbs.choices.values():
-        output.add_arguments(sub, default=output.YAML if sub is shown else output.TABLE)
+        output.add_arguments(sub, default=output.YAML if sub is show_parser else output.TABLE)
         client.add_arguments(sub)
     for name in ("list", "show"):
         terminal.add_arguments(verbs.choices[name])
@@ -33,28 +33,28 @@ def run(args: argparse.Namespace) -> int:
     """Run the verb and return its exit code."""
     server = client.Client(flags.read_settings(args))
     if args.verb == "list":
-        found = server.request("GET", "/api/tasks")
+        answer = server.request("GET", "/api/tasks")
         wide = args.output == output.WIDE
-        output.show(args.output, found, lambda: _table(found["items"], wide=wide), (item["id"] for item in found["items"]))
+        output.show(args.output, answer, lambda: _table(answer["items"], wide=wide), (item["id"] for item in answer["items"]))
         return OK
     if args.verb == "show":
         path = f"/api/tasks/{client.quoted(args.task)}" if args.task else f"/api/definitions/{client.quoted(args.digest)}"
-        found = server.request("GET", path)
-        output.show(args.output, found, lambda: output.document(output.YAML, found), [found["id"]])
+        answer = server.request("GET", path)
+        output.show(args.output, answer, lambda: output.document(output.YAML, answer), [answer["id"]])
         return OK
     if args.verb == "release":
         return _release(server, args.digest, args.output)
     body = {"reason": args.reason} if args.verb == "pause" else None
-    found = server.request("POST", f"/api/tasks/{client.quoted(args.task)}/{args.verb}", body=body)
+    answer = server.request("POST", f"/api/tasks/{client.quoted(args.task)}/{args.verb}", body=body)
     paused = f"is paused: `optio tasks resume {args.task}` ends it" if args.verb == "pause" else "is not paused"
-    output.show(args.output, found, lambda: f"{args.task} {paused}", [args.task])
+    output.show(args.output, answer, lambda: f"{args.task} {paused}", [args.task])
     return OK
 
 
 def _release(server: client.Client, digest: str | None, format: str) -> int:
     if digest is not None:
-        done = server.request("POST", "/api/registry/removal/release", body={"digest": digest})
-        output.show(format, done, lambda: f"{done['count']} tasks are removed, {done['served']} are served", [digest])
+        answer = server.request("POST", "/api/registry/removal/release", body={"digest": digest})
+        output.show(format, answer, lambda: f"{answer['count']} tasks are removed, {answer['served']} are served", [digest])
         return OK
     removal = server.request("GET", "/api/registry").get("removal")
     output.show(format, removal, lambda: _removal_text(removal), removal["tasks"] if removal else ())
@@ -111,8 +111,8 @@ def _row(task: dict[str, Any]) -> list[str]:
 def _state(task: dict[str, Any]) -> str:
     words = [] if task["enabled"] else ["disabled"]
     if task["paused"]:
-        why = f": {task['paused']['reason']}" if task["paused"]["reason"] else ""
-        words.append(f"paused by {task['paused']['by']}{why}")
+        reason_text = f": {task['paused']['reason']}" if task["paused"]["reason"] else ""
+        words.append(f"paused by {task['paused']['by']}{reason_text}")
     if task["stale"]:
         words.append("its file has errors")
     if task.get("held"):

@@ -12,6 +12,8 @@ from pathlib import Path
 from optio.cli import FAILED, OK, print_error
 from optio.cli.shared import flags, render_run, terminal, write_file
 from optio.cli.shared.render_tests import TreeResults, document, text
+from optio.cli.shared.unknown_task import unknown_task
+from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.report import render_concise
 from optio.compiler.source_tree import SUFFIXES, DirectoryTree
 from optio.compiler.suggest import suggest
@@ -39,28 +41,46 @@ def run(args: argparse.Namespace) -> int:
     names that do not exist."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    counted = args.coverage or args.min_coverage is not None
     if args.format == "junit" and args.coverage:
         raise SettingsError("JUnit's XML has no place for coverage: leave out --coverage, or --format junit")
-    wanted = _selections(args.what, flags.read_settings(args).tasks)
+    selections = _selections(args.what, flags.read_settings(args).tasks)
     with terminal.progress("running the tests"):
-        done = [TreeResults(root, each.names, *_run_tree(root, each, args)) for root, each in wanted.items()]
-    errors = [error for each in done for error in each.errors()]
-    if errors:
-        print_error("\n".join(render_concise(errors)))
-    covered = [coverage(each) for one in done for each in one.report.tested if not each.broken] if counted else []
+        trees = [
+            TreeResults(root, selection.names, *_run_tree(root, selection, args)) for root, selection in selections.items()
+        ]
+    errors = _print_errors(trees)
+    is_counted = args.coverage or args.min_coverage is not None
+    coverages = _coverages(trees) if is_counted else []
     # With errors, it is known why there are no tests.
-    chosen = bool(args.what or args.name or errors)
-    _print(done, covered, args.format, chosen=chosen)
-    results = [result for each in done for result in each.report.results]
-    if not results and chosen and not errors:
+    is_selection = bool(args.what or args.name or errors)
+    _print(trees, coverages, args.format, is_selection=is_selection)
+    results = [result for tree in trees for result in tree.report.results]
+    if not results and is_selection and not errors:
         print_error("no test has a name like that" if args.name else "the task has no tests: write some under `tests:`")
         return FAILED
-    share = percentage([item for each in covered for item in each.items])
-    if args.min_coverage is not None and share < args.min_coverage:
+    is_covered = _is_covered(args, coverages)
+    return FAILED if errors or not is_covered or not all(result.passed for result in results) else OK
+
+
+def _print_errors(trees: list[TreeResults]) -> list[Diagnostic]:
+    errors = [error for tree in trees for error in tree.errors()]
+    if errors:
+        print_error("\n".join(render_concise(errors)))
+    return errors
+
+
+def _coverages(trees: list[TreeResults]) -> list[Coverage]:
+    return [coverage(tested) for tree in trees for tested in tree.report.tested if not tested.broken]
+
+
+def _is_covered(args: argparse.Namespace, coverages: list[Coverage]) -> bool:
+    """Return whether as much is covered as was asked for; say it if not."""
+    if args.min_coverage is None:
+        return True
+    share = percentage([item for task_coverage in coverages for item in task_coverage.items])
+    if share < args.min_coverage:
         print_error(f"{share:.1f}% is covered, less than {args.min_coverage:g}%")
-        return FAILED
-    return FAILED if errors or not all(result.passed for result in results) else OK
+    return bool(share >= args.min_coverage)
 
 
 @dataclass
@@ -81,66 +101,68 @@ class _Selection:
 
 def _selections(words: list[str], default: Path) -> dict[Path, _Selection]:
     """Return the trees with the part of each that was named. A file inside the task directory belongs to that tree."""
-    found: dict[Path, _Selection] = {}
+    selections: dict[Path, _Selection] = {}
     for word in words or [str(default)]:
         path = Path(word)
         if path.is_dir():
-            found.setdefault(path, _Selection()).everything = True
+            selections.setdefault(path, _Selection()).everything = True
         elif path.exists():
             inside = default.is_dir() and path.absolute().is_relative_to(default.absolute())
             root = default if inside else path.parent
-            tree = found.setdefault(root, _Selection(only=not inside))
+            tree = selections.setdefault(root, _Selection(only=not inside))
             tree.paths.append(path.absolute().relative_to(root.absolute()).as_posix())
         elif "/" in word or word.endswith(SUFFIXES) or not default.is_dir():
             hint = "" if words else ": create it with `optio init`, or name another with --tasks"
             raise SettingsError(f"`{word}` does not exist" if words else f"there is no task directory `{word}`{hint}")
         else:
-            found.setdefault(default, _Selection()).ids.append(word)
-    return found
+            selections.setdefault(default, _Selection()).ids.append(word)
+    return selections
 
 
-def _run_tree(root: Path, wanted: _Selection, args: argparse.Namespace) -> tuple[TreeReport, list[SnapshotUpdate]]:
-    only = wanted.paths if wanted.only and not wanted.everything else None
+def _run_tree(root: Path, selection: _Selection, args: argparse.Namespace) -> tuple[TreeReport, list[SnapshotUpdate]]:
+    paths = selection.paths if selection.only and not selection.everything else None
 
-    def chosen(task_id: str, path: str, example: Example) -> bool:
+    def is_selected(task_id: str, path: str, example: Example) -> bool:
         return args.name is None or args.name.lower() in f"{task_id}: {example.label}".lower()
 
-    report = run_tests(DirectoryTree(root, only=only), chosen)
-    known = {each.task.id for each in report.tested}
-    for task_id in wanted.ids:
-        if task_id not in known:
-            raise _unknown_task(task_id, known, report)
-    report = _select_tests(report, wanted)
+    report = run_tests(DirectoryTree(root, only=paths), is_selected)
+    task_ids = {tested.task.id for tested in report.tested}
+    for task_id in selection.ids:
+        if task_id not in task_ids:
+            raise _unknown_task(task_id, task_ids, report)
+    report = _select_tests(report, selection)
     updates = {result.update.path: result.update for result in report.results if result.update is not None}
     if not args.update or not updates:
         return report, []
-    for each in updates.values():
-        write_file.write_file(root, each.path, each.prompt.encode())
-    return _select_tests(run_tests(DirectoryTree(root, only=only), chosen), wanted), list(updates.values())
+    for update in updates.values():
+        write_file.write_file(root, update.path, update.prompt.encode())
+    return _select_tests(run_tests(DirectoryTree(root, only=paths), is_selected), selection), list(updates.values())
 
 
-def _select_tests(report: TreeReport, wanted: _Selection) -> TreeReport:
-    return replace(report, tested=tuple(each for each in report.tested if wanted.holds(each.task.id, each.task.path)))
+def _select_tests(report: TreeReport, selection: _Selection) -> TreeReport:
+    return replace(
+        report,
+        tested=tuple(
+            task_results for task_results in report.tested if selection.holds(task_results.task.id, task_results.task.path)
+        ),
+    )
 
 
-def _unknown_task(task_id: str, known: set[str], report: TreeReport) -> SettingsError:
-    meant = suggest(task_id, known)
-    if meant:
-        return SettingsError(f"no task `{task_id}`: did you mean `{meant}`?")
-    if report.compilation.broken:
+def _unknown_task(task_id: str, task_ids: set[str], report: TreeReport) -> SettingsError:
+    if report.compilation.broken and not suggest(task_id, task_ids):
         return SettingsError(f"no task `{task_id}`; a file with errors may define it: run `optio check`")
-    return SettingsError(f"no task `{task_id}`: there are {', '.join(sorted(known)[:20]) or 'none'}")
+    return unknown_task(task_id, task_ids)
 
 
-def _print(done: list[TreeResults], covered: list[Coverage], form: str, *, chosen: bool) -> None:
+def _print(trees: list[TreeResults], coverages: list[Coverage], form: str, *, is_selection: bool) -> None:
     if form == "junit":
         from optio.testing.junit import SuiteInput, junit
 
-        print(junit([SuiteInput(each.report, each.seen, each.errors()) for each in done]))
+        print(junit([SuiteInput(tree.report, tree.seen, tree.errors()) for tree in trees]))
     elif form == "json":
-        print(render_run.as_json(document(done, covered)))
+        print(render_run.as_json(document(trees, coverages)))
     else:
-        print("\n".join(text(done, covered, chosen=chosen)))
+        print("\n".join(text(trees, coverages, is_selection=is_selection)))
 
 
 def _percent(word: str) -> float:

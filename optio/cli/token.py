@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> int:
                 return OK
             secret = "optio_" + secrets.token_urlsafe(32)
             token = store.add_token("tok_" + secrets.token_hex(6), token_hash(secret), args.role, args.label, expires)
-            made = {"id": token.id, "role": token.role, "token": secret}
-            output.show(args.output, made, lambda: secret, [token.id])
+            created = {"id": token.id, "role": token.role, "token": secret}
+            output.show(args.output, created, lambda: secret, [token.id])
         elif args.verb == "revoke":
             token_id = ids.token_id(store.tokens(), args.id)
             store.revoke_token(token_id)
@@ -75,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
             rows = [_row(token) for token in store.tokens()]
             cells = [[cell or "-" for cell in row] for row in rows]
             text = output.table(_COLUMNS, cells, wide=args.output == output.WIDE) if rows else "no tokens"
-            found = [dict(zip(_KEYS, row, strict=True)) for row in rows]
-            output.show(args.output, found, lambda: text, (str(each["id"]) for each in found))
+            tokens = [dict(zip(_KEYS, row, strict=True)) for row in rows]
+            output.show(args.output, tokens, lambda: text, (str(listed_token["id"]) for listed_token in tokens))
     finally:
         store.close()
     return OK
@@ -93,18 +93,18 @@ def _create_known(store: TokenStore, file: Path, role: Role, label: str, expires
         raise SettingsError(f"--from-file: invalid token in {file}: write 32 to 200 random letters, digits, `-`, `_` or `.`")
     sha = token_hash(secret)
     id = f"tok_{sha[:12]}"
-    made = True
+    is_created = True
     try:
         store.add_token(id, sha, role, label, expires)
     except Conflict:
-        made = False
+        is_created = False
     token = next(token for token in store.tokens() if token.id == id)
     if store.token(sha) is None:
         raise SettingsError(f"--from-file: the token in {file} is revoked or expired ({id}): write a new one")
     if token.role != role:
         raise SettingsError(f"--from-file: the token in {file} already has the role {token.role} ({id}): write another token")
-    text = f"{id} {'is created' if made else 'exists'}"
-    output.show(format, {"id": id, "role": role, "made": made}, lambda: text, [id])
+    text = f"{id} {'is created' if is_created else 'exists'}"
+    output.show(format, {"id": id, "role": role, "made": is_created}, lambda: text, [id])
 
 
 def _row(token: Token) -> list[str | None]:

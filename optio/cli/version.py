@@ -14,6 +14,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns 0."""
-    found = {"version": __version__, "python": platform.python_version(), "platform": platform.platform()}
-    output.show(args.output, found, lambda: f"optio {__version__}")
+    versions = {"version": __version__, "python": platform.python_version(), "platform": platform.platform()}
+    output.show(args.output, versions, lambda: f"optio {__version__}")
     return OK

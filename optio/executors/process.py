@@ -139,7 +139,8 @@ class ProcessExecutor:
         if found is None:
             named = f"{setting}={configured}"
             why = f"{named} {_why_no_program(configured)}" if configured else f"`{program.name}` is not on PATH"
-            raise LaunchFailed("runtime_missing", f"{why}: install it with `{program.install}`, or set {setting} to its path")
+            cure = f"install it with `{program.install}`, or set {setting} to its path"
+            raise LaunchFailed("runtime_missing", why, cure=cure)
         return _native(program, found)
 
     def program_facts(self, runtime: str) -> ProgramFacts:

@@ -324,7 +324,7 @@ class Sandbox:
         real = _real(program)
         if os.path.exists(real) and not any(_is_within(real, _real(path)) for path in (*read, *own)):
             cure = f"set OPTIO_SANDBOX_READ={os.path.dirname(real)}, or put it on the worker's PATH"
-            raise LaunchFailed("sandbox", f"the sandbox ({self.kind}) does not let an agent execute {program}: {cure}")
+            raise LaunchFailed("sandbox", f"the sandbox ({self.kind}) does not let an agent execute {program}", cure=cure)
 
     def _bwrap_arguments(self, plan: Mapping[str, Any], work: str) -> list[str]:
         view = self._view()

@@ -64,32 +64,68 @@ from optio.settings import LOOPBACK
 from optio.tree.served import ServedRegistry
 from optio.wiring import Services
 
+_CONTROLLERS = [
+    TaskController,
+    OverviewController,
+    TaskDetailController,
+    BulkRunController,
+    QueueController,
+    CostController,
+    RunController,
+    SearchController,
+    LogController,
+    DraftController,
+    TrialController,
+    ForecastController,
+    DeliveryController,
+    PoolController,
+    RemovalController,
+    HealthController,
+    CalendarController,
+    GenerationController,
+    MetricsController,
+    DocsController,
+    LoginController,
+    ProviderLoginController,
+    TaskPages,
+    TaskEditingPages,
+    TriggerPages,
+    RunPages,
+    BulkRunPages,
+    QueuePages,
+    CostPages,
+    DeliveryPages,
+    ChangePages,
+    CalendarPages,
+    HealthPages,
+    StaticController,
+]
+
 
 def create_app(
     services: Services,
-    live: ServedRegistry,
+    served_registry: ServedRegistry,
     *,
     reload: Callable[[Collection[str]], Awaitable[object]],
     new_id: Callable[[], str],
-    feed: LogFanout,
+    log_fanout: LogFanout,
     dev_token: str | None = None,
 ) -> ASGIApp:
     """Return the whole application. `dev_token` is an admin's token for this start of `optio dev`, which browsers may keep in a
     cookie."""
-    gate = AccessControl(services.store, dev_token=dev_token)
     hub = Hub(
-        services=services,
-        live=live,
-        gate=gate,
-        feed=feed,
-        reload=reload,
-        new_id=new_id,
+        services,
+        served_registry,
+        reload,
+        access_control=AccessControl(services.store, dev_token=dev_token),
         identity=wiring.identity(services.settings),
+        log_fanout=log_fanout,
+        new_id=new_id,
     )
     if services.metrics is not None:
-        services.metrics.add(lambda: store_samples(services.store, live))
-        services.metrics.add(lambda: registry_samples(live))
-        services.metrics.add(lambda: health_samples(services, live, hub.fleet))
+        services.metrics.add(lambda: store_samples(services.store, served_registry))
+        services.metrics.add(lambda: registry_samples(served_registry))
+        services.metrics.add(lambda: health_samples(services, served_registry, hub.fleet))
     hosts = {*LOOPBACK, services.settings.host, *services.settings.allowed_hosts}
     front: ASGIApp = RequestDeadline(_Front(hub, WebhookReceiver(hub), Sockets(hub)))
     return HttpGuard(BrowserAccess(front, dev_token), hosts)
@@ -100,42 +136,7 @@ def rest() -> Litestar:
     """Return the Litestar application for all but webhooks and WebSockets. A process has one, which takes 150 ms to make:
     each request brings the hub of its server in its state."""
     app = _Rest(
-        route_handlers=[
-            TaskController,
-            OverviewController,
-            TaskDetailController,
-            BulkRunController,
-            QueueController,
-            CostController,
-            RunController,
-            SearchController,
-            LogController,
-            DraftController,
-            TrialController,
-            ForecastController,
-            DeliveryController,
-            PoolController,
-            RemovalController,
-            HealthController,
-            CalendarController,
-            GenerationController,
-            MetricsController,
-            DocsController,
-            LoginController,
-            ProviderLoginController,
-            TaskPages,
-            TaskEditingPages,
-            TriggerPages,
-            RunPages,
-            BulkRunPages,
-            QueuePages,
-            CostPages,
-            DeliveryPages,
-            ChangePages,
-            CalendarPages,
-            HealthPages,
-            StaticController,
-        ],
+        route_handlers=_CONTROLLERS,
         dependencies={"hub": Provide(_hub_of, sync_to_thread=False)},
         guards=[guard],
         exception_handlers={
@@ -151,11 +152,11 @@ def rest() -> Litestar:
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             for handler, parameters in route.route_handler_map.values():
-                known = {each.field_name: each.field_alias for each in parameters.expected_query_params}
+                aliases = {parameter.field_name: parameter.field_alias for parameter in parameters.expected_query_params}
                 kinds = handler.parsed_fn_signature.parameters
-                handler.opt["query"] = known
-                handler.opt["texts"] = {alias for name, alias in known.items() if _takes(str, kinds[name])}
-                handler.opt["times"] = {alias for name, alias in known.items() if _takes(datetime, kinds[name])}
+                handler.opt["query"] = aliases
+                handler.opt["texts"] = {alias for name, alias in aliases.items() if _takes(str, kinds[name])}
+                handler.opt["times"] = {alias for name, alias in aliases.items() if _takes(datetime, kinds[name])}
             if len(route.methods) > 1:
                 # The framework's own answer knows only the first method of a path.
                 route.route_handler_map["OPTIONS"][0].before_request = _answer_options(route.methods)
@@ -177,7 +178,7 @@ def _hub_of(request: Request[Any, Any, Any]) -> Hub:
 
 
 def _takes(kind: type, parameter: FieldDefinition) -> bool:
-    return any(each.annotation is kind for each in (parameter, *parameter.inner_types))
+    return any(definition.annotation is kind for definition in (parameter, *parameter.inner_types))
 
 
 def _answer_options(methods: Iterable[str]) -> Callable[[Request[Any, Any, Any]], Awaitable[Response[None]]]:
@@ -213,15 +214,15 @@ class _Front:
         """Follow runs from the server's start until its end."""
         hub = self._hub
         await receive()
-        hub.feed.bind(asyncio.get_running_loop())
-        listeners = (hub.feed.hint, hub.changes.hint)
-        unsubscribe = [hub.services.broker.subscribe(each, (Topic.RUN,)) for each in listeners]
+        hub.log_fanout.bind(asyncio.get_running_loop())
+        listeners = (hub.log_fanout.hint, hub.run_fanout.hint)
+        unsubscribe = [hub.services.broker.subscribe(listener, (Topic.RUN,)) for listener in listeners]
         following = asyncio.create_task(hub.fleet.follow())
         await send({"type": "lifespan.startup.complete"})
         await receive()
         following.cancel()
-        for each in unsubscribe:
-            each()
+        for callback in unsubscribe:
+            callback()
         await hub.refusals.close()
         await hub.services.rate.close()
         await send({"type": "lifespan.shutdown.complete"})

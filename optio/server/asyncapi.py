@@ -107,21 +107,23 @@ def _messages(messages: dict[str, type]) -> Document:
 def _named_by_property(part: Any) -> Any:
     """Return a schema with the property alone where OpenAPI also maps its values: AsyncAPI knows `discriminator` as a name."""
     if isinstance(part, list):
-        return [_named_by_property(each) for each in part]
+        return [_named_by_property(element) for element in part]
     if not isinstance(part, dict):
         return part
-    found = {key: _named_by_property(value) for key, value in part.items()}
+    members = {key: _named_by_property(value) for key, value in part.items()}
     if isinstance(part.get("discriminator"), dict):
-        found["discriminator"] = part["discriminator"]["propertyName"]
-    return found
+        members["discriminator"] = part["discriminator"]["propertyName"]
+    return members
 
 
 def _operation(channel: str, text: str, action: str = "send", messages: Iterable[str] | None = None) -> Document:
-    some = {} if messages is None else {"messages": [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in messages]}
+    references = (
+        {} if messages is None else {"messages": [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in messages]}
+    )
     return {
         "action": action,
         "channel": {"$ref": f"#/channels/{channel}"},
-        **some,
+        **references,
         "summary": text,
         "security": [{"$ref": "#/components/securitySchemes/bearer"}],
     }

@@ -64,11 +64,11 @@ class AccessControl:
         self._for_browsers = "" if dev_token is None else "; in a browser, open the link that `optio dev` printed"
         self._touched: dict[str, float] = {}
 
-    async def admit(self, headers: Headers, needed: Role) -> Actor:
+    async def admit(self, headers: Headers, required: Role) -> Actor:
         """Return the actor of a request. Raises Unauthorized, or Forbidden if its role is lower than `needed`."""
         actor = await self._identify(headers)
-        if ROLES.index(actor.role) < ROLES.index(needed):
-            raise Forbidden(f"this needs the role {needed}, the token has {actor.role}")
+        if ROLES.index(actor.role) < ROLES.index(required):
+            raise Forbidden(f"this needs the role {required}, the token has {actor.role}")
         return actor
 
     async def is_still_valid(self, actor: Actor) -> bool:
@@ -81,10 +81,10 @@ class AccessControl:
             actor = await self._identify(headers)
         except Unauthorized:
             return
-        found = None if actor.token is None else await read_small(self._store, self._store.token, actor.token)
-        if found is not None and found.is_session:
+        token = None if actor.token is None else await read_small(self._store, self._store.token, actor.token)
+        if token is not None and token.is_session:
             with suppress(NotFound):  # another request revoked it
-                await asyncio.to_thread(self._store.revoke_token, found.id)
+                await asyncio.to_thread(self._store.revoke_token, token.id)
 
     async def _identify(self, headers: Headers) -> Actor:
         values = [value for name, value in headers if name == b"authorization"]
@@ -124,11 +124,11 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
 
     Query parameters that the handler does not know are refused: a misspelt filter would show everything.
     """
-    needed = handler.opt.get("role", "admin")
-    if needed != PUBLIC:
-        gate: AccessControl = connection.scope["state"]["hub"].gate
+    required = handler.opt.get("role", "admin")
+    if required != PUBLIC:
+        access_control: AccessControl = connection.scope["state"]["hub"].access_control
         try:
-            actor = await gate.admit(connection.scope["headers"], needed)
+            actor = await access_control.admit(connection.scope["headers"], required)
         except Unauthorized:
             # A page may save what somebody typed into its form.
             if "keep_form" in handler.opt:
@@ -136,14 +136,14 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
             raise
         connection.state.who, connection.state.actor = actor, actor.name
     if connection.scope["query_string"]:
-        known = set(handler.opt.get("query", {}).values())
+        names = set(handler.opt.get("query", {}).values())
         problems = []
         for name in connection.query_params:
             values = connection.query_params.getall(name)
-            if name not in known:
+            if name not in names:
                 if "any_query" in handler.opt:
                     continue
-                hint = ("known are " + ", ".join(sorted(known))) if known else None
+                hint = ("known are " + ", ".join(sorted(names))) if names else None
                 problems.append(Problem(f"/{name}", "is unknown", hint=hint))
             elif len(values) > 1:
                 problems.append(Problem(f"/{name}", "occurs more than once"))

@@ -32,40 +32,40 @@ class BulkPlan:
     more: bool = False
 
 
-def plan_of_filter(store: RunReader, act: BulkAct, where: RunFilter) -> BulkPlan:
+def plan_of_filter(store: RunReader, act: BulkAct, filters: RunFilter) -> BulkPlan:
     """Return the plan for the newest runs that fit a filter and are in a state that the act is for."""
-    found: list[Run] = []
-    more = False
+    runs: list[Run] = []
+    has_more = False
     for state in STATES[act]:
-        if where.state not in (None, state):
+        if filters.state not in (None, state):
             continue
         cursor: str | None = None
         # A page of a filter by cost may be short although others follow.
-        while len(found) <= MAX_BULK_RUNS:
-            page = store.runs(replace(where, state=state), cursor=cursor, limit=MAX_BULK_RUNS + 1)
-            found += page.items
+        while len(runs) <= MAX_BULK_RUNS:
+            page = store.runs(replace(filters, state=state), cursor=cursor, limit=MAX_BULK_RUNS + 1)
+            runs += page.items
             cursor = page.next
-            if cursor is None or where.min_cost is not None:
-                more = more or cursor is not None
+            if cursor is None or filters.min_cost is not None:
+                has_more = has_more or cursor is not None
                 break
-    found.sort(key=lambda run: -run.seq)
-    return BulkPlan(act=act, runs=found[:MAX_BULK_RUNS], more=more or len(found) > MAX_BULK_RUNS)
+    runs.sort(key=lambda run: -run.seq)
+    return BulkPlan(act=act, runs=runs[:MAX_BULK_RUNS], more=has_more or len(runs) > MAX_BULK_RUNS)
 
 
 def plan_of_runs(store: RunReader, act: BulkAct, run_ids: Sequence[str]) -> BulkPlan:
     """Return the plan for these runs, each once."""
-    runs, refused = [], []
+    runs, refusals = [], []
     for run_id in dict.fromkeys(run_ids):
         try:
             run = store.run(run_id)
         except NotFound as err:
-            refused.append(RefusedRunBody(id=run_id, message=str(err)))
+            refusals.append(RefusedRunBody(id=run_id, message=str(err)))
             continue
         if run.state in STATES[act]:
             runs.append(run)
         else:
-            refused.append(RefusedRunBody(id=run_id, message=_cure(act, run)))
-    return BulkPlan(act=act, runs=runs, refused=refused)
+            refusals.append(RefusedRunBody(id=run_id, message=_cure(act, run)))
+    return BulkPlan(act=act, runs=runs, refused=refusals)
 
 
 def _cure(act: BulkAct, run: Run) -> str:
@@ -88,8 +88,8 @@ async def do_bulk(hub: Hub, act: BulkAct, run_ids: Sequence[str], actor: str) ->
 
     ids = list(dict.fromkeys(run_ids))
     results = await asyncio.gather(*(do(run_id) for run_id in ids))
-    done = [run_id for run_id, problem in zip(ids, results, strict=True) if problem is None]
-    refused = [
+    changed_ids = [run_id for run_id, problem in zip(ids, results, strict=True) if problem is None]
+    refusals = [
         RefusedRunBody(id=run_id, message=problem) for run_id, problem in zip(ids, results, strict=True) if problem is not None
     ]
-    return done, refused
+    return changed_ids, refusals

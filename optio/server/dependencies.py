@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 
 from optio.broker.base import Topic, announce_queued
@@ -26,77 +26,69 @@ from optio.server.refusals import RefusalCounter
 from optio.server.run_fanout import RunFanout
 from optio.store.values import Accepted, IdempotencyKey, NewRun
 from optio.telemetry.base import Queued, Withdrawn
-from optio.tree.served import ServedRegistry
+from optio.tree.served import ServedRegistry, Snapshot
 from optio.tree.writer import TaskFileWriter
 from optio.wiring import Services
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Hub:
     """The shared parts, passed to every handler by the name `hub`. `reload` takes the given files of the tree up at once."""
 
-    services: Services
-    live: ServedRegistry
-    gate: AccessControl
-    feed: LogFanout
-    reload: Callable[[Collection[str]], Awaitable[object]]
-    new_id: Callable[[], str]
-    identity: IdentityProvider | None = None
-    # Held for a write to the tree, from reading the task to the answer: one request at a time.
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    changes: RunFanout = field(default_factory=RunFanout)
-    # Held for a step of a search of a log, which keeps two processors busy. Several searches take turns.
-    search: asyncio.Lock = field(default_factory=asyncio.Lock)
-    task_list: TaskList = field(default_factory=TaskList)
-    files: TaskFileWriter = field(init=False)
-    backlog: QueueLimit = field(init=False)
-    refusals: RefusalCounter = field(init=False)
-    totals: RecentTotals = field(init=False)
-    policy: ServedPolicy = field(init=False)
-    overview: Overview = field(init=False)
-    queue: QueueOverview = field(init=False)
-    history: GenerationHistory = field(init=False)
-    calendar: FireCalendar = field(init=False)
-    past_slots: PastSlots = field(init=False)
-    fleet: FleetReader = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Make the writer of task files from the settings."""
-        settings = self.services.settings
+    def __init__(
+        self,
+        services: Services,
+        served_registry: ServedRegistry,
+        reload: Callable[[Collection[str]], Awaitable[object]],
+        *,
+        access_control: AccessControl,
+        identity: IdentityProvider | None,
+        log_fanout: LogFanout,
+        new_id: Callable[[], str],
+    ) -> None:
+        settings, store = services.settings, services.store
+        self.services, self.served_registry, self.reload, self.new_id = services, served_registry, reload, new_id
+        self.access_control, self.identity = access_control, identity
+        self.log_fanout, self.run_fanout = log_fanout, RunFanout()
+        # Held for a write to the tree, from reading the task to the answer: one request at a time.
+        self.write_lock = asyncio.Lock()
+        # Held for a step of a search of a log, which keeps two processors busy. Several searches take turns.
+        self.search_lock = asyncio.Lock()
         lock = settings.data_dir / "writes.lock"
-        files = TaskFileWriter(settings.tasks, self.services.secrets, deny=settings.writes != "files", lock=lock)
-        object.__setattr__(self, "files", files)
-        store = self.services.store
-        object.__setattr__(self, "refusals", RefusalCounter(store))
-        object.__setattr__(self, "totals", RecentTotals(store))
-        object.__setattr__(self, "policy", ServedPolicy(settings.tasks))
-        object.__setattr__(self, "overview", Overview(store, self.totals, self.policy))
-        object.__setattr__(self, "fleet", FleetReader(store))
-        object.__setattr__(self, "queue", QueueOverview(store, settings.max_workflow_concurrent))
-        object.__setattr__(self, "history", GenerationHistory(self.services.store))
-        object.__setattr__(self, "calendar", FireCalendar(settings.max_workflow_concurrent))
-        object.__setattr__(self, "past_slots", PastSlots(self.services.store))
-        object.__setattr__(self, "backlog", QueueLimit(self.services.store, settings.max_queued))
+        self.task_writer = TaskFileWriter(settings.tasks, services.secrets, deny=settings.writes != "files", lock=lock)
+        self.queue_limit = QueueLimit(store, settings.max_queued)
+        self.refusals = RefusalCounter(store)
+        self.task_list = TaskList()
+        self.totals, self.policy = RecentTotals(store), ServedPolicy(settings.tasks)
+        self.overview = Overview(store, self.totals, self.policy)
+        self.queue = QueueOverview(store, settings.max_workflow_concurrent)
+        self.history = GenerationHistory(store)
+        self.calendar, self.past_slots = FireCalendar(settings.max_workflow_concurrent), PastSlots(store)
+        self.fleet = FleetReader(store)
 
-    async def start(self, run: NewRun, once: IdempotencyKey | None, began: datetime) -> Accepted:
+    @property
+    def snapshot(self) -> Snapshot:
+        """Return what is served now."""
+        return self.served_registry.current
+
+    async def start(self, run: NewRun, idempotency_key: IdempotencyKey | None, requested_at: datetime) -> Accepted:
         """Start a run that was requested at `began`. Raises Duplicate, Conflict and QueueFull."""
-        self.backlog.admit()
-        accepted = await asyncio.wrap_future(self.services.store.accept(run, once=once))
+        self.queue_limit.admit()
+        accepted = await asyncio.wrap_future(self.services.store.accept(run, once=idempotency_key))
         run_id = accepted.run_id or run.id
         if accepted.rejected:
             raise Duplicate(run_id)
         await self.withdraw(accepted.superseded)
         announce_queued(self.services.broker, [(run_id, run.task.namespace)])
-        self.changes.hint(Topic.RUN, run_id)
+        self.run_fanout.hint(Topic.RUN, run_id)
         if accepted.first:
-            self.services.telemetry.tell(Queued(run_id, run.task.id, run.trigger, began, run.traceparent))
+            self.services.telemetry.tell(Queued(run_id, run.task.id, run.trigger, requested_at, run.traceparent))
         return accepted
 
     async def retry(self, run_id: str, actor: str) -> Run:
         """Queue a failed run again, and tell the workers. Raises NotFound, Conflict and Duplicate."""
         run = await asyncio.to_thread(self.services.store.retry, run_id, actor)
         self.services.broker.tell(Topic.RUN, run_id)
-        task = self.live.current.registry.tasks.get(run.task_id)
+        task = self.snapshot.registry.tasks.get(run.task_id)
         announce_queued(self.services.broker, [(run_id, None if task is None else task.namespace)])
         return run
 
@@ -104,22 +96,22 @@ class Hub:
         self,
         run_id: str,
         actor: str,
-        began: datetime,
+        requested_at: datetime,
         *,
         current: bool = False,
-        once: IdempotencyKey | None = None,
+        idempotency_key: IdempotencyKey | None = None,
         traceparent: str | None = None,
     ) -> Accepted:
         """Start a run that has ended again, as a new run with the same parameters, of the same definition or of the `current`
         one. Raises NotFound, Conflict, and what `start` raises."""
-        store, snapshot = self.services.store, self.live.current
+        store, snapshot = self.services.store, self.snapshot
         earlier = await asyncio.to_thread(store.run, run_id)
         if not earlier.state.terminal:
             raise Conflict(f"the run is {earlier.state}: rerun it when it has ended")
-        served = snapshot.registry.tasks.get(earlier.task_id)
-        if served is None:
+        served_task = snapshot.registry.tasks.get(earlier.task_id)
+        if served_task is None:
             raise Conflict(f"the task `{earlier.task_id}` is not served any more: add its file again, then rerun")
-        task = served if current else await asyncio.to_thread(store.definition, earlier.digest)
+        task = served_task if current else await asyncio.to_thread(store.definition, earlier.digest)
         run = prepare_run(
             task,
             earlier.params,
@@ -127,10 +119,10 @@ class Hub:
             trigger="manual",
             actor=actor,
             traceparent=traceparent,
-            generation=snapshot.number if task.digest == served.digest else earlier.generation,
+            generation=snapshot.number if task.digest == served_task.digest else earlier.generation,
             message=f"rerun of {run_id}",
         )
-        accepted = await self.start(run, once, began)
+        accepted = await self.start(run, idempotency_key, requested_at)
         return replace(accepted, run_id=accepted.run_id or run.id)
 
     async def cancel(self, run_id: str, actor: str) -> Run:

@@ -95,8 +95,8 @@ def _with_headers(send: Send) -> Send:
     async def wrapped(message: Message) -> None:
         if message["type"] in ("http.response.start", "websocket.http.response.start"):
             present = {name for name, _ in message["headers"]}
-            more = [pair for pair in _HEADERS if pair[0] not in present]
-            message["headers"] = [*message["headers"], *more]
+            additions = [pair for pair in _HEADERS if pair[0] not in present]
+            message["headers"] = [*message["headers"], *additions]
         await send(message)
 
     return wrapped

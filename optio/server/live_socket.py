@@ -46,16 +46,16 @@ class LiveSocket:
     def __init__(self, hub: Hub, actor: Actor, receive: Receive, send: Send) -> None:
         self._hub, self._actor, self._receive, self._to_client = hub, actor, receive, send
         self._subscriptions: dict[str, asyncio.Task[None]] = {}
-        self._ended: asyncio.Future[Close] = asyncio.get_running_loop().create_future()
+        self._close_code: asyncio.Future[Close] = asyncio.get_running_loop().create_future()
         # One message at a time: the next one is made when the connection has taken the one before.
         self._turn = asyncio.Lock()
 
     async def run(self) -> Close:
         """Answer the client's messages until one side ends the connection; return the close code. Raises OSError if the client
         has gone."""
-        helpers = [asyncio.create_task(self._ending(each)) for each in (self._listen(), self._check(), self._stop())]
+        helpers = [asyncio.create_task(self._ending(coroutine)) for coroutine in (self._listen(), self._check(), self._stop())]
         try:
-            return await self._ended
+            return await self._close_code
         finally:
             tasks = [*helpers, *self._subscriptions.values()]
             for task in tasks:
@@ -79,12 +79,12 @@ class LiveSocket:
                 self._close(*close)
 
     def _close(self, code: int, reason: str) -> None:
-        if not self._ended.done():
-            self._ended.set_result((code, reason))
+        if not self._close_code.done():
+            self._close_code.set_result((code, reason))
 
     def _fail(self, err: OSError) -> None:
-        if not self._ended.done():
-            self._ended.set_exception(err)
+        if not self._close_code.done():
+            self._close_code.set_exception(err)
 
     async def _listen(self) -> Close:
         while True:
@@ -103,11 +103,11 @@ class LiveSocket:
     async def _check(self) -> Close:
         while True:
             await asyncio.sleep(CHECK_S)
-            if not await self._hub.gate.is_still_valid(self._actor):
+            if not await self._hub.access_control.is_still_valid(self._actor):
                 return 4401, "the token has expired or was revoked"
 
     async def _stop(self) -> Close:
-        await self._hub.feed.stopping.wait()
+        await self._hub.log_fanout.stopping.wait()
         return 1012, "the server is stopping: reconnect with your cursors"
 
     async def _take(self, request: FollowMessage | WatchMessage | DropMessage | PingMessage) -> None:
@@ -123,7 +123,7 @@ class LiveSocket:
                     return
                 part = self._follow(request) if isinstance(request, FollowMessage) else self._watch(request)
                 task = self._subscriptions[key] = asyncio.create_task(self._ending(part))
-                task.add_done_callback(lambda done: self._forget(key, done))
+                task.add_done_callback(lambda future: self._forget(key, future))
 
     def _forget(self, key: str, task: asyncio.Task[None]) -> None:
         if self._subscriptions.get(key) is task:
@@ -141,7 +141,7 @@ class LiveSocket:
         try:
             # The run is read first, because a log that is not there has no lines for ever.
             await asyncio.to_thread(self._hub.services.store.run, request.run)
-            async with aclosing(self._hub.feed.follow(self._hub.services.store, request.run, request.after)) as batches:
+            async with aclosing(self._hub.log_fanout.follow(self._hub.services.store, request.run, request.after)) as batches:
                 async for batch in batches:
                     for part in _parts(batch.lines):
                         await self._send(head + b",".join(line.data for line in part) + b"]}")
@@ -153,7 +153,7 @@ class LiveSocket:
             await self._refuse(request.id, str(err))
 
     async def _watch(self, request: WatchMessage) -> None:
-        async with aclosing(self._hub.changes.watch(self._hub.services.store, request.task)) as batches:
+        async with aclosing(self._hub.run_fanout.watch(self._hub.services.store, request.task)) as batches:
             async for batch in batches:
                 runs = [
                     RunChangeBody(id=run.id, task_id=run.task_id, state=run.state, reason=run.reason, attempt=run.attempt)

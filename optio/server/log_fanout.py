@@ -83,23 +83,23 @@ class LogFanout:
         # The run may have been retried by hand since the last poll.
         tail.mark_stale()
         quiet = asyncio.get_running_loop().time()
-        most = BATCH_LINES
+        batch_size = BATCH_LINES
         try:
             while not self.stopping.is_set():
                 # Read together, before the store is asked: lines that arrive after that set this event.
-                bell, stale, ended = tail.bell, tail.stale, tail.ended
+                bell, stale, final_run = tail.bell, tail.stale, tail.ended
                 lines = tail.since(after)
                 if lines is None:
-                    lines = encode_lines(await asyncio.to_thread(store.log, run_id, after=after, limit=most))
-                    most = _fitting_count(lines)
+                    lines = encode_lines(await asyncio.to_thread(store.log, run_id, after=after, limit=batch_size))
+                    batch_size = _fitting_count(lines)
                 if lines:
                     after = lines[-1].seq
                     yield LineBatch(lines)
                 elif stale:
                     await tail.look()
                     continue
-                elif ended is not None:
-                    yield LineBatch((), ended)
+                elif final_run is not None:
+                    yield LineBatch((), final_run)
                     return
                 else:
                     now = asyncio.get_running_loop().time()
@@ -127,7 +127,7 @@ class _Tail:
         self._first = self._last = after  # `_lines` holds every line between these cursors
         self._bytes = 0
         self._looking: asyncio.Task[None] | None = None
-        self._looked = 0.0
+        self._polled_at = 0.0
         self.readers = 0
         self.stale = True
         self.ended: Run | None = None
@@ -140,7 +140,7 @@ class _Tail:
 
     def mark_stale_if_old(self) -> None:
         """Call `mark_stale` if the last poll is long ago, because notifications may be lost."""
-        if asyncio.get_running_loop().time() - self._looked >= POLL_S:
+        if asyncio.get_running_loop().time() - self._polled_at >= POLL_S:
             self.mark_stale()
 
     def wake(self) -> None:
@@ -173,15 +173,15 @@ class _Tail:
             if new:
                 self._last = new[-1].seq
             self._trim()
-            whole = len(new) < BATCH_LINES
-            self.ended = run if run.state.terminal and whole else None
-            self.stale = self.stale or not whole
+            is_at_end = len(new) < BATCH_LINES
+            self.ended = run if run.state.terminal and is_at_end else None
+            self.stale = self.stale or not is_at_end
         except BaseException:
             self.stale = True
             raise
         finally:
             self._looking = None
-            self._looked = asyncio.get_running_loop().time()
+            self._polled_at = asyncio.get_running_loop().time()
             self.wake()
 
     def _read(self) -> tuple[Run, list[LogLine]]:

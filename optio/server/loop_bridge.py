@@ -29,18 +29,18 @@ class LoopBridge:
     wake-up."""
 
     def __init__(self) -> None:
-        self._done: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
-        self._called = False
+        self._arrivals: deque[tuple[asyncio.Future[Any], Future[Any]]] = deque()
+        self._is_scheduled = False
 
     def wait(self, future: "Future[T]") -> "asyncio.Future[T]":
         """Return a future of the running loop with the same result. Cancelling it leaves the original alone."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[T] = loop.create_future()
 
-        def arrive(done: "Future[T]") -> None:
-            self._done.append((waiter, done))
-            if not self._called:
-                self._called = True
+        def arrive(arrival: "Future[T]") -> None:
+            self._arrivals.append((waiter, arrival))
+            if not self._is_scheduled:
+                self._is_scheduled = True
                 loop.call_soon_threadsafe(self._land)
 
         future.add_done_callback(arrive)
@@ -48,13 +48,13 @@ class LoopBridge:
 
     def _land(self) -> None:
         # Cleared before the queue is emptied: a result that arrives later schedules another call.
-        self._called = False
-        while self._done:
-            waiter, done = self._done.popleft()
+        self._is_scheduled = False
+        while self._arrivals:
+            waiter, arrival = self._arrivals.popleft()
             if waiter.done():
                 continue  # the waiter was cancelled
-            error = done.exception()
+            error = arrival.exception()
             if error is None:
-                waiter.set_result(done.result())
+                waiter.set_result(arrival.result())
             else:
                 waiter.set_exception(error)

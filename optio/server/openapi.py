@@ -131,7 +131,7 @@ def complete_document(document: Document, app: Litestar) -> Document:
         "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
     }
     document["security"] = [{"bearer": []}]
-    handlers = {operation_id(handler): handler for one in (app, webhooks) for handler in _handlers(one)}
+    handlers = {operation_id(handler): handler for router in (app, webhooks) for handler in _handlers(router)}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             _complete(path, method, operation, handlers[operation["operationId"]], document["components"]["schemas"])
@@ -140,7 +140,7 @@ def complete_document(document: Document, app: Litestar) -> Document:
 
 def operation_id(handler: HTTPRouteHandler, method: Method | None = None, path: Any = None) -> str:
     """Return the name of an operation in camelCase, such as `startRun`."""
-    return re.sub(r"_([a-z])", lambda found: found[1].upper(), handler.handler_name)
+    return re.sub(r"_([a-z])", lambda match: match[1].upper(), handler.handler_name)
 
 
 def _handlers(app: Litestar) -> Iterator[HTTPRouteHandler]:
@@ -156,7 +156,7 @@ def _complete(path: str, method: str, operation: Document, handler: HTTPRouteHan
     parameters = operation.setdefault("parameters", [])
     responses = operation["responses"]
     if "body" in handler.opt:
-        examples = {f"example{n}": {"value": each} for n, each in enumerate(handler.opt["examples"], 1)}
+        examples = {f"example{n}": {"value": example} for n, example in enumerate(handler.opt["examples"], 1)}
         content = {"schema": schemas.of(handler.opt["body"]), "examples": examples}
         operation["requestBody"] = {
             "content": {"application/json": content},
@@ -190,16 +190,16 @@ def _complete(path: str, method: str, operation: Document, handler: HTTPRouteHan
 
 
 def _problems(path: str, method: str, handler: HTTPRouteHandler) -> list[ProblemType]:
-    found: set[ProblemType] = {*_EVERYWHERE, *handler.opt.get("problems", ())}
+    types: set[ProblemType] = {*_EVERYWHERE, *handler.opt.get("problems", ())}
     if handler.opt["role"] != PUBLIC:
-        found.add("unauthorized")
+        types.add("unauthorized")
     if "{" in path:
-        found.add("not-found")
+        types.add("not-found")
     if method in ("post", "put", "patch"):
-        found |= _OF_BODIES
+        types |= _OF_BODIES
     if method != "get":
-        found |= _OF_WRITES
-    return [problem for problem in get_args(ProblemType) if problem in found]
+        types |= _OF_WRITES
+    return [problem for problem in get_args(ProblemType) if problem in types]
 
 
 def _phrase(status: int) -> str:
@@ -211,8 +211,8 @@ def _document(request: Request[Any, Any, Any], derived: Document) -> Document:
     state = request.app.state
     if "document" not in state:
         state["document"] = complete_document(derived, request.app)
-    found: Document = state["document"]
-    return found
+    document: Document = state["document"]
+    return document
 
 
 class _Json(OpenAPIRenderPlugin):

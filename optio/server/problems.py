@@ -58,14 +58,14 @@ class HttpProblem(OptioError):
 
 
 def problem_body(
-    type: ProblemType, status: int, title: str, detail: str, problems: tuple[Problem, ...] = (), **more: str
+    type: ProblemType, status: int, title: str, detail: str, problems: tuple[Problem, ...] = (), **members: str
 ) -> ProblemBody:
     """Return a problem document; `errors` has one entry per fault."""
     faults = [
-        FaultBody(pointer=each.pointer, message=each.message, code=each.code or UNSET, hint=each.hint or UNSET)
-        for each in problems
+        FaultBody(pointer=problem.pointer, message=problem.message, code=problem.code or UNSET, hint=problem.hint or UNSET)
+        for problem in problems
     ]
-    return ProblemBody(type=URN + type, title=title, status=status, detail=detail, errors=faults or UNSET, **more)
+    return ProblemBody(type=URN + type, title=title, status=status, detail=detail, errors=faults or UNSET, **members)
 
 
 def internal() -> ProblemBody:
@@ -76,7 +76,7 @@ def internal() -> ProblemBody:
 def describe_error(error: OptioError) -> tuple[int, dict[str, str], ProblemBody]:
     """Return status, headers and problem document for an error that is raised on purpose."""
     headers: dict[str, str] = {}
-    more: dict[str, str] = {}
+    members: dict[str, str] = {}
     type: ProblemType
     if isinstance(error, HttpProblem):
         status, title, type = error.status, error.title, error.type
@@ -102,22 +102,22 @@ def describe_error(error: OptioError) -> tuple[int, dict[str, str], ProblemBody]
     elif isinstance(error, errors.Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"
     elif isinstance(error, errors.Duplicate):
-        more = {"run_id": error.run_id}
+        members = {"run_id": error.run_id}
     elif isinstance(error, errors.WritesDenied):
-        more = {"path": error.path, "document": error.document}
+        members = {"path": error.path, "document": error.document}
     elif status >= HTTP_500_INTERNAL_SERVER_ERROR:
         log.error("an error without an HTTP status: %s", error, exc_info=error)
         detail = _WHOLE
     problems = error.problems if isinstance(error, errors.Invalid) else ()
-    return status, headers, problem_body(type, status, title, detail, problems, **more)
+    return status, headers, problem_body(type, status, title, detail, problems, **members)
 
 
 def raw(error: OptioError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Return status, headers and body of the same answer, for an ASGI application without a framework."""
     status, headers, document = describe_error(error)
     data = msgspec.json.encode(document)
-    named = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-    return status, [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(data)), *named], data
+    raw_headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    return status, [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(data)), *raw_headers], data
 
 
 def _response(document: ProblemBody, headers: dict[str, str] | None = None) -> Response[ProblemBody]:

@@ -19,19 +19,19 @@ class QueueLimit:
     """The limit for all requests of a server. It may admit a few too many: a count sees neither requests in flight nor, until
     the next count, those of other servers."""
 
-    def __init__(self, store: QueueStore, most: int) -> None:
-        self._store, self._most = store, most
+    def __init__(self, store: QueueStore, limit: int) -> None:
+        self._store, self._limit = store, limit
         self._waiting = self._admitted = 0
-        self._counted = float("-inf")
+        self._counted_at = float("-inf")
         self._counting = False
 
     def admit(self) -> None:
         """Admit one more run. Raises QueueFull. Does not block."""
-        if not self._counting and time.monotonic() - self._counted >= _COUNT_PERIOD_S:
+        if not self._counting and time.monotonic() - self._counted_at >= _COUNT_PERIOD_S:
             self._counting = True
             asyncio.get_running_loop().run_in_executor(None, self._count)
-        if self._waiting + self._admitted >= self._most:
-            raise QueueFull(f"{self._most:,} runs are queued already (OPTIO_MAX_QUEUED): try again later", _RETRY_AFTER)
+        if self._waiting + self._admitted >= self._limit:
+            raise QueueFull(f"{self._limit:,} runs are queued already (OPTIO_MAX_QUEUED): try again later", _RETRY_AFTER)
         self._admitted += 1
 
     def _count(self) -> None:
@@ -42,5 +42,5 @@ class QueueLimit:
         except OptioError as err:
             log.debug("queued runs could not be counted: %s", err)
         finally:
-            self._counted = time.monotonic()
+            self._counted_at = time.monotonic()
             self._counting = False

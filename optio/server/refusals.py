@@ -47,12 +47,12 @@ class RefusalCounter:
         counts, self._counts, self._timer = self._counts, Counter(), None
         loop = asyncio.get_running_loop()
 
-        def written(done: "Future[None]") -> None:
-            if done.exception() is not None:
+        def forget(future: "Future[None]") -> None:
+            if future.exception() is not None:
                 with contextlib.suppress(RuntimeError):  # the loop has ended
                     loop.call_soon_threadsafe(self._put_back, counts)
 
-        self._store.count_refusals(dict(counts)).add_done_callback(written)
+        self._store.count_refusals(dict(counts)).add_done_callback(forget)
 
     def _put_back(self, counts: Counter[tuple[str, str, str]]) -> None:
         """Keep counts that could not be written, and try again later."""

@@ -46,7 +46,7 @@ class RunFanout:
         self._bell = asyncio.Event()
         self._polling: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
-        self._seen: OrderedDict[str, tuple[object, ...]] = OrderedDict()
+        self._published: OrderedDict[str, tuple[object, ...]] = OrderedDict()
         self._running: set[str] = set()
 
     def hint(self, topic: Topic, key: str) -> None:
@@ -79,7 +79,7 @@ class RunFanout:
                 self._polling.cancel()
                 self._polling = None
                 self._ready.clear()
-                self._seen.clear()
+                self._published.clear()
                 self._running.clear()
 
     async def _poll(self, store: RunReader) -> None:
@@ -87,35 +87,35 @@ class RunFanout:
             self._bell.clear()
             hinted = {self._hinted.popleft() for _ in range(len(self._hinted))}
             try:
-                found = await asyncio.to_thread(_read, store, hinted | self._running)
+                runs = await asyncio.to_thread(_read, store, hinted | self._running)
             except OptioError as err:
                 log.info("changes of runs could not be read: %s", err)
                 self._hinted.extend(hinted)
             except Exception:
                 log.exception("changes of runs could not be read")
             else:
-                self._publish(found)
+                self._publish(runs)
                 self._ready.set()
             await asyncio.sleep(MIN_POLL_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S - MIN_POLL_S):
                     await self._bell.wait()
 
-    def _publish(self, found: Iterable[Run]) -> None:
-        changed = []
-        for run in found:
+    def _publish(self, runs: Iterable[Run]) -> None:
+        changed_runs = []
+        for run in runs:
             state = (run.state, run.reason, run.message, run.attempt, run.cancel_requested)
-            if self._seen.get(run.id) != state:
-                changed.append(run)
-            self._seen[run.id] = state
-            self._seen.move_to_end(run.id)
+            if self._published.get(run.id) != state:
+                changed_runs.append(run)
+            self._published[run.id] = state
+            self._published.move_to_end(run.id)
             (self._running.add if run.state is RunState.RUNNING else self._running.discard)(run.id)
-        while len(self._seen) > _MAX_REMEMBERED:
-            forgotten, _ = self._seen.popitem(last=False)
+        while len(self._published) > _MAX_REMEMBERED:
+            forgotten, _ = self._published.popitem(last=False)
             self._running.discard(forgotten)
-        if changed and self._ready.is_set():
+        if changed_runs and self._ready.is_set():
             for watcher in self._watchers:
-                watcher.put(changed)
+                watcher.put(changed_runs)
 
 
 class _RunWatcher:
@@ -129,27 +129,27 @@ class _RunWatcher:
 
     def put(self, runs: Iterable[Run]) -> None:
         """Add changes. Of each run the last one is kept."""
-        mine = {run.id: run for run in runs if self._task_id in (None, run.task_id)}
-        self._pending |= mine
+        watched = {run.id: run for run in runs if self._task_id in (None, run.task_id)}
+        self._pending |= watched
         if len(self._pending) > MAX_PENDING:
             self._pending.clear()
             self._missed = True
-        if mine:
+        if watched:
             self.bell.set()
 
     def take(self) -> RunChanges:
         """Return what has come since the last call."""
-        taken = RunChanges(list(self._pending.values()), self._missed)
+        changes = RunChanges(list(self._pending.values()), self._missed)
         self._pending, self._missed = {}, False
         self.bell.clear()
-        return taken
+        return changes
 
 
-def _read(store: RunReader, wanted: Collection[str]) -> list[Run]:
+def _read(store: RunReader, run_ids: Collection[str]) -> list[Run]:
     """Return the running runs, the newest ones, and the wanted ones that are neither."""
-    found = {run.id: run for run in store.runs(RunFilter(state=RunState.RUNNING), limit=_MAX_RUNNING).items}
-    found |= {run.id: run for run in store.runs(RunFilter(), limit=_NEWEST).items}
-    for run_id in set(wanted) - found.keys():
+    runs_by_id = {run.id: run for run in store.runs(RunFilter(state=RunState.RUNNING), limit=_MAX_RUNNING).items}
+    runs_by_id |= {run.id: run for run in store.runs(RunFilter(), limit=_NEWEST).items}
+    for run_id in set(run_ids) - runs_by_id.keys():
         with contextlib.suppress(NotFound):
-            found[run_id] = store.run(run_id)
-    return list(found.values())
+            runs_by_id[run_id] = store.run(run_id)
+    return list(runs_by_id.values())

@@ -33,10 +33,10 @@ def time_of(name: str, text: str | None) -> datetime | None:
     if not text:
         return None
     try:
-        found = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError as err:
         raise _invalid(name, "must be a time, such as `2026-01-05T08:00:00Z`") from err
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def cost_of(name: str, text: str | None) -> Decimal | None:

@@ -77,15 +77,15 @@ def components() -> dict[str, Schema]:
     """Return the schema of each body, and of what they consist of, by name; `tidy` names and completes a copy of them."""
     models = {name: kind for module in (trigger, example, task, agent_event, *BODIES) for name, kind in structs(module)}
     kinds = [kind for module in BODIES for _, kind in structs(module)]
-    _, found = schema_components(kinds, ref_template=_REFERENCE)
-    for name, schema in found.items():
+    _, schemas = schema_components(kinds, ref_template=_REFERENCE)
+    for name, schema in schemas.items():
         for key, text in _texts(models[name]) if name in models else ():
             schema["properties"][key]["description"] = text
-    for shown in ("DefinitionBody", "TaskBody", "WrittenTaskBody"):
+    for task_body in ("DefinitionBody", "TaskBody", "WrittenTaskBody"):
         for key in _UNSHOWN:
-            del found[shown]["properties"][key]
-    found["ProblemBody"]["properties"]["type"] = reference("ProblemType")
-    return {**found, **{name: _vocabulary(name) for name in _VOCABULARIES}}
+            del schemas[task_body]["properties"][key]
+    schemas["ProblemBody"]["properties"]["type"] = reference("ProblemType")
+    return {**schemas, **{name: _vocabulary(name) for name in _VOCABULARIES}}
 
 
 def structs(module: ModuleType) -> Iterator[tuple[str, type[Struct]]]:
@@ -99,13 +99,13 @@ def structs(module: ModuleType) -> Iterator[tuple[str, type[Struct]]]:
 def _texts(model: type[Struct]) -> Iterator[tuple[str, str]]:
     """Yield the text of each key of a model that has one."""
     sources = [NewTask, *NewTask.__mro__] if model is TaskPatch else model.__mro__
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for source in sources:
         if source.__module__.startswith("optio."):
-            found = {**field_texts(source), **found}
+            texts = {**field_texts(source), **texts}
     for field, key in zip(model.__struct_fields__, model.__struct_encode_fields__, strict=True):
-        if field in found:
-            yield key, found[field]
+        if field in texts:
+            yield key, texts[field]
 
 
 @cache
@@ -118,12 +118,12 @@ def _vocabulary(name: str) -> Schema:
     if isinstance(defined, type):
         text = inspect.cleandoc(defined.__doc__ or "").replace("\n", " ")
     described = "\n".join([text, "", *(f"- `{word}`: {meanings[word]}" for word in words if word in meanings)]).strip()
-    found = {"title": name, "type": "string", "enum": words, "description": described}
+    schema = {"title": name, "type": "string", "enum": words, "description": described}
     if name == "ProblemType":
         # Generated clients name their constants by the words.
-        found["enum"] = [problems.URN + word for word in words]
-        found["x-enum-varnames"] = [word.replace("-", "_").upper() for word in words]
-    return found
+        schema["enum"] = [problems.URN + word for word in words]
+        schema["x-enum-varnames"] = [word.replace("-", "_").upper() for word in words]
+    return schema
 
 
 def _words(name: str) -> Iterator[str]:
@@ -143,16 +143,16 @@ def _meanings(name: str) -> tuple[str, dict[str, str]]:
     """Return the comment above a vocabulary, and the comment beside each of its values, those of vocabularies in it too."""
     lines, statements = _source(_VOCABULARIES[name])
     node = statements[name]
-    found: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     for part in ast.walk(node):
         if isinstance(part, ast.Name) and part.id in _VOCABULARIES and part.id != name:
-            found |= _meanings(part.id)[1]
+            meanings |= _meanings(part.id)[1]
     text = "\n".join(lines[node.lineno - 1 : node.end_lineno])
-    found |= dict(re.findall(r'"([\w-]+)",?\s+# (.+)$', text, re.MULTILINE))
-    above = node.lineno - 1
-    while lines[above - 1].startswith("#"):
-        above -= 1
-    return " ".join(line.strip("# ") for line in lines[above : node.lineno - 1]), found
+    meanings |= dict(re.findall(r'"([\w-]+)",?\s+# (.+)$', text, re.MULTILINE))
+    line_number = node.lineno - 1
+    while lines[line_number - 1].startswith("#"):
+        line_number -= 1
+    return " ".join(line.strip("# ") for line in lines[line_number : node.lineno - 1]), meanings
 
 
 def _names(node: ast.stmt) -> set[str]:
@@ -164,53 +164,57 @@ def _names(node: ast.stmt) -> set[str]:
 def tidy(document: Schema) -> Schema:
     """Return a document in which vocabularies are references, names have no `Body` at their end, patterns are portable, and
     every component is referred to."""
-    found: Schema = _tidied(document, {frozenset(_words(name)): name for name in _VOCABULARIES})
-    components = found["components"]["schemas"]
-    used: set[str] = set()
-    ahead = _references({**found, "components": {**found["components"], "schemas": {}}})
-    while ahead:
-        used |= ahead
-        ahead = {each for name in ahead for each in _references(components[name])} - used
-    found["components"]["schemas"] = {name: schema for name, schema in components.items() if name in used}
-    return found
+    tidied: Schema = _tidied(document, {frozenset(_words(name)): name for name in _VOCABULARIES})
+    components = tidied["components"]["schemas"]
+    used_names: set[str] = set()
+    new_names = _references({**tidied, "components": {**tidied["components"], "schemas": {}}})
+    while new_names:
+        used_names |= new_names
+        new_names = {reference_name for name in new_names for reference_name in _references(components[name])} - used_names
+    tidied["components"]["schemas"] = {name: schema for name, schema in components.items() if name in used_names}
+    return tidied
 
 
 def _references(part: Any) -> set[str]:
     return set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(part)))
 
 
-def _tidied(part: Any, named: dict[frozenset[str], str]) -> Any:
+def _tidied(part: Any, vocabularies: dict[frozenset[str], str]) -> Any:
     if isinstance(part, list):
-        return [_tidied(item, named) for item in part]
+        return [_tidied(item, vocabularies) for item in part]
     if not isinstance(part, dict):
         return part
     if "schema" in part and part.get("in") in ("query", "header"):
         # A parameter cannot be null: it is left out.
         part = {**part, "schema": _without_null(part["schema"])}
         part["schema"].pop("description", None)
-    part = _with_reference(part, named)
-    found: Schema = {}
-    for key, value in part.items():
-        is_noise = (key in _FLAGS and value is False) or (key, value) in (("headers", {}), ("default", None))
-        if is_noise or (key == "title" and not part.keys().isdisjoint(("type", "anyOf"))):
-            continue
-        if key in ("example", "examples", "default", "enum", "const"):
-            found[key] = value
-        elif key == "$ref":
-            found[key] = value.removesuffix("Body")
-        elif key == "mapping":
-            found[key] = {name: target.removesuffix("Body") for name, target in value.items()}
-        elif key == "pattern" and isinstance(value, str):
-            found[key] = portable(value)
-        elif key == "description" and isinstance(value, str) and "\n- " not in value:
-            found[key] = " ".join(value.split())
-        elif key in ("schemas", "properties"):
-            found[key] = {name.removesuffix("Body"): _tidied(each, named) for name, each in value.items()}
-        else:
-            found[key] = _tidied(value, named)
-    if "enum" in found and not any(isinstance(word, int) for word in found["enum"]):
-        found["type"] = "string"
-    return found
+    part = _with_reference(part, vocabularies)
+    schema = {key: _tidied_member(key, value, vocabularies) for key, value in part.items() if not _is_noise(key, value, part)}
+    if "enum" in schema and not any(isinstance(word, int) for word in schema["enum"]):
+        schema["type"] = "string"
+    return schema
+
+
+def _is_noise(key: str, value: Any, part: Schema) -> bool:
+    """Return whether a member says nothing: a default, or the title of a type."""
+    is_default = (key in _FLAGS and value is False) or (key, value) in (("headers", {}), ("default", None))
+    return is_default or (key == "title" and not part.keys().isdisjoint(("type", "anyOf")))
+
+
+def _tidied_member(key: str, value: Any, vocabularies: dict[frozenset[str], str]) -> Any:
+    if key in ("example", "examples", "default", "enum", "const"):
+        return value
+    if key == "$ref":
+        return value.removesuffix("Body")
+    if key == "mapping":
+        return {name: target.removesuffix("Body") for name, target in value.items()}
+    if key == "pattern" and isinstance(value, str):
+        return portable(value)
+    if key == "description" and isinstance(value, str) and "\n- " not in value:
+        return " ".join(value.split())
+    if key in ("schemas", "properties"):
+        return {name.removesuffix("Body"): _tidied(component, vocabularies) for name, component in value.items()}
+    return _tidied(value, vocabularies)
 
 
 def _without_null(schema: Schema) -> Schema:
@@ -221,19 +225,19 @@ def _without_null(schema: Schema) -> Schema:
     return {**options[0], **rest} if len(options) == 1 else {**schema, **({"oneOf": options} if options else {})}
 
 
-def _with_reference(part: Schema, named: dict[frozenset[str], str]) -> Schema:
+def _with_reference(part: Schema, vocabularies: dict[frozenset[str], str]) -> Schema:
     """Replace an enumeration by the reference to its vocabulary. A union of two is one."""
     options = part.get("anyOf", part.get("oneOf"))
     if part.get("enum") and "title" not in part:
-        name = named.get(frozenset(str(word) for word in part["enum"]))
+        name = vocabularies.get(frozenset(str(word) for word in part["enum"]))
         if name is not None:
             rest = {key: value for key, value in part.items() if key not in ("enum", "type")}
             return {**reference(name), **rest}
     elif options and sum("enum" in option for option in options) > 1:
         words = [word for option in options for word in option.get("enum", [])]
-        others = [option for option in options if "enum" not in option]
-        whole: Schema = {"enum": words}
+        other_options = [option for option in options if "enum" not in option]
+        vocabulary: Schema = {"enum": words}
         rest = {key: value for key, value in part.items() if key not in ("anyOf", "oneOf")}
-        merged = _with_reference(whole, named)
-        return {**rest, "anyOf": [merged, *others]} if others else {**merged, **rest}
+        reference_schema = _with_reference(vocabulary, vocabularies)
+        return {**rest, "anyOf": [reference_schema, *other_options]} if other_options else {**reference_schema, **rest}
     return part

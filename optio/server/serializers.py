@@ -1,49 +1,36 @@
 """The answers of the API: functions from domain values to the types of `optio.server.bodies`."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from functools import cache
+from operator import attrgetter
+from types import MappingProxyType, NoneType
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.model.drift import Drift
-from optio.model.fleet import FleetState, ProcessRow, find_problems
+from optio.model.fleet import FleetState, find_problems
 from optio.model.registry import CompiledTask
 from optio.model.removal import HeldRemoval
 from optio.model.run import Attempt, Event, LogLine, Page, Run, RunState
-from optio.model.usage import Meter
 from optio.runs.admission import Hold
 from optio.runs.delivery_gates import Gate
 from optio.runs.failure import RunFailure
 from optio.runs.replay import DeliveryDecision, diff, differences
-from optio.server.bodies.deliveries import (
-    DecisionBody,
-    DeliveryBody,
-    DeliveryDetailsBody,
-    DeliveryPageBody,
-    GateBody,
-    RefusalsBody,
-    ReplayBody,
-)
+from optio.server.bodies.base import Body, Source
+from optio.server.bodies.deliveries import DeliveryDetailsBody, DeliveryPageBody, ReplayBody
 from optio.server.bodies.diagnostics import DiagnosticBody
-from optio.server.bodies.failure import ReasonMeaningBody, RunDifferenceBody, RunFailureBody
+from optio.server.bodies.failure import RunFailureBody
 from optio.server.bodies.health import FleetProblemBody, ProcessBody
 from optio.server.bodies.logs import LogLineBody
-from optio.server.bodies.registry import DriftBody, RemovalBody, ServerBody
-from optio.server.bodies.runs import (
-    AttemptBody,
-    EventBody,
-    RunBody,
-    RunDetailsBody,
-    RunLinksBody,
-    RunPageBody,
-    StartedRunBody,
-    UsageBody,
-    WaitingBody,
-)
-from optio.server.bodies.tasks import DefinitionBody, PauseBody, SlotBody, SlotPageBody, TaskBody, TaskPageBody, TriggerBody
-from optio.store.values import Delivery, GenerationRow, Pause, Refusals, SlotRow
+from optio.server.bodies.registry import DriftBody, RemovalBody
+from optio.server.bodies.runs import RunBody, RunDetailsBody, RunLinksBody, RunPageBody, StartedRunBody
+from optio.server.bodies.tasks import DefinitionBody, PauseBody, SlotPageBody, TaskBody, TaskPageBody, TriggerBody
+from optio.store.values import Delivery, Pause, Refusals
 from optio.tree.served import Snapshot
 
 B = TypeVar("B", bound=msgspec.Struct)
@@ -61,155 +48,105 @@ def at_if_known(moment: datetime | None) -> str | None:
     return None if moment is None else at(moment)
 
 
+_PLAIN: dict[type, Callable[[Any], Any]] = {
+    datetime: at,
+    date: date.isoformat,
+    Decimal: "{:f}".format,
+    tuple: list,
+    MappingProxyType: dict,
+}
+
+
 def to_json(body: msgspec.Struct) -> dict[str, Any]:
     """Return a body as the dictionary that its JSON is read as."""
     return cast("dict[str, Any]", msgspec.to_builtins(body))
 
 
-def copied(kind: type[B], value: object, **others: Any) -> B:
-    """Return a body with the fields of the same names of a value, times as text, and with others where they differ."""
-    names = [name for name in kind.__struct_fields__ if name not in others]
-    return kind(**{name: _plain(getattr(value, name)) for name in names}, **others)
+def to_body(kind: type[B], value: object, **others: Any) -> B:
+    """Return a body whose fields are the attributes of a value, by their names or their `Source`, and `others`.
+
+    Times and amounts become text, sequences lists, and parts bodies where a field declares them so.
+    """
+    members = {}
+    for name, attribute, body in _fields_of(cast("Any", kind)):
+        member = others[name] if name in others else attribute(value)
+        if body is not None:
+            member = _nested(member, body)
+        elif (convert := _PLAIN.get(type(member))) is not None:
+            member = convert(member)
+        members[name] = member
+    return kind(**members)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return at(value)
-    return dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
+@cache
+def _fields_of(kind: type[msgspec.Struct]) -> tuple[tuple[str, Callable[[Any], Any], type[Body] | None], ...]:
+    """Return each field of a body with the function that reads its attribute, and the body that it consists of, if it does."""
+    hints = get_type_hints(kind, include_extras=True)
+    return tuple((name, _attribute(name, hints[name]), _body_within(hints[name])) for name in kind.__struct_fields__)
 
 
-def _members(body: msgspec.Struct) -> dict[str, Any]:
-    return {name: getattr(body, name) for name in body.__struct_fields__}
+def _attribute(name: str, annotation: Any) -> Callable[[Any], Any]:
+    path = next((part.path for part in get_args(annotation) if isinstance(part, Source)), name)
+    first, _, rest = path.partition(".")
+    if not rest:
+        return attrgetter(first)
+
+    part, attribute = attrgetter(first), _attribute(rest, None)
+    return lambda value: None if (owner := part(value)) is None else attribute(owner)
 
 
-def _meter(value: Meter) -> dict[str, Any]:
-    usage = value.usage
-    return {
-        "cost_usd": None if value.cost is None else f"{value.cost:f}",
-        "cost_source": value.cost_source,
-        "usage": UsageBody(
-            fresh=usage.fresh,
-            cached=usage.cached,
-            cache_write=usage.cache_write,
-            output=usage.output,
-            reasoning=usage.reasoning,
-        ),
-        "tokens": usage.total,
-        "turns": value.turns,
-        "tool_calls": value.tool_calls,
-    }
+def _body_within(annotation: Any) -> type[Body] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Body):
+        return annotation
+    return next((body for part in get_args(annotation) if (body := _body_within(part)) is not None), None)
+
+
+def _nested(value: Any, body: type[Body]) -> Any:
+    if isinstance(value, (Body, UnsetType, NoneType)):
+        return value
+    return [_nested(part, body) for part in value] if isinstance(value, (list, tuple)) else to_body(body, value)
 
 
 def run(value: Run) -> RunBody:
     """Return a run in the form of lists."""
+    return to_body(RunBody, value, **_times(value))
+
+
+def _times(value: Run) -> dict[str, Any]:
     duration = value.duration_s
-    # In full: a page has hundreds, and `copied` takes twice as long.
-    return RunBody(
-        id=value.id,
-        task_id=value.task_id,
-        task_name=value.task_name,
-        state=value.state,
-        reason=value.reason,
-        message=value.message,
-        trigger=value.trigger,
-        params=dict(value.params),
-        attempt=value.attempt,
-        max_retries=value.max_retries,
-        priority=value.priority,
-        dedupe_key=value.dedupe_key,
-        cancel_requested=value.cancel_requested,
-        created_at=at(value.created_at),
-        queued_at=at(value.queued_at),
-        next_attempt_at=at(value.not_before) if value.state is RunState.QUEUED else None,
-        started_at=at_if_known(value.started_at),
-        ended_at=at_if_known(value.ended_at),
-        duration_ms=None if duration is None else round(duration * 1000),
-        **_meter(value.meter),
-        slot=at_if_known(value.slot),
-        delivery_id=value.delivery_id,
-        definition=value.digest,
-        generation=value.generation,
-    )
+    return {
+        "next_attempt_at": value.not_before if value.state is RunState.QUEUED else None,
+        "duration_ms": None if duration is None else round(duration * 1000),
+    }
 
 
 def started_run(value: Run, *, duplicate: bool = False) -> StartedRunBody:
     """Return a run as the answer to a request that started or changed it."""
-    return StartedRunBody(run_id=value.id, **_members(run(value)), duplicate=duplicate or msgspec.UNSET)
+    return to_body(StartedRunBody, value, duplicate=duplicate or UNSET, **_times(value))
 
 
 def run_details(
     value: Run, attempts: list[Attempt], events: list[Event], prompt: str, hold: Hold | None, commit: str | None
 ) -> RunDetailsBody:
     """Return a run with everything that is stored of it but its log."""
-    return RunDetailsBody(
-        **_members(run(value)),
-        commit=commit,
-        prompt=prompt,
-        output=value.text,
-        result=value.output,
-        waiting=None if hold is None else waiting(hold),
-        attempts=[_attempt(one) for one in attempts],
-        events=[copied(EventBody, one) for one in events],
-        links=RunLinksBody(
-            itself=f"/api/workflow-runs/{value.id}",
-            logs=f"/api/workflow-runs/{value.id}/logs",
-            live=f"/ws/workflow-runs/{value.id}/logs",
-            task=f"/api/tasks/{value.task_id}",
-        ),
+    links = RunLinksBody(
+        itself=f"/api/workflow-runs/{value.id}",
+        logs=f"/api/workflow-runs/{value.id}/logs",
+        live=f"/ws/workflow-runs/{value.id}/logs",
+        task=f"/api/tasks/{value.task_id}",
     )
-
-
-def waiting(hold: Hold) -> WaitingBody:
-    """Return why a run waits."""
-    return copied(WaitingBody, hold, earliest_start=at_if_known(hold.earliest))
-
-
-def _attempt(value: Attempt) -> AttemptBody:
-    pod = value.pod
-    return copied(
-        AttemptBody,
-        value,
-        claimed_at=at(value.started_at),
-        started_at=at_if_known(value.agent_started_at),
-        pod=None if pod is None else pod.name,
-        namespace=None if pod is None else pod.namespace,
-        node=None if pod is None else pod.node,
-        image=None if pod is None else pod.image,
-        machine=value.agent.machine,
-        program=value.agent.program,
-        agent_version=value.agent.version,
-        session=value.agent.session,
-        model=value.agent.model,
-        output=value.text,
-        **_meter(value.meter),
-    )
+    parts = {"attempts": attempts, "events": events, "prompt": prompt, "waiting": hold, "commit": commit, "links": links}
+    return to_body(RunDetailsBody, value, **parts, **_times(value))
 
 
 def run_failure(run: Run, value: RunFailure) -> RunFailureBody:
     """Return the explanation of a failed run."""
-    return RunFailureBody(
-        reason=run.reason,
-        message=run.message,
-        meanings=[copied(ReasonMeaningBody, each) for each in value.meanings],
-        last_call=None if value.last_call is None else line(value.last_call),
-        call_result=None if value.call_result is None else line(value.call_result),
-        lines=[line(each) for each in value.lines],
-        last_good=None if value.last_good is None else value.last_good.id,
-        differences=[copied(RunDifferenceBody, each) for each in value.differences],
-    )
+    return to_body(RunFailureBody, value, reason=run.reason, message=run.message)
 
 
 def line(value: LogLine) -> LogLineBody:
     """Return one log line; its `seq` is the cursor that continues after it."""
-    return LogLineBody(
-        seq=value.seq,
-        attempt=value.attempt,
-        turn=value.turn,
-        kind=value.kind,
-        at=at(value.at),
-        text=value.text,
-        event=value.event,
-    )
+    return to_body(LogLineBody, value)
 
 
 def run_page(value: Page) -> RunPageBody:
@@ -245,7 +182,7 @@ def task(value: CompiledTask, snapshot: Snapshot, paused: Pause | None) -> TaskB
         **_definition(value),
         "stale": value.id in snapshot.kept,
         "held": value.id in snapshot.held,
-        "paused": pause(paused),
+        "paused": None if paused is None else to_body(PauseBody, paused),
         "links": {"self": f"/api/tasks/{value.id}", "runs": f"/api/tasks/{value.id}/runs"},
     }
     return cast("TaskBody", document)
@@ -254,102 +191,52 @@ def task(value: CompiledTask, snapshot: Snapshot, paused: Pause | None) -> TaskB
 def task_page(snapshot: Snapshot, pauses: Mapping[str, Pause], *, after: str, limit: int | None) -> TaskPageBody:
     """Return the tasks whose ids come after a cursor, which is the id of a task."""
     ids = [task_id for task_id in sorted(snapshot.registry.tasks) if task_id > after]
-    shown = ids[:limit]
+    page_ids = ids[:limit]
     return TaskPageBody(
-        items=[task(snapshot.registry.tasks[task_id], snapshot, pauses.get(task_id)) for task_id in shown],
-        next=shown[-1] if len(shown) < len(ids) else None,
+        items=[task(snapshot.registry.tasks[task_id], snapshot, pauses.get(task_id)) for task_id in page_ids],
+        next=page_ids[-1] if len(page_ids) < len(ids) else None,
         generation=snapshot.number,
     )
 
 
-def pause(value: Pause | None) -> PauseBody | None:
-    """Return the reason, author and time of a pause, or None."""
-    return None if value is None else PauseBody(reason=value.reason, by=value.actor, since=at(value.at))
-
-
 def triggers(value: CompiledTask) -> list[TriggerBody]:
     """Return the triggers of a task. A webhook has its URL, and says whether it needs a signature."""
-    shown = []
+    documents = []
     for trigger in value.document["spec"].get("triggers", []):
         entry = dict(trigger)
         if entry["type"] == "webhook":
             entry["url"] = f"/api/hooks/{entry['config']['path']}"
             entry["unsigned"] = "secret" not in entry["config"]
-        shown.append(entry)
-    return cast("list[TriggerBody]", shown)
+        documents.append(entry)
+    return cast("list[TriggerBody]", documents)
 
 
 def slot_page(value: Page) -> SlotPageBody:
     """Return a page of slots."""
-    return SlotPageBody(items=[_slot(item) for item in value.items], next=value.next)
-
-
-def _slot(value: SlotRow) -> SlotBody:
-    return SlotBody(
-        slot=at(value.last),
-        first=at(value.first),
-        slots=value.count,
-        verdict=value.verdict,
-        run_id=value.run_id,
-        at=at(value.at),
-    )
-
-
-def generation(value: GenerationRow | None) -> dict[str, Any]:
-    """Return the members of a `RegistryBody` about the generation that is served."""
-    return {
-        "generation": None if value is None else value.id,
-        "digest": None if value is None else value.digest,
-        "commit": None if value is None else value.commit,
-        "activated_at": None if value is None else at(value.activated_at),
-        "tasks": {} if value is None else dict(value.tasks),
-    }
+    return to_body(SlotPageBody, value)
 
 
 def removal(value: HeldRemoval | None) -> RemovalBody | None:
     """Return a held removal: its first tasks, the counts, and the command that releases it."""
     if value is None:
         return None
-    return RemovalBody(
-        digest=value.digest,
-        count=len(value.tasks),
-        total=value.total,
-        tasks=list(value.tasks[:MAX_HELD_SHOWN]),
-        since=at(value.since),
-        release=value.command,
-    )
+    return to_body(RemovalBody, value, count=len(value.tasks), tasks=value.tasks[:MAX_HELD_SHOWN])
 
 
 def drift(value: Drift | None) -> DriftBody | None:
     """Return how the directory of this server differs from what is served: the first tasks of each kind, and the counts."""
     if value is None:
         return None
-    return DriftBody(
-        generation=value.generation,
-        count=value.count,
-        added=list(value.added[:MAX_HELD_SHOWN]),
-        changed=list(value.changed[:MAX_HELD_SHOWN]),
-        missing=list(value.missing[:MAX_HELD_SHOWN]),
-        in_sync=list(value.in_sync),
-    )
-
-
-def server(value: ProcessRow) -> ServerBody:
-    """Return a server, the generation that it serves, and whether its directory holds the same."""
-    return ServerBody(
-        server=value.name,
-        generation=value.generation or 0,
-        in_sync=value.in_sync is True,
-        seen_at=at(cast(datetime, value.seen_at)),
-    )
+    parts = {"added": value.added, "changed": value.changed, "missing": value.missing}
+    return to_body(DriftBody, value, **{name: ids[:MAX_HELD_SHOWN] for name, ids in parts.items()})
 
 
 def fleet(value: FleetState) -> dict[str, Any]:
     """Return the processes of an installation, their problems and what waits for them, as fields of its health."""
     return {
         "at": at(value.now),
-        "fleet_problems": [copied(FleetProblemBody, each) for each in find_problems(value)],
-        "processes": [copied(ProcessBody, row, live=row.is_live) for row in value.processes],
+        "fleet_problems": [to_body(FleetProblemBody, problem) for problem in find_problems(value)],
+        "processes": [to_body(ProcessBody, row) for row in value.processes],
         "queued": sum(value.queued.values()),
         "running": sum(row.running for row in value.processes),
     }
@@ -360,44 +247,27 @@ def diagnostic(value: Diagnostic) -> DiagnosticBody:
     return msgspec.convert(value.to_json(), DiagnosticBody)
 
 
-def delivery(value: Delivery) -> DeliveryBody:
-    """Return a webhook request as it came, without its body."""
-    return copied(DeliveryBody, value)
-
-
-def delivery_details(value: Delivery, gates: Sequence[Gate], **body: Any) -> DeliveryDetailsBody:
+def delivery_details(value: Delivery, gates: Sequence[Gate], **body: str | None) -> DeliveryDetailsBody:
     """Return a webhook request with its gates, and its body under one of its two keys."""
-    steps = [copied(GateBody, each) for each in gates]
-    return DeliveryDetailsBody(**_members(delivery(value)), gates=steps, **body)
+    return to_body(DeliveryDetailsBody, value, **{"gates": gates, "body": UNSET, "body_base64": UNSET, **body})
 
 
 def delivery_page(value: Page, refused: Sequence[Refusals]) -> DeliveryPageBody:
     """Return a page of webhook requests, and the numbers of those without a delivery."""
-    items = [delivery(item) for item in value.items]
-    return DeliveryPageBody(
-        items=items,
-        next=value.next,
-        refused=[copied(RefusalsBody, each, first_minute=at(each.first), last_minute=at(each.last)) for each in refused],
-    )
+    return to_body(DeliveryPageBody, value, refused=refused)
 
 
-def replay(value: Delivery, then: DeliveryDecision, now: DeliveryDecision, before: str | None) -> ReplayBody:
+def replay(value: Delivery, earlier_decision: DeliveryDecision, now: DeliveryDecision, before: str | None) -> ReplayBody:
     """Return the decision about a request then, beside the decision now; `replayed_as` is the run of an earlier replay with the
     same definition."""
-    return ReplayBody(
-        delivery_id=value.id,
-        path=value.path,
-        received_at=at(value.received_at),
-        has_run=value.run_id,
+    return to_body(
+        ReplayBody,
+        value,
         replayed_as=before,
-        then=decision(then),
-        now=decision(now),
-        differs=differences(then, now),
-        diff=diff(then, now),
+        then=earlier_decision,
+        now=now,
+        differs=differences(earlier_decision, now),
+        diff=diff(earlier_decision, now),
         run_id=None,
+        duplicate=UNSET,
     )
-
-
-def decision(value: DeliveryDecision) -> DecisionBody:
-    """Return a decision about a request, and the run that it means."""
-    return copied(DecisionBody, value)

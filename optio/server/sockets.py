@@ -41,11 +41,11 @@ class Sockets:
             if scope["path"] == _LIVE:
                 await self._live(scope, receive, send)
                 return
-            found = _PATH.fullmatch(scope["path"])
-            if found is None:
+            match = _PATH.fullmatch(scope["path"])
+            if match is None:
                 raise NotFound("page", scope["path"][:200])
-            actor = await self._hub.gate.admit(scope["headers"], "viewer")
-            run_id, after = found[1], _after(scope["query_string"])
+            actor = await self._hub.access_control.admit(scope["headers"], "viewer")
+            run_id, after = match[1], _after(scope["query_string"])
             await asyncio.to_thread(self._hub.services.store.run, run_id)
         except OptioError as err:
             await send_answer(scope, send, *problems.raw(err))
@@ -59,7 +59,7 @@ class Sockets:
         """Serve a page. Raises OptioError before the handshake."""
         if scope["query_string"]:
             raise Invalid("invalid request parameters", [Problem("", "this address has no parameters: send messages")])
-        actor = await self._hub.gate.admit(scope["headers"], "viewer")
+        actor = await self._hub.access_control.admit(scope["headers"], "viewer")
         with suppress(OSError):  # the client has gone
             await send(_ACCEPT)
             code, reason = await LiveSocket(self._hub, actor, receive, send).run()
@@ -79,8 +79,8 @@ class Sockets:
 
     async def _send(self, actor: Actor, run_id: str, after: int, send: Send) -> Close:
         try:
-            async with aclosing(batches(self._hub, actor, run_id, after)) as found:
-                async for batch in found:
+            async with aclosing(batches(self._hub, actor, run_id, after)) as live_batches:
+                async for batch in live_batches:
                     for line in batch.lines:
                         await send(_text(b'{"type":"line",' + line.data[1:]))
                     if batch.ended is not None:

@@ -3,22 +3,24 @@ answer."""
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection
+import logging
+from collections.abc import Callable, Collection, Sequence
 
 from optio.errors import Conflict, Problem, StoreUnavailable
 from optio.model import isolation
 from optio.model.registry import CompiledTask, Registry
 from optio.server.dependencies import Hub
 from optio.server.problems import HttpProblem
-from optio.server.routes.removals import release
 from optio.tree.served import Snapshot
 from optio.tree.writer import StaleTask, WriteResult
+
+log = logging.getLogger(__name__)
 
 
 def with_file(hub: Hub, task_id: str) -> CompiledTask:
     """Return a task whose file can be changed. Raises NotFound, and Conflict for a held task, which has no file."""
-    task = hub.live.current.registry.task(task_id)
-    if task_id in hub.live.current.held:
+    task = hub.snapshot.registry.task(task_id)
+    if task_id in hub.snapshot.held:
         cure = f"put it back, or remove the task with DELETE /api/tasks/{task_id}"
         raise Conflict(f"the file of the task `{task_id}` is gone (`{task.origin.path}`) and its removal is held: {cure}")
     return task
@@ -30,65 +32,72 @@ def filed_tasks(snapshot: Snapshot) -> Registry:
 
 
 async def write_file(hub: Hub, write: Callable[[], WriteResult]) -> WriteResult:
-    """Change a file by `write`, and serve the result. The caller holds `hub.turn`. Raises what the writer raises, HttpProblem
-    412 for a task that has changed, Conflict where the directory is not what is served, and StoreUnavailable."""
+    """Change a file by `write`, and serve the result. The caller holds `hub.write_lock`. Raises what the writer raises,
+    HttpProblem 412 for a task that has changed, Conflict where the directory is not what is served, and StoreUnavailable."""
     # If the store is unavailable, the file would be written but not served.
     await asyncio.to_thread(hub.services.store.check)
-    drift = hub.live.current.drift
+    drift = hub.snapshot.drift
     if drift is not None:
         raise Conflict(f"{drift.summary}: {drift.cure}; or change the task through a server that is in sync")
     try:
-        written = await asyncio.to_thread(write)
+        result = await asyncio.to_thread(write)
     except StaleTask as err:
         raise HttpProblem("stale-task", str(err)) from err
     try:
-        await hub.reload([written.path])
+        await hub.reload([result.path])
     except StoreUnavailable as err:
-        raise StoreUnavailable(f"`{written.path}` is written, and will be served as soon as the store is back: {err}") from err
-    if hub.live.current.drift is not None:
+        raise StoreUnavailable(f"`{result.path}` is written, and will be served as soon as the store is back: {err}") from err
+    if hub.snapshot.drift is not None:
         raise Conflict(
-            f"`{written.path}` is written but not served, because another server was faster: {hub.live.current.drift.cure}"
+            f"`{result.path}` is written but not served, because another server was faster: {hub.snapshot.drift.cure}"
         )
-    return written
+    return result
 
 
-async def put_text(hub: Hub, task_id: str, text: str, seen: Collection[str] | None) -> WriteResult:
+async def put_text(hub: Hub, task_id: str, text: str, digests: Collection[str] | None) -> WriteResult:
     """Write a text as the file of a task, new or not, and serve it. With `seen`, the file must have one of these digests. The
-    caller holds `hub.turn`."""
-    snapshot = hub.live.current
+    caller holds `hub.write_lock`."""
+    snapshot = hub.snapshot
     if task_id in snapshot.registry.tasks and task_id not in snapshot.held:
         task = snapshot.registry.task(task_id)
-        return await write_file(hub, lambda: hub.files.replace_file(task, text, seen))
-    if seen is not None:
+        return await write_file(hub, lambda: hub.task_writer.replace_file(task, text, digests))
+    if digests is not None:
         raise HttpProblem("stale-task", f"the task `{task_id}` has no file now")
-    return await write_file(hub, lambda: hub.files.create_file(task_id, text, filed_tasks(snapshot)))
+    return await write_file(hub, lambda: hub.task_writer.create_file(task_id, text, filed_tasks(snapshot)))
 
 
 async def delete_task(hub: Hub, task_id: str, digests: Collection[str] | None, actor: str) -> None:
     """Delete a task's file, and serve the tree without it. If the file is already gone and the removal is held, the task is
     released."""
-    async with hub.turn:
-        task = hub.live.current.registry.task(task_id)
-        if task_id in hub.live.current.held:
+    async with hub.write_lock:
+        task = hub.snapshot.registry.task(task_id)
+        if task_id in hub.snapshot.held:
             if digests is not None and task.digest not in digests and "*" not in digests:
                 raise HttpProblem("stale-task", f"the task `{task_id}` has the digest {task.digest} now")
             await release(hub, (task_id,), actor)
         else:
-            await write_file(hub, lambda: hub.files.delete(task, digests))
+            await write_file(hub, lambda: hub.task_writer.delete(task, digests))
             # Other servers of this tree see the file disappear, and must not hold its task, which is gone here in any case.
             with contextlib.suppress(StoreUnavailable):
                 await asyncio.to_thread(hub.services.store.release_removals, [task_id], actor)
 
 
-def warnings_of(hub: Hub, written: WriteResult) -> list[Problem]:
+def warnings_of(hub: Hub, result: WriteResult) -> list[Problem]:
     """Return the compiler's warnings about a written task, and one for each part of its environment that this installation's
     executor does not apply."""
-    task = hub.live.current.registry.tasks[written.task_id]
+    task = hub.snapshot.registry.tasks[result.task_id]
     return [
-        *written.warnings,
+        *result.warnings,
         *(
             Problem(f"/environment/{name}", text, code="OPT523", hint="set OPTIO_EXECUTOR=kubernetes to run agents as pods")
             for name in isolation.requested_keys(task.spec.environment)
             for text in hub.services.executor.not_applied([name])
         ),
     ]
+
+
+async def release(hub: Hub, task_ids: Sequence[str], actor: str) -> None:
+    """Release held tasks: record it for all servers, and reload without them here. Raises StoreUnavailable."""
+    await asyncio.to_thread(hub.services.store.release_removals, task_ids, actor)
+    log.warning("%d held tasks were released by %s", len(task_ids), actor)
+    await hub.reload(())

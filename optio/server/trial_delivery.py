@@ -32,8 +32,8 @@ async def deliver(hub: Hub, task: CompiledTask, payload: bytes, event: str | Non
     if (numbered := delivery_header(config)) is not None:
         headers[numbered] = delivery
     event = event or (config.events[0] if config.events else None)
-    if event is not None and (named := event_header(config)) is not None:
-        headers[named] = event
+    if event is not None and (header_name := event_header(config)) is not None:
+        headers[header_name] = event
     if config.secret is not None:
         headers |= _signed(config, await _secret(hub, config.secret.name), payload, delivery)
     status, answer = await _post(hub, config.path, headers, payload)
@@ -42,7 +42,7 @@ async def deliver(hub: Hub, task: CompiledTask, payload: bytes, event: str | Non
         run_id=answer.get("runId"),
         verdict="refused" if status >= 300 else answer.get("status", "challenge"),
         detail=answer.get("detail") or answer.get("reason"),
-        errors=[f"{each.get('pointer', '')} {each.get('message', '')}".strip() for each in answer.get("errors", [])],
+        errors=[f"{problem.get('pointer', '')} {problem.get('message', '')}".strip() for problem in answer.get("errors", [])],
     )
 
 
@@ -51,14 +51,14 @@ def sample_payload(task: CompiledTask) -> str:
     config = _webhook(task)
     properties = (task.spec.params_schema or {}).get("properties") or {}
     if config.param_mapping is None:
-        found: Any = {name: _sample(schema) for name, schema in properties.items()}
+        payload: Any = {name: _sample(schema) for name, schema in properties.items()}
     else:
-        found = {}
+        payload = {}
         for name, place in config.param_mapping.items():
             steps = _steps(place)
             if steps:
-                _put(found, steps, _sample(properties.get(name)))
-    return json.dumps(found, indent=2, ensure_ascii=False)
+                _put(payload, steps, _sample(properties.get(name)))
+    return json.dumps(payload, indent=2, ensure_ascii=False)
 
 
 def _webhook(task: CompiledTask) -> WebhookConfig:
@@ -112,13 +112,17 @@ async def _post(hub: Hub, path: str, headers: Mapping[str, str], payload: bytes)
 
 
 def _sample(schema: Any) -> Any:
-    known = schema if isinstance(schema, dict) else {}
-    if "default" in known:
-        return known["default"]
-    if known.get("enum"):
-        return known["enum"][0]
-    kind = known.get("type")
-    return max(1, known["minimum"]) if kind == "integer" and "minimum" in known else _SAMPLES.get(str(kind), "example")
+    properties_known = schema if isinstance(schema, dict) else {}
+    if "default" in properties_known:
+        return properties_known["default"]
+    if properties_known.get("enum"):
+        return properties_known["enum"][0]
+    kind = properties_known.get("type")
+    return (
+        max(1, properties_known["minimum"])
+        if kind == "integer" and "minimum" in properties_known
+        else _SAMPLES.get(str(kind), "example")
+    )
 
 
 def _steps(place: Any) -> list[str | int]:
@@ -133,19 +137,19 @@ def _steps(place: Any) -> list[str | int]:
             steps.append(part)
         else:
             return []
-    return steps if all(not isinstance(each, int) or each < 10 for each in steps) else []
+    return steps if all(not isinstance(step, int) or step < 10 for step in steps) else []
 
 
-def _put(found: Any, steps: list[str | int], value: Any) -> None:
+def _put(container: Any, steps: list[str | int], value: Any) -> None:
     """Put a value at a place, and make the objects and lists on the way to it. A place that is taken otherwise stays."""
     for step, after in zip(steps, [*steps[1:], None], strict=True):
         new: Any = value if after is None else [] if isinstance(after, int) else {}
-        if isinstance(step, int) and isinstance(found, list):
-            found += [{} for _ in range(step + 1 - len(found))]
-            if after is None or not isinstance(found[step], type(new)):
-                found[step] = new
-        elif isinstance(step, str) and isinstance(found, dict):
-            found.setdefault(step, new)
+        if isinstance(step, int) and isinstance(container, list):
+            container += [{} for _ in range(step + 1 - len(container))]
+            if after is None or not isinstance(container[step], type(new)):
+                container[step] = new
+        elif isinstance(step, str) and isinstance(container, dict):
+            container.setdefault(step, new)
         else:
             return
-        found = found[step]
+        container = container[step]

@@ -77,7 +77,7 @@ class WebhookReceiver:
         self._strangers: Counter[str] = Counter()
         self.limit = StrangerLimit()
         self._new: list[Queued] = []
-        self._asked: dict[str, asyncio.Task[str | None]] = {}
+        self._secret_reads: dict[str, asyncio.Task[str | None]] = {}
         self.landing = LoopBridge()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,7 +104,7 @@ class WebhookReceiver:
 
     def _count(self, scope: Scope, verdict: str) -> None:
         # By task, because unknown paths are chosen by strangers.
-        task = self._hub.live.current.registry.hooks.get(scope["path"].removeprefix(PREFIX))
+        task = self._hub.snapshot.registry.hooks.get(scope["path"].removeprefix(PREFIX))
         self._hub.services.telemetry.tell(Delivered("" if task is None else task.id, verdict))
         if task is not None and task.spec.webhook is not None and verdict in _COUNTED:
             self._hub.refusals.count(task.spec.webhook.config.path, verdict, task.id)
@@ -113,7 +113,7 @@ class WebhookReceiver:
         path = scope["path"].removeprefix(PREFIX)
         if scope["method"] != "POST":  # type: ignore[typeddict-item]
             raise HttpProblem("method-not-allowed", "method not allowed", {"Allow": "POST"})
-        snapshot = self._hub.live.current
+        snapshot = self._hub.snapshot
         task = snapshot.registry.hooks.get(path)
         if task is None or task.spec.webhook is None:
             # At this level because strangers choose it; `optio dev` shows it.
@@ -139,16 +139,16 @@ class WebhookReceiver:
         secrets = self._hub.services.secrets
         if secrets.is_at_hand(name):
             return secrets.get(name)
-        asked = self._asked.get(name)
-        if asked is None:
-            asked = self._asked[name] = asyncio.create_task(asyncio.to_thread(secrets.get, name))
-            asked.add_done_callback(lambda done: self._forget(name, done))
-        return await asyncio.shield(asked)
+        reading = self._secret_reads.get(name)
+        if reading is None:
+            reading = self._secret_reads[name] = asyncio.create_task(asyncio.to_thread(secrets.get, name))
+            reading.add_done_callback(lambda finished_task: self._forget(name, finished_task))
+        return await asyncio.shield(reading)
 
-    def _forget(self, name: str, asked: "asyncio.Task[str | None]") -> None:
-        del self._asked[name]
-        if not asked.cancelled():
-            asked.exception()  # raised by those who wait, who may all have left
+    def _forget(self, name: str, reading: "asyncio.Task[str | None]") -> None:
+        del self._secret_reads[name]
+        if not reading.cancelled():
+            reading.exception()  # raised by those who wait, who may all have left
 
     def tell(self, run: Queued) -> None:
         """Notify workers and metrics of new runs, once for all runs that are committed together."""
@@ -158,7 +158,7 @@ class WebhookReceiver:
 
     def _tell(self) -> None:
         new, self._new = self._new, []
-        tasks = self._hub.live.current.registry.tasks
+        tasks = self._hub.snapshot.registry.tasks
         namespaces = {task.id: task.namespace for run in new if (task := tasks.get(run.task_id)) is not None}
         announce_queued(self._hub.services.broker, [(run.run_id, namespaces.get(run.task_id)) for run in new])
         for run in new:
@@ -184,7 +184,7 @@ class _WebhookRequest:
         for name, value in headers:
             self.headers.setdefault(name, []).append(value)
         self.body, self.sha256 = b"", ""
-        self.began = datetime.now(UTC)
+        self.received_at = datetime.now(UTC)
         self.key: str | None = None
 
     def delivery(
@@ -227,16 +227,16 @@ class _WebhookRequest:
             else:
                 verdict = self._judge()
             if isinstance(verdict, NewRun):
-                self.hub.backlog.admit()
+                self.hub.queue_limit.admit()
         except (Malformed, Invalid, QueueFull) as err:
             # A repeated delivery gets its first answer, however the task has changed since.
-            return await self._again(err)
+            return await self._repeat_answer(err)
         try:
             if isinstance(verdict, NewRun):
                 accepted = await self.hooks.landing.wait(store.accept(verdict, delivery=self.delivery("accepted", 202)))
                 await self.hub.withdraw(accepted.superseded)
                 if accepted.first and accepted.run_id is not None:
-                    self.hooks.tell(Queued(accepted.run_id, self.task.id, "webhook", self.began, verdict.traceparent))
+                    self.hooks.tell(Queued(accepted.run_id, self.task.id, "webhook", self.received_at, verdict.traceparent))
                 if accepted.rejected and accepted.run_id is not None:
                     raise Duplicate(accepted.run_id)
             elif verdict == webhook_decision.CHALLENGED:
@@ -283,8 +283,8 @@ class _WebhookRequest:
             self._reject("unavailable", 503, str(unavailable), proved=False)
             raise unavailable
         if not keys and not faults:
-            where = self.hub.services.secrets.where(config.secret.name)
-            faults.append(f"the secret `{config.secret.name}` has no value: {where}")
+            places = self.hub.services.secrets.where(config.secret.name)
+            faults.append(f"the secret `{config.secret.name}` has no value: {places}")
         # No sender can fix these, or is told of them: the log, `optio doctor` and the list of deliveries name them.
         for fault in faults:
             log.error("webhook %s: %s", config.path, fault)
@@ -299,10 +299,12 @@ class _WebhookRequest:
 
     def _key(self) -> str | None:
         """Return the sender's id of this delivery, or the digest of a long one. Raises Malformed for two ids."""
-        found = signature.delivery_id(self.config, self.header, self.body)
+        delivery_key = signature.delivery_id(self.config, self.header, self.body)
         # The digest of a long id still tells deliveries apart.
-        long = found is not None and len(found) > _MAX_KEY_LENGTH
-        return "sha256:" + hashlib.sha256(found.encode()).hexdigest() if found is not None and long else found
+        long = delivery_key is not None and len(delivery_key) > _MAX_KEY_LENGTH
+        return (
+            "sha256:" + hashlib.sha256(delivery_key.encode()).hexdigest() if delivery_key is not None and long else delivery_key
+        )
 
     def _judge(self) -> NewRun | str:
         """Return the run to start, or the reason why the request starts none. Raises Malformed and Invalid."""
@@ -317,7 +319,7 @@ class _WebhookRequest:
             generation=self.generation,
         )
 
-    async def _again(self, err: Malformed | Invalid | QueueFull) -> WebhookAnswerBody:
+    async def _repeat_answer(self, err: Malformed | Invalid | QueueFull) -> WebhookAnswerBody:
         """Return the answer of an earlier delivery with the same id. Otherwise raise the error, and store it unless it is the
         server's own."""
         if self.key is not None:
@@ -385,14 +387,14 @@ def _accepted(accepted: Accepted, reason: str | None = None) -> WebhookAnswerBod
 
 
 def _headers_to_keep(headers: list[tuple[bytes, bytes]], signed: str) -> dict[str, str]:
-    kept = {}
+    safe_headers = {}
     for name, value in headers[:_MAX_HEADERS]:
         text = _name(name)
         if text is None or text == signed:
-            kept[name.decode("latin-1")] = webhook_decision.MASKED
+            safe_headers[name.decode("latin-1")] = webhook_decision.MASKED
         else:
-            kept[text] = value[:_MAX_HEADER_LENGTH].decode("latin-1")
-    return kept
+            safe_headers[text] = value[:_MAX_HEADER_LENGTH].decode("latin-1")
+    return safe_headers
 
 
 @lru_cache(maxsize=1024)

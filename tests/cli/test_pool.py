@@ -11,7 +11,7 @@ from optio.cli import invoke
 from optio.cli.pool import plan_text, seconds, text
 from optio.cli.runs import _details, _reason_text
 from optio.runs.pool_sizing import Demand, StartTimes, propose_size
-from optio.server.routes import pools
+from optio.server.answers import pools
 from tests.support import Dev
 
 ITEM: dict[str, Any] = {

@@ -68,10 +68,10 @@ def test_the_summary_counts_what_would_start_and_what_was_started() -> None:
     ]
 
     assert (
-        summary(found, started=False)
+        summary(found, is_started=False)
         == "5 deliveries, 3 differ, 1 could not be replayed, 1 would start a run now but did not before"
     )
-    assert summary([item("invalid", runId="r-3")], started=True) == "1 delivery, 1 differs, 1 started"
+    assert summary([item("invalid", runId="r-3")], is_started=True) == "1 delivery, 1 differs, 1 started"
 
 
 @pytest.mark.parametrize(

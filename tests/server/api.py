@@ -74,7 +74,7 @@ class Api:
             self.live,
             reload=self.reloader.load,
             new_id=new_id,
-            feed=self.feed,
+            log_fanout=self.feed,
             dev_token=dev_token,
         )
         self.app = app

@@ -80,7 +80,7 @@ def test_the_page_draws_each_day_and_names_prices_and_unknown_costs(api: Api) ->
 
     assert len(re.findall(r"<g><title>\d{4}-\d\d-\d\d: ", page)) == 30
     assert re.search(r'<rect class="series0"[^>]*height="80.0"><title>[\d-]+, dear: \$2.00</title>', page)
-    assert re.search(r'<rect class="series1"[^>]*height="10.0"><title>[\d-]+, job: \$0.2500</title>', page) is not None
+    assert re.search(r'<rect class="series1"[^>]*height="10.0"><title>[\d-]+, job: \$0.25</title>', page) is not None
     assert "price list" in page
     assert "1 of 2 attempts unknown" in page
     assert "style=" not in page

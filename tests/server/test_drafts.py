@@ -79,7 +79,7 @@ def test_a_new_task_is_written_as_text_and_served_at_once(api: Api) -> None:
         ("small", TEXT.replace("Small", "Large"), "/id", "would be `large`"),
         ("z", TEXT.replace("Small", "Z"), "/triggers/0/config/path", "line 7"),
         ("Other", OTHER, "/id", "cannot be an id"),
-        ("other", None, "/text", "must be the text"),
+        ("other", None, "/text", "Expected `str`"),
     ],
 )
 def test_a_wrong_text_is_refused_with_its_places_and_nothing_is_written(

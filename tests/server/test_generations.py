@@ -89,7 +89,7 @@ def test_a_directory_that_differs_is_told_wherever_people_look(drifting: Api, mo
     assert {reading.name: reading.value for reading in registry_samples(drifting.live)}["tasks_drifting"] == 2
     assert drifting.get("/readyz").json["status"] == "ok"  # a change may be on its way here
     later = time.monotonic() + DRIFT_GRACE_S + 1
-    monkeypatch.setattr("optio.server.routes.health.time", SimpleNamespace(monotonic=lambda: later))
+    monkeypatch.setattr("optio.server.answers.health.time", SimpleNamespace(monotonic=lambda: later))
     ready = drifting.get("/readyz")
     assert (ready.status, ready.json["status"]) == (200, "degraded")
     assert "differs in 2 tasks" in ready.json["problems"][0]

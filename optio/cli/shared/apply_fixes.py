@@ -28,12 +28,12 @@ def _quoted(name: str) -> str:
 def write_fixes(root: Path, files: Mapping[str, bytes], judged: Mapping[str, bytes] | None = None) -> list[str]:
     """Replace each file atomically; links stay links, permissions stay. Files that are no longer as they were `judged` are left
     alone; returns their paths."""
-    left = []
+    unwritten = []
     for path, data in files.items():
         real = os.path.realpath(root / path)
         now = None if judged is None else _content(real)
         if judged is not None and now != judged[path]:
-            left += [path] if now != data else []  # someone else may have made the same fix
+            unwritten += [path] if now != data else []  # someone else may have made the same fix
             continue
         descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(real), prefix=".optio-")
         try:
@@ -44,7 +44,7 @@ def write_fixes(root: Path, files: Mapping[str, bytes], judged: Mapping[str, byt
         except BaseException:
             os.unlink(temporary)
             raise
-    return left
+    return unwritten
 
 
 def _content(path: str) -> bytes | None:

@@ -68,25 +68,25 @@ class Client:
     def events(self, path: str, *, after: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield server-sent events as (name, data). A broken connection is resumed after the last id, up to ten times in a
         row."""
-        last, broken = str(after), 0
+        last, failures = str(after), 0
         while True:
             try:
                 headers = {"Accept": "text/event-stream", "Last-Event-ID": last}
                 with self._open("GET", path, body=None, raw=None, headers=headers, query={}) as response:
                     for event in _sse(response):
-                        broken = 0
+                        failures = 0
                         last = event.get("id", last)
                         if "data" in event:
                             yield event.get("event", "message"), json.loads(event["data"])
             except (OSError, http.client.HTTPException) as err:
-                if broken >= 10:
+                if failures >= 10:
                     raise ServerRefused(0, f"the connection to {self.base} broke: {err}") from err
             except ServerRefused as err:
                 # Unreachable or not ready: it may be restarting.
-                if err.status not in (0, 503) or broken >= 10:
+                if err.status not in (0, 503) or failures >= 10:
                     raise
-            broken += 1
-            time.sleep(min(0.2 * broken, 2.0))
+            failures += 1
+            time.sleep(min(0.2 * failures, 2.0))
 
     def _open(
         self, method: str, path: str, *, body: Any, raw: bytes | None, headers: Mapping[str, str], query: Mapping[str, Any]

@@ -27,7 +27,7 @@ Candidate = tuple[str, str]
 
 def print_candidates(arguments: Sequence[str]) -> int:
     """Print the candidates for `-- WORD ...`, or `--line TEXT` as Bash has it. Returns 0, whatever happens."""
-    with suppress(Exception), open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+    with suppress(Exception), open(os.devnull, "w") as devnull, redirect_stderr(devnull):
         words = _split(arguments[1])[1:] if arguments[0] == "--line" else list(arguments[1:])
         for value, description in candidates(words or [""]):
             print(f"{value}\t{safe(description)}" if description else value)
@@ -59,8 +59,8 @@ def candidates(words: Sequence[str]) -> Iterator[Candidate]:
     yield from _Line(before[0], parser, before[1:]).candidates(current)
 
 
-def _matching(current: str, found: Iterable[Candidate]) -> Iterator[Candidate]:
-    yield from ((value, description) for value, description in found if value.startswith(current))
+def _matching(current: str, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    yield from ((value, description) for value, description in candidates if value.startswith(current))
 
 
 class _Line:
@@ -70,9 +70,9 @@ class _Line:
         self.command, self.verb = command, ""
         self.parser = parser
         self.values: dict[str, Any] = {}
-        self.given: set[str] = set()
+        self.flags_given: set[str] = set()
         self.waiting: argparse.Action | None = None  # an option whose value comes next
-        self._left = self._positionals()
+        self._remaining = self._positionals()
         for word in words:
             self._take(word)
 
@@ -88,21 +88,21 @@ class _Line:
             action = self.parser._option_string_actions.get(name)
             if action is None:
                 return
-            self.given.update(action.option_strings)
+            self.flags_given.update(action.option_strings)
             if action.nargs != 0 and not equals:
                 self.waiting = action
             elif equals:
                 self.values[action.dest] = value
-        elif self._left:
-            action = self._left[0]
+        elif self._remaining:
+            action = self._remaining[0]
             if isinstance(action, argparse._SubParsersAction):
                 if word in action.choices:
                     self.verb, self.parser = word, action.choices[word]
-                    self._left = self._positionals()
+                    self._remaining = self._positionals()
                 return
             self.values[action.dest] = word
             if action.nargs not in ("*", "+"):
-                del self._left[0]
+                del self._remaining[0]
 
     def candidates(self, current: str) -> Iterator[Candidate]:
         if self.waiting is not None:
@@ -111,24 +111,26 @@ class _Line:
             name, _, value = current.partition("=")
             action = self.parser._option_string_actions.get(name)
             if action is not None and action.nargs != 0:
-                for found, description in self._values(action, value):
-                    yield (found if found == FILES else f"{name}={found}"), description
+                for candidate, description in self._values(action, value):
+                    yield (candidate if candidate == FILES else f"{name}={candidate}"), description
         elif current.startswith("-"):
             for action in self.parser._actions:
-                if action.help != argparse.SUPPRESS and (action.dest == "param" or not self.given & {*action.option_strings}):
+                if action.help != argparse.SUPPRESS and (
+                    action.dest == "param" or not self.flags_given & {*action.option_strings}
+                ):
                     yield from _matching(current, ((name, action.help or "") for name in action.option_strings))
-        elif self._left:
-            yield from self._values(self._left[0], current)
+        elif self._remaining:
+            yield from self._values(self._remaining[0], current)
 
     def _values(self, action: argparse.Action, current: str) -> Iterator[Candidate]:
         """Yield the values of an option or a positional argument."""
         if isinstance(action, argparse._SubParsersAction):
-            yield from _matching(current, ((each.dest, each.help or "") for each in action._get_subactions()))
+            yield from _matching(current, ((choice.dest, choice.help or "") for choice in action._get_subactions()))
         elif action.choices is not None:
-            yield from _matching(current, ((str(each), "") for each in action.choices))
+            yield from _matching(current, ((str(choice), "") for choice in action.choices))
         elif action.dest in _SOURCES:
-            for found in _SOURCES[action.dest](self, current):
-                yield from [found] if found[0] == FILES else _matching(current, [found])
+            for candidate in _SOURCES[action.dest](self, current):
+                yield from [candidate] if candidate[0] == FILES else _matching(current, [candidate])
         elif action.dest not in _FREE:
             yield FILES, ""
 
@@ -149,11 +151,11 @@ class _Line:
 
     def tasks(self, current: str) -> Iterator[Candidate]:
         """Yield the ids of tasks: of the server for commands that talk to one, else of the task directory."""
-        found: list[Candidate] = []
-        if self.command not in ("render", "test") and (self.command != "schedule" or "--past" in self.given):
+        candidates: list[Candidate] = []
+        if self.command not in ("render", "test") and (self.command != "schedule" or "--past" in self.flags_given):
             with suppress(Exception):
-                found = [(task["id"], task["name"]) for task in self._ask("/api/tasks")["items"]]
-        yield from found or self._local_tasks()
+                candidates = [(task["id"], task["name"]) for task in self._ask("/api/tasks")["items"]]
+        yield from candidates or self._local_tasks()
 
     def _local_tasks(self) -> Iterator[Candidate]:
         from optio.compiler.pipeline import compile_tree
@@ -203,7 +205,7 @@ class _Line:
 
         store = open_store(self._settings())
         try:
-            yield from ((each.id, f"{each.role}  {each.label}") for each in store.tokens() if each.revoked_at is None)
+            yield from ((token.id, f"{token.role}  {token.label}") for token in store.tokens() if token.revoked_at is None)
         finally:
             store.close()
 
@@ -211,7 +213,7 @@ class _Line:
         """Yield the names of contexts, with their URLs."""
         from optio.cli.shared.contexts import LOCAL, read_contexts
 
-        yield from ((each.name, each.url) for each in read_contexts().by_name.values())
+        yield from ((context.name, context.url) for context in read_contexts().by_name.values())
         yield LOCAL, "the server of this machine"
 
     def rules(self, current: str) -> Iterator[Candidate]:

@@ -68,20 +68,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def apply(settings: Settings, name: str | None, *, run_commands: bool = True) -> Settings:
     """Return the settings with URL and token of the chosen context, unless flags or variables set them; raises SettingsError.
     Without `run_commands`, a context whose token comes from a command has none."""
-    chosen = name or os.environ.get(_VARIABLE)
-    if chosen == LOCAL:
+    choice = name or os.environ.get(_VARIABLE)
+    if choice == LOCAL:
         return settings
-    found = read_contexts()
+    configured = read_contexts()
     context = None
-    if chosen is not None:
-        context = _named(found, chosen, "--context" if name else _VARIABLE)
+    if choice is not None:
+        context = _named(configured, choice, "--context" if name else _VARIABLE)
         if name and settings.origins["url"] == "--url" and not _same(settings.url, context.url):
             raise SettingsError("--context and --url name different servers: leave one out")
-    elif found.default is not None and settings.origins["host"] == settings.origins["port"] == "default":
-        context = _named(found, found.default, f"{found.default_origin}: default_context")
+    elif configured.default is not None and settings.origins["host"] == settings.origins["port"] == "default":
+        context = _named(configured, configured.default, f"{configured.default_origin}: default_context")
     if context is None:
         # The token that was given for this URL.
-        context = next((each for each in found.by_name.values() if each.login and _same(each.url, settings.server_url)), None)
+        logged_in = (context for context in configured.by_name.values() if context.login)
+        context = next((context for context in logged_in if _same(context.url, settings.server_url)), None)
         if context is None:
             return settings
     return _with(settings, context, run_commands=run_commands)
@@ -107,17 +108,17 @@ def _with(settings: Settings, context: Context, *, run_commands: bool) -> Settin
     return replace(settings, origins=origins)
 
 
-def _same(one: str | None, other: str) -> bool:
-    return one is not None and one.rstrip("/") == other.rstrip("/")
+def _same(left: str | None, right: str) -> bool:
+    return left is not None and left.rstrip("/") == right.rstrip("/")
 
 
-def _named(found: Contexts, name: str, origin: str) -> Context:
-    if name in found.by_name:
-        return found.by_name[name]
+def _named(configured: Contexts, name: str, origin: str) -> Context:
+    if name in configured.by_name:
+        return configured.by_name[name]
 
-    meant = suggest(name, found.by_name)
-    known = ", ".join(f"`{each}`" for each in found.by_name)
-    cure = f"did you mean `{meant}`?" if meant else f"there are {known}" if known else "`optio login URL` makes one"
+    suggestion = suggest(name, configured.by_name)
+    names = ", ".join(f"`{context_name}`" for context_name in configured.by_name)
+    cure = f"did you mean `{suggestion}`?" if suggestion else f"there are {names}" if names else "`optio login URL` makes one"
     raise SettingsError(f"{origin}: unknown context `{name}`: {cure}")
 
 
@@ -141,16 +142,18 @@ def read_contexts() -> Contexts:
     for path, table, is_project in _tables():
         for context in _contexts(path, table, is_project=is_project):
             if context.token_from is None:
-                given = next((each["token"] for each in logins["contexts"].values() if _same(each["url"], context.url)), None)
-                context = replace(context, login=given)
+                login_token = next(
+                    (login["token"] for login in logins["contexts"].values() if _same(login["url"], context.url)), None
+                )
+                context = replace(context, login=login_token)
             by_name.setdefault(context.name, context)
-        named = table.get("default_context")
-        if named is not None and not isinstance(named, str):
+        default_name = table.get("default_context")
+        if default_name is not None and not isinstance(default_name, str):
             raise SettingsError(f"{path}: default_context must be the name of a context")
-        if named is not None and default is None:
-            default = named, path
-    for name, each in logins["contexts"].items():
-        by_name.setdefault(name, Context(name, each["url"], logins_file(), login=each["token"]))
+        if default_name is not None and default is None:
+            default = default_name, path
+    for name, login in logins["contexts"].items():
+        by_name.setdefault(name, Context(name, login["url"], logins_file(), login=login["token"]))
     if default is None and logins["default"] is not None:
         default = logins["default"], logins_file()
     return Contexts(by_name, *(default or (None, None)))
@@ -158,27 +161,27 @@ def read_contexts() -> Contexts:
 
 def _tables() -> Iterator[tuple[Path, Mapping[str, Any], bool]]:
     """Yield each file with settings of the command line, its table, and whether it belongs to a project."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        own = _table(folder / "optio.toml")
-        if own is None:
-            whole = _table(folder / "pyproject.toml")
-            tool = (whole or {}).get("tool", {})
-            own = tool.get("optio") if isinstance(tool, dict) else None
+    directory_here = Path.cwd()
+    for folder in (directory_here, *directory_here.parents):
+        project_table = _table(folder / "optio.toml")
+        if project_table is None:
+            pyproject = _table(folder / "pyproject.toml")
+            tool = (pyproject or {}).get("tool", {})
+            project_table = tool.get("optio") if isinstance(tool, dict) else None
             path = folder / "pyproject.toml"
         else:
             path = folder / "optio.toml"
-        if isinstance(own, dict):
+        if isinstance(project_table, dict):
             _refuse_stranger(path)
-            yield path, own, True
+            yield path, project_table, True
             break
     try:
-        mine = directory() / "config.toml"
+        user_table = directory() / "config.toml"
     except SettingsError:
         return  # no home, no file
-    table = _table(mine)
+    table = _table(user_table)
     if table is not None:
-        yield mine, table, False
+        yield user_table, table, False
 
 
 def _table(path: Path) -> dict[str, Any] | None:
@@ -207,53 +210,53 @@ def _refuse_stranger(path: Path) -> None:
 
 
 def _contexts(path: Path, table: Mapping[str, Any], *, is_project: bool) -> Iterator[Context]:
-    found = table.get("contexts", {})
-    if not isinstance(found, dict) or not all(isinstance(each, dict) for each in found.values()):
+    contexts = table.get("contexts", {})
+    if not isinstance(contexts, dict) or not all(isinstance(entry, dict) for entry in contexts.values()):
         raise SettingsError(f'{path}: contexts must be tables, such as `[contexts.prod]` with `url = "https://..."`')
-    for name, each in found.items():
-        where = f"{path}: contexts.{name}"
-        for key in each:
+    for name, entry in contexts.items():
+        place = f"{path}: contexts.{name}"
+        for key in entry:
             if key not in _KEYS:
-                raise SettingsError(f"{where}: unknown key `{key}`: write {', '.join(_KEYS[:-1])} or {_KEYS[-1]}")
+                raise SettingsError(f"{place}: unknown key `{key}`: write {', '.join(_KEYS[:-1])} or {_KEYS[-1]}")
         if name == LOCAL:
-            raise SettingsError(f"{where}: `{LOCAL}` stands for the server of this machine: choose another name")
-        if "token_file" in each and "token_command" in each:
-            raise SettingsError(f"{where}: give token_file or token_command, not both")
+            raise SettingsError(f"{place}: `{LOCAL}` stands for the server of this machine: choose another name")
+        if "token_file" in entry and "token_command" in entry:
+            raise SettingsError(f"{place}: give token_file or token_command, not both")
         try:
-            url = SETTINGS["url"].read(each["url"])
+            url = SETTINGS["url"].read(entry["url"])
         except (KeyError, ValueError, TypeError) as err:
-            raise SettingsError(f"{where}: url must be a URL that begins with http:// or https://") from err
-        file = _token_file(where, path, each.get("token_file"), is_project=is_project)
-        command = _token_command(where, each.get("token_command"), is_project=is_project)
+            raise SettingsError(f"{place}: url must be a URL that begins with http:// or https://") from err
+        file = _token_file(place, path, entry.get("token_file"), is_project=is_project)
+        command = _token_command(place, entry.get("token_command"), is_project=is_project)
         yield Context(name, url, path, token_file=file, token_command=command, is_project=is_project)
 
 
-def _token_file(where: str, path: Path, text: Any, *, is_project: bool) -> Path | None:
+def _token_file(place: str, path: Path, text: Any, *, is_project: bool) -> Path | None:
     if text is None:
         return None
     if not isinstance(text, str) or not text:
-        raise SettingsError(f"{where}: token_file must be a path")
+        raise SettingsError(f"{place}: token_file must be a path")
     file = path.parent / Path(text).expanduser()
     if is_project and not file.resolve().is_relative_to(path.parent.resolve()):
         raise SettingsError(
-            f"{where}: the token_file of a project must lie in its directory, or a repository could send any of your files to "
+            f"{place}: the token_file of a project must lie in its directory, or a repository could send any of your files to "
             f"its server: use `optio login`, or name it in {directory() / 'config.toml'}"
         )
     return file
 
 
-def _token_command(where: str, value: Any, *, is_project: bool) -> tuple[str, ...] | None:
+def _token_command(place: str, value: Any, *, is_project: bool) -> tuple[str, ...] | None:
     if value is None:
         return None
     if is_project:
         raise SettingsError(
-            f"{where}: a project may not name a token_command, which would run whatever the repository says: put it into "
+            f"{place}: a project may not name a token_command, which would run whatever the repository says: put it into "
             f"{directory() / 'config.toml'}"
         )
     if isinstance(value, str):
         value = shlex.split(value)
     if not isinstance(value, list) or not value or not all(isinstance(word, str) for word in value):
-        raise SettingsError(f"{where}: token_command must be a command, as a text or a list of words")
+        raise SettingsError(f"{place}: token_command must be a command, as a text or a list of words")
     return tuple(value)
 
 
@@ -263,42 +266,42 @@ def _token_command(where: str, value: Any, *, is_project: bool) -> tuple[str, ..
 def _token(context: Context, *, run_commands: bool) -> str | None:
     """Return the token of a context; raises SettingsError, without any of the token's text."""
     if context.token_file is not None:
-        what = f"the token file {context.token_file} of the context `{context.name}`"
+        source = f"the token file {context.token_file} of the context `{context.name}`"
         try:
             text = context.token_file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as err:
             reason = err.strerror if isinstance(err, OSError) else "it is not text"
-            raise SettingsError(f"{what} cannot be read: {reason}") from err
-        others = private_files.readers(context.token_file)
-        if others is not None:
-            print(f"optio: {what} can be read by {others}: run `chmod 600 {context.token_file}`", file=sys.stderr)
-        return _usable(text, what)
+            raise SettingsError(f"{source} cannot be read: {reason}") from err
+        readers = private_files.readers(context.token_file)
+        if readers is not None:
+            print(f"optio: {source} can be read by {readers}: run `chmod 600 {context.token_file}`", file=sys.stderr)
+        return _usable(text, source)
     if context.token_command and run_commands:
         return _usable(_output(context), f"what the token command of the context `{context.name}` prints")
     return context.login
 
 
-def _usable(text: str, what: str) -> str:
+def _usable(text: str, source: str) -> str:
     try:
         return str(SETTINGS["token"].read(text))
     except ValueError as err:
-        raise SettingsError(f"{what} is not a token: it must be one line of ASCII without blanks") from err
+        raise SettingsError(f"{source} is not a token: it must be one line of ASCII without blanks") from err
 
 
 def _output(context: Context) -> str:
     import subprocess
 
     words = context.token_command or ()
-    what = f"the token command of the context `{context.name}`, `{words[0]}`,"
+    source = f"the token command of the context `{context.name}`, `{words[0]}`,"
     try:
-        done = subprocess.run(words, stdout=subprocess.PIPE, timeout=_COMMAND_TIMEOUT_S, check=False)
+        process = subprocess.run(words, stdout=subprocess.PIPE, timeout=_COMMAND_TIMEOUT_S, check=False)
     except OSError as err:
-        raise SettingsError(f"{what} cannot be run: {err.strerror}") from err
+        raise SettingsError(f"{source} cannot be run: {err.strerror}") from err
     except subprocess.TimeoutExpired as err:
-        raise SettingsError(f"{what} did not end within {_COMMAND_TIMEOUT_S} s") from err
-    if done.returncode:
-        raise SettingsError(f"{what} failed with exit code {done.returncode}")
-    return done.stdout.decode("utf-8", "replace").strip()
+        raise SettingsError(f"{source} did not end within {_COMMAND_TIMEOUT_S} s") from err
+    if process.returncode:
+        raise SettingsError(f"{source} failed with exit code {process.returncode}")
+    return process.stdout.decode("utf-8", "replace").strip()
 
 
 # Logins
@@ -311,21 +314,21 @@ def logins_file() -> Path:
 
 def read_logins() -> dict[str, Any]:
     """Return `contexts` (URL and token by name) and `default`; raises SettingsError for a damaged file."""
-    none: dict[str, Any] = {"contexts": {}, "default": None}
+    no_logins: dict[str, Any] = {"contexts": {}, "default": None}
     try:
         path = logins_file()
     except SettingsError:
-        return none
+        return no_logins
     try:
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError, PermissionError):  # of a user who took another one's HOME along
-        return none
+        return no_logins
     except OSError as err:
         raise SettingsError(f"{path} cannot be read: {err.strerror}") from err
     try:
-        found = json.loads(data)
-        return {"contexts": {name: {"url": each["url"], "token": each["token"]} for name, each in found["contexts"].items()},
-                "default": found.get("default")}  # fmt: skip
+        stored = json.loads(data)
+        names = {name: {"url": login["url"], "token": login["token"]} for name, login in stored["contexts"].items()}
+        return {"contexts": names, "default": stored.get("default")}
     except (ValueError, TypeError, KeyError, AttributeError) as err:
         raise SettingsError(f"{path} is damaged: delete it, and log in again") from err
 

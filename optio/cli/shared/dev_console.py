@@ -58,33 +58,22 @@ class TreeNews:
         yield from self._removal(now)
 
     def _change(self, before: Snapshot, now: Snapshot) -> Iterator[str]:
-        old, new = before.registry.tasks, now.registry.tasks
-        changes = [
-            *(f"  + {new[name].id}  {_starts(new[name])}" for name in new if name not in old),
-            *(f"  ~ {name}  {_starts(new[name])}" for name in new if name in old and old[name].digest != new[name].digest),
-            *(f"  - {name}" for name in old if name not in new),
-        ]
-        changes += [
-            f"  ! {name}: its file has errors, the last error-free version is served" for name in sorted(now.kept - before.kept)
-        ]
-        altered = [task for name, task in new.items() if name not in old or old[name].digest != task.digest]
-        known = set(before.diagnostics)
-        findings = list(self._findings([d for d in now.diagnostics if d not in known], now))
-        mended = [d for d in before.diagnostics if d.severity is Severity.ERROR] and not any(
-            d.severity is Severity.ERROR for d in now.diagnostics
-        )
+        changes = list(_changes(before, now))
+        known_diagnostics = set(before.diagnostics)
+        findings = list(self._findings([d for d in now.diagnostics if d not in known_diagnostics], now))
+        is_mended = _has_errors(before) and not _has_errors(now)
         removal = [] if now.removal == before.removal else list(self._removal(now))
         if before.removal and not now.removal:
             removal = ["  no removal is held now"]
-        if changes or findings or mended or removal:
+        if changes or findings or is_mended or removal:
             yield f"{_time()}  {self._root}: {'changed' if changes else 'scanned again'}{_generation(now)}"
             yield from changes[:_MAX_TASKS]
             if len(changes) > _MAX_TASKS:
                 yield f"  ... and {len(changes) - _MAX_TASKS} more"
-            yield from self._lacking(altered)
+            yield from self._lacking(_altered(before, now))
             yield from findings
             yield from removal
-            if mended:
+            if is_mended:
                 yield "  all errors are fixed"
 
     def _removal(self, now: Snapshot) -> Iterator[str]:
@@ -112,14 +101,16 @@ class TreeNews:
             for note in self._services.executor.not_applied(isolation.requested_isolation(task)):
                 users.setdefault(note, []).append(task.id)
         for lack, ids in users.items():
-            who = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
-            yield "  " + render_run.coloured(f"{who}: {lack}", "33")
+            task_names = ", ".join(ids[:3]) + (f" and {len(ids) - 3} more" if len(ids) > 3 else "")
+            yield "  " + render_run.coloured(f"{task_names}: {lack}", "33")
 
-    def _findings(self, found: "list[Diagnostic] | tuple[Diagnostic, ...]", now: Snapshot) -> Iterator[str]:
-        if not found:
+    def _findings(self, diagnostics: "list[Diagnostic] | tuple[Diagnostic, ...]", now: Snapshot) -> Iterator[str]:
+        if not diagnostics:
             return
-        errors = [d for d in found if d.severity is Severity.ERROR]
-        for diagnostic, text in zip(shown := (errors or found)[:_MAX_FINDINGS], render_concise(shown), strict=True):
+        errors = [d for d in diagnostics if d.severity is Severity.ERROR]
+        for diagnostic, text in zip(
+            first_ones := (errors or diagnostics)[:_MAX_FINDINGS], render_concise(first_ones), strict=True
+        ):
             yield "  " + render_run.coloured(f"{self._root}/{text}", "31" if diagnostic.severity is Severity.ERROR else "33")
         count = render_summary(now.diagnostics, now.files, len(now.registry.tasks))
         yield f"  {count}: `optio check {self._root}` shows them all"
@@ -133,7 +124,7 @@ class RunNews:
         self._url = url
         self._hinted: dict[str, None] = {}
         self._lock = threading.Lock()
-        self._said: dict[str, tuple[RunState, int]] = {}
+        self._reported: dict[str, tuple[RunState, int]] = {}
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -172,12 +163,12 @@ class RunNews:
 
     def _say(self, run: Run) -> None:
         stands = (run.state, run.attempt)
-        if self._said.get(run.id) == stands:
+        if self._reported.get(run.id) == stands:
             return
         if run.state.terminal:
-            self._said.pop(run.id, None)
+            self._reported.pop(run.id, None)
         else:
-            self._said[run.id] = stands
+            self._reported[run.id] = stands
         if run.state is RunState.RUNNING:
             attempt = f", attempt {run.attempt}" if run.attempt > 1 else ""
             self._print(run, f"{render_run.state('running')} ({run.trigger}{attempt})")
@@ -203,6 +194,27 @@ def _generation(snapshot: Snapshot) -> str:
     return "" if snapshot.generation is None else f", generation {snapshot.generation.id}"
 
 
+def _changes(before: Snapshot, now: Snapshot) -> Iterator[str]:
+    """Yield a line for each task that was added, changed, removed or broken."""
+    old, new = before.registry.tasks, now.registry.tasks
+    altered = _altered(before, now)
+    yield from (f"  + {task.id}  {_starts(task)}" for task in altered if task.id not in old)
+    yield from (f"  ~ {task.id}  {_starts(task)}" for task in altered if task.id in old)
+    yield from (f"  - {task_id}" for task_id in old if task_id not in new)
+    for task_id in sorted(now.kept - before.kept):
+        yield f"  ! {task_id}: its file has errors, the last error-free version is served"
+
+
+def _altered(before: Snapshot, now: Snapshot) -> list[CompiledTask]:
+    """Return the tasks that are new or have another definition."""
+    old = before.registry.tasks
+    return [task for name, task in now.registry.tasks.items() if name not in old or old[name].digest != task.digest]
+
+
+def _has_errors(snapshot: Snapshot) -> bool:
+    return any(diagnostic.severity is Severity.ERROR for diagnostic in snapshot.diagnostics)
+
+
 def _starts(task: CompiledTask) -> str:
     """Return the ways in which a task is started, in a few words."""
     if not task.spec.enabled:
@@ -211,8 +223,8 @@ def _starts(task: CompiledTask) -> str:
     if task.spec.schedule is not None and task.spec.schedule.enabled:
         config = task.spec.schedule.config
         following = cron.next_fire(config.cron_expression, config.timezone, datetime.now(UTC))
-        when = following.astimezone().strftime("%a %d %b %H:%M") if following else "never"
-        ways.append(f"schedule `{config.cron_expression}` {config.timezone}, next {when}")
+        next_text = following.astimezone().strftime("%a %d %b %H:%M") if following else "never"
+        ways.append(f"schedule `{config.cron_expression}` {config.timezone}, next {next_text}")
     if task.spec.webhook is not None and task.spec.webhook.enabled:
         ways.append(f"POST /api/hooks/{task.spec.webhook.config.path}")
     return " | ".join(ways)

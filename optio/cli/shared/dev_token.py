@@ -60,10 +60,10 @@ def find(settings: Settings) -> str | None:
     except OSError as err:
         raise SettingsError(f"the token file {path} cannot be read: {err.strerror}: set OPTIO_TOKEN") from err
     with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
             raise SettingsError(f"the token file {path} is not yours: start `optio dev` as this user, or set OPTIO_TOKEN")
-        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise SettingsError(f"other users may write the token file {path}: delete it and start `optio dev` again")
         text = file.read(_MAX_BYTES).decode("ascii", "replace").strip()
     match = _TOKEN.fullmatch(text)

@@ -72,6 +72,6 @@ EXAMPLES = (
 
 def examples_of(prog: str) -> Iterator[str]:
     """Yield the examples of a command or verb, such as `optio runs list`, as the lines of a shell, comments aligned."""
-    found = [(line, words) for line, words in EXAMPLES if f"{prog} " in f"{line} "]
-    width = max((len(line) for line, _ in found), default=0)
-    yield from (f"{line:<{width}}  # {words}" for line, words in found)
+    examples = [(line, words) for line, words in EXAMPLES if f"{prog} " in f"{line} "]
+    width = max((len(line) for line, _ in examples), default=0)
+    yield from (f"{line:<{width}}  # {words}" for line, words in examples)

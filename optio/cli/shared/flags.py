@@ -23,9 +23,9 @@ def read_settings(
 ) -> Settings:
     """Return the settings with the command's flags, and the context of a command that has `--context`; raises SettingsError.
     Warns about variables that look misspelt."""
-    for name, meant in unknown_variables(os.environ):
-        if meant is not None:
-            print(f"optio: unknown setting {name} is ignored: did you mean {meant}?", file=sys.stderr)
+    for name, suggestion in unknown_variables(os.environ):
+        if suggestion is not None:
+            print(f"optio: unknown setting {name} is ignored: did you mean {suggestion}?", file=sys.stderr)
     flags = {name: value for name, value in vars(args).items() if name in SETTINGS}
     settings = Settings.load(flags=flags, defaults=defaults)
     if not with_context or not hasattr(args, "context"):

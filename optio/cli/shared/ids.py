@@ -43,16 +43,18 @@ def delivery_id(server: client.Client, text: str) -> str:
 def _resolve(server: client.Client, kind: Kind, text: str) -> str:
     if text.endswith(LATEST):
         task = text.removesuffix(LATEST) or None
-        found = server.request("GET", kind.path, query={"task": task, "limit": 1})["items"]
-        if not found:
+        latest = server.request("GET", kind.path, query={"task": task, "limit": 1})["items"]
+        if not latest:
             raise NotFound(kind.name, text, f"{f'task `{task}`' if task else 'the server'} has none")
-        return str(found[0]["id"])
+        return str(latest[0]["id"])
     beginning = text.lower()
     if not _BEGINNING.fullmatch(beginning):
         task = f"`{text}@latest` is the newest of a task, " if re.fullmatch(r"[a-z0-9-]{1,64}", text, re.ASCII) else ""
         raise NotFound(kind.name, text, f"{task}{kind.cure}")
-    listed = server.request("GET", kind.path, query={"id": beginning, "limit": _MAX_CANDIDATES + 1})["items"]
-    rows = [[item["id"], *(str(item[name]) for name in kind.members)] for item in listed if item["id"].startswith(beginning)]
+    candidates = server.request("GET", kind.path, query={"id": beginning, "limit": _MAX_CANDIDATES + 1})["items"]
+    rows = [
+        [item["id"], *(str(item[name]) for name in kind.members)] for item in candidates if item["id"].startswith(beginning)
+    ]
     return pick(kind.name, kind.cure, text, rows)
 
 
@@ -63,17 +65,17 @@ def pick(name: str, cure: str, text: str, rows: Sequence[Sequence[str]]) -> str:
         raise NotFound(name, text, cure)
     if len(rows) == 1:
         return rows[0][0]
-    more = ["  and more"] if len(rows) > _MAX_CANDIDATES else []
+    remainder = ["  and more"] if len(rows) > _MAX_CANDIDATES else []
     candidates = ["  " + "  ".join(map(render_run.safe, row)) for row in rows[:_MAX_CANDIDATES]]
-    raise SettingsError("\n".join([f"several {name} ids begin with `{text}`: write more of it", *candidates, *more]))
+    raise SettingsError("\n".join([f"several {name} ids begin with `{text}`: write more of it", *candidates, *remainder]))
 
 
 def token_id(tokens: Sequence[Any], text: str) -> str:
     """Return the id of the one token that a text names. A revoked token counts only if its whole id is given."""
     rows = [
-        [each.id, each.role, each.label]
-        for each in tokens
-        if each.id == text or (text and each.id.startswith(text) and each.revoked_at is None)
+        [token.id, token.role, token.label]
+        for token in tokens
+        if token.id == text or (text and token.id.startswith(text) and token.revoked_at is None)
     ]
     exact = [row for row in rows if row[0] == text]
     return pick("token", "`optio token list` lists them", text, exact or rows)

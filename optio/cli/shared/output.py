@@ -34,7 +34,7 @@ class Column(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser, formats: Sequence[str] = FORMATS, default: str = TABLE) -> None:
     """Add `-o` with these formats, and `--json`; the format is in `args.output`."""
-    words = [_HELP[each] if each != default else f"{_HELP[each]} (the default)" for each in formats]
+    words = [_HELP[format_name] if format_name != default else f"{_HELP[format_name]} (the default)" for format_name in formats]
     text = ", ".join(words[:-1]) + " or " + words[-1]
     # A subparser with `argument_default=SUPPRESS` leaves what stands before its verb as it is.
     default = argparse.SUPPRESS if parser.argument_default is argparse.SUPPRESS else default
@@ -69,15 +69,15 @@ def table(
     columns: Sequence[Column | str], rows: Sequence[Sequence[str]], *, wide: bool = False, width: int | None = None
 ) -> str:
     """Return rows in columns, as wide as their longest cell, or less to fit `width` (by default the terminal's)."""
-    specs = [each if isinstance(each, Column) else Column(each) for each in columns]
-    shown = [i for i, each in enumerate(specs) if wide or not each.wide]
-    cells = [[each.title for each in specs], *[[_one_line(cell) for cell in row] for row in rows]]
+    specs = [column if isinstance(column, Column) else Column(column) for column in columns]
+    indexes = [i for i, column in enumerate(specs) if wide or not column.wide]
+    cells = [[column.title for column in specs], *[[_one_line(cell) for cell in row] for row in rows]]
     widths = [max(_length(row[i]) for row in cells) for i in range(len(specs))]
     room = terminal_width() if width is None else width
     if room is not None and not wide:
-        shown = _fit(specs, shown, widths, room)
+        indexes = _fit(specs, indexes, widths, room)
     return "\n".join(
-        _GAP.join(_pad(_cut(row[i], widths[i]), widths[i], right=specs[i].right) for i in shown).rstrip() for row in cells
+        _GAP.join(_pad(_cut(row[i], widths[i]), widths[i], right=specs[i].right) for i in indexes).rstrip() for row in cells
     )
 
 
@@ -90,18 +90,18 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns
 
 
-def _fit(specs: Sequence[Column], shown: list[int], widths: list[int], room: int) -> list[int]:
+def _fit(specs: Sequence[Column], indexes: list[int], widths: list[int], room: int) -> list[int]:
     """Narrow `widths` of free text, the widest first, until the columns fit; then leave columns out. Return those that stay."""
     while True:
-        excess = sum(widths[i] for i in shown) + len(_GAP) * (len(shown) - 1) - room
-        free = [i for i in shown if specs[i].free and widths[i] > max(_MIN_CELL, len(specs[i].title))]
+        excess = sum(widths[i] for i in indexes) + len(_GAP) * (len(indexes) - 1) - room
+        free = [i for i in indexes if specs[i].free and widths[i] > max(_MIN_CELL, len(specs[i].title))]
         if excess > 0 and free:
             widest = max(free, key=lambda i: widths[i])
             widths[widest] -= 1
-        elif excess > 0 and any(specs[i].drop for i in shown):
-            shown = [i for i in shown if i != max(shown, key=lambda i: specs[i].drop)]
+        elif excess > 0 and any(specs[i].drop for i in indexes):
+            indexes = [i for i in indexes if i != max(indexes, key=lambda i: specs[i].drop)]
         else:
-            return shown
+            return indexes
 
 
 def _one_line(text: str) -> str:

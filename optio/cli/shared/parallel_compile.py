@@ -35,8 +35,8 @@ class CheckOptions:
 
     def jobs_for(self, files: int) -> int:
         """Return how many processes are worth starting for this number of files: at least one, at most one per `few` files."""
-        most = min(len(os.sched_getaffinity(0)), _MAX_JOBS) if self.jobs is None else self.jobs
-        return max(1, min(most, files // max(self.few, 1)))
+        maximum = min(len(os.sched_getaffinity(0)), _MAX_JOBS) if self.jobs is None else self.jobs
+        return max(1, min(maximum, files // max(self.few, 1)))
 
 
 _DEFAULT_OPTIONS = CheckOptions()
@@ -53,22 +53,22 @@ class CheckResult:
 
 def check_in_parallel(
     root: Path,
-    only: list[str] | None = None,
+    selection: list[str] | None = None,
     options: CheckOptions = _DEFAULT_OPTIONS,
     *,
     typed: Mapping[str, bytes] = _NO_UNSAVED_FILES,
 ) -> CheckResult:
-    """Check a tree, or only the relative paths in `only`. `typed` maps paths to contents that are not on disk yet, such as an
-    unsaved editor buffer. Never raises for the content of a file."""
-    tree = OverlayTree(DirectoryTree(root, only), typed)
+    """Check a tree, or only the relative paths of a selection. `typed` maps paths to contents that are not on disk yet, such as
+    an unsaved editor buffer. Never raises for the content of a file."""
+    tree = OverlayTree(DirectoryTree(root, selection), typed)
     paths = tuple(tree.task_files())
     files, levels = _compile_files(tree, paths, options, _without_task)
-    broken, found = check_results(
-        files, levels=levels, pedantic=options.pedantic, executor=options.executor, whole=only is None
+    broken_paths, results = check_results(
+        files, levels=levels, pedantic=options.pedantic, executor=options.executor, whole=selection is None
     )
     # A policy has facts but no id.
-    tasks = {file.facts.id for file in files if file.facts is not None and file.facts.id and file.path not in broken}
-    return CheckResult(paths, len(tasks), found)
+    tasks = {file.facts.id for file in files if file.facts is not None and file.facts.id and file.path not in broken_paths}
+    return CheckResult(paths, len(tasks), results)
 
 
 def compile_in_parallel(tree: SourceTree, options: CheckOptions = _DEFAULT_OPTIONS) -> Compilation:

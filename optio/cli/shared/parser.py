@@ -14,30 +14,30 @@ _CHOICE = r"(?s)(argument .*: invalid choice: )'(.*)' \(choose from (.*)\)"
 class _Verbs(argparse._SubParsersAction):  # type: ignore[type-arg]
     """The verbs of a command. Each is described by its line in the help of the command, unless it has more to say."""
 
-    def add_parser(self, name: str, **how: Any) -> Any:
-        words = how.get("help", "")
-        return super().add_parser(name, **{"description": words[:1].upper() + words[1:] + ".", **how})
+    def add_parser(self, name: str, **options: Any) -> Any:
+        words = options.get("help", "")
+        return super().add_parser(name, **{"description": words[:1].upper() + words[1:] + ".", **options})
 
 
 class CommandParser(argparse.ArgumentParser):
     """An ArgumentParser with these rules. Its subparsers are of this class too."""
 
-    def __init__(self, **how: Any) -> None:
-        super().__init__(**how, allow_abbrev=False, formatter_class=_WITHOUT_TERMINAL)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False, formatter_class=_WITHOUT_TERMINAL)
         self.register("action", "parsers", _Verbs)
 
     def parse_args(  # type: ignore[override] # one form of those that the library's stub lists
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
         """Return the arguments. Words that are left over are an error of the verb, not of the command."""
-        found, left = self.parse_known_args(args, namespace)
-        if left:
+        parsed, rest = self.parse_known_args(args, namespace)
+        if rest:
             parser = self
             for action in self._actions:
-                if isinstance(action, argparse._SubParsersAction) and getattr(found, action.dest, None) in action.choices:
-                    parser = action.choices[getattr(found, action.dest)]
-            parser.error(f"unrecognized arguments: {' '.join(left)}")
-        return found
+                if isinstance(action, argparse._SubParsersAction) and getattr(parsed, action.dest, None) in action.choices:
+                    parser = action.choices[getattr(parsed, action.dest)]
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        return parsed
 
     def format_usage(self) -> str:
         """Measure the terminal, and fill its lines."""
@@ -86,8 +86,8 @@ class CommandParser(argparse.ArgumentParser):
         return f"write `--task {first}`" if "--task" in flags else ""
 
 
-def _suggest(word: str, known: Iterable[str]) -> str:
+def _suggest(word: str, choices: Iterable[str]) -> str:
     from difflib import get_close_matches  # imported only for a mistake
 
-    near = get_close_matches(word[:100], list(known), n=1)
+    near = get_close_matches(word[:100], list(choices), n=1)
     return f"did you mean `{near[0]}`?" if near else ""

@@ -33,14 +33,14 @@ class PlanInputs:
     gate: PolicySpec | None = None
 
 
-def read_revisions(root: Path, what: str) -> PlanInputs:
+def read_revisions(root: Path, text: str) -> PlanInputs:
     """Read `A..B`, `A...B`, or `A` against the working tree; raises SettingsError. A missing directory on one side counts as
     empty, for a change may add or delete it."""
-    one, dots, other = parse_revisions(what)
+    first, dots, second = parse_revisions(text)
     place = locate_tree(root)
-    tip = commit_of(place, one)
-    base = merge_base(place, one, other) if dots == "..." else tip
-    head = commit_of(place, other) if dots else None
+    tip = commit_of(place, first)
+    base = merge_base(place, first, second) if dots == "..." else tip
+    head = commit_of(place, second) if dots else None
     before = tree_of(place, base)
     after = tree_of(place, head) if head is not None else DirectoryTree(root) if root.is_dir() else None
     if before is None and after is None:
@@ -54,37 +54,37 @@ def read_revisions(root: Path, what: str) -> PlanInputs:
     if tip != base:
         policies = TreePolicy(tree_of(place, tip) or _EMPTY_TREE)
         if policies.unreadable:
-            raise SettingsError(f"the policy in {brief(one)} cannot be read, so it allows nothing: fix it there first")
+            raise SettingsError(f"the policy in {brief(first)} cannot be read, so it allows nothing: fix it there first")
         gate = policies.spec
     return PlanInputs(
         before=old, after=compile_side(tree, compiler), tree=tree, names=names, seen=DisplayedPaths(root, root), gate=gate
     )
 
 
-def parse_revisions(what: str) -> tuple[str, str, str]:
+def parse_revisions(text: str) -> tuple[str, str, str]:
     """Return both revisions and the dots between them (empty for a single one). Unlike git, neither may be left out: with an
     unset variable, HEAD against HEAD would pass every gate. Raises SettingsError."""
-    dots = "..." if "..." in what else ".." if ".." in what else ""
-    one, _, other = what.partition(dots) if dots else (what, "", "")
-    for revision, where in ((one, "before"), *([(other, "after")] if dots else [])):
+    dots = "..." if "..." in text else ".." if ".." in text else ""
+    first, _, second = text.partition(dots) if dots else (text, "", "")
+    for revision, side in ((first, "before"), *([(second, "after")] if dots else [])):
         if not revision.strip():
-            place = f" {where} `{dots}`" if dots else ""
+            place = f" {side} `{dots}`" if dots else ""
             raise SettingsError(
-                f"missing revision{place} in `{brief(what)}`: is a variable unset? write `HEAD` if you mean that"
+                f"missing revision{place} in `{brief(text)}`: is a variable unset? write `HEAD` if you mean that"
             )
-    return one, dots, other
+    return first, dots, second
 
 
-def read_directories(one: str, other: str) -> PlanInputs:
+def read_directories(first: str, second: str) -> PlanInputs:
     """Read two trees on disk; raises SettingsError."""
-    for each in (one, other):
-        if not each.strip():
+    for directory in (first, second):
+        if not directory.strip():
             raise SettingsError("empty directory name: is a variable unset?")
-        if not Path(each).is_dir():
-            raise SettingsError(f"`{brief(each)}` is not a directory: give two directories, or revisions as `BASE..HEAD`")
+        if not Path(directory).is_dir():
+            raise SettingsError(f"`{brief(directory)}` is not a directory: give two directories, or revisions as `BASE..HEAD`")
     compiler = IncrementalCompiler()
-    before = compile_side(DirectoryTree(Path(one)), compiler)
-    return compare_with_directory(Path(other), before, one, Path(one), compiler)
+    before = compile_side(DirectoryTree(Path(first)), compiler)
+    return compare_with_directory(Path(second), before, first, Path(first), compiler)
 
 
 def compare_with_directory(
@@ -101,8 +101,8 @@ def compare_with_directory(
 
 def read_served(root: Path, server: Client) -> PlanInputs:
     """Compare what a server serves with the directory. The server's policy is unknown, so it is taken to be the tree's own."""
-    sides = compare_with_directory(root, Side(registry=fetch_registry(server)), server.base, Path())
-    return replace(sides, before=replace(sides.before, policy=sides.after.policy))
+    inputs = compare_with_directory(root, Side(registry=fetch_registry(server)), server.base, Path())
+    return replace(inputs, before=replace(inputs.before, policy=inputs.after.policy))
 
 
 @dataclass(frozen=True)

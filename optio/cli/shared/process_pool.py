@@ -23,7 +23,7 @@ class _Child(NamedTuple):
 def map_in_forks(items: Sequence[str], jobs: int, work: Callable[[Sequence[str]], T]) -> list[T]:
     """Return the results of all shares, in no particular order."""
     children: list[_Child] = []
-    mine: list[Sequence[str]] = [items[0::jobs]]
+    shares: list[Sequence[str]] = [items[0::jobs]]
     try:
         for number in range(1, jobs):
             share = items[number::jobs]
@@ -31,18 +31,18 @@ def map_in_forks(items: Sequence[str], jobs: int, work: Callable[[Sequence[str]]
                 with _sigint_blocked():  # a signal between fork and append would leave a child that no one reaps
                     children.append(_fork_child(share, work))
             except OSError:  # no more processes, or no more open files
-                mine.append(share)
-        done = [work(share) for share in mine]
+                shares.append(share)
+        results = [work(share) for share in shares]
         while children:
             child = children[0]
             data = _read_all(child.pipe)
             del children[0]
             _reap(child.pid)
             try:
-                done.append(pickle.loads(data))  # noqa: S301 - from a fork of this process
+                results.append(pickle.loads(data))  # noqa: S301 - from a fork of this process
             except (pickle.UnpicklingError, EOFError):  # cut off
-                done.append(work(child.share))
-        return done
+                results.append(work(child.share))
+        return results
     finally:
         for child in children:  # interrupted: the children are not needed any more
             with contextlib.suppress(OSError):
@@ -62,21 +62,21 @@ def _sigint_blocked() -> Iterator[None]:
 
 
 def _fork_child(share: Sequence[str], work: Callable[[Sequence[str]], object]) -> _Child:
-    ours, theirs = os.pipe()
+    read_end, write_end = os.pipe()
     try:
         pid = os.fork()
     except OSError:
-        os.close(ours)
-        os.close(theirs)
+        os.close(read_end)
+        os.close(write_end)
         raise
     if pid:
-        os.close(theirs)
-        return _Child(pid, ours, share)
+        os.close(write_end)
+        return _Child(pid, read_end, share)
     try:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        os.close(ours)
-        with os.fdopen(theirs, "wb") as pipe:
+        os.close(read_end)
+        with os.fdopen(write_end, "wb") as pipe:
             pickle.dump(work(share), pipe, pickle.HIGHEST_PROTOCOL)
     finally:
         os._exit(0)  # the child must not run the parent's exit handlers or flush its buffers

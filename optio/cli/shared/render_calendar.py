@@ -23,38 +23,40 @@ _MIN_ALIKE_DAYS = 3
 _Cells = tuple[str, str, str, str]
 
 
-def text(found: TreeCalendar, *, grid: bool = False) -> str:
+def text(calendar: TreeCalendar, *, grid: bool = False) -> str:
     """Return the calendar as text for a terminal; `grid` draws days by hours instead of a list."""
-    number = sum(len(row.fires) for day in found.days for row in day.rows)
-    first, last = _range_ends(found.range)
-    what = f"{_count_text(number, 'fire')} of {_count_text(len(found.timed), 'task')}"
-    head = f"{first:%a %Y-%m-%d} to {last:%a %Y-%m-%d} on the clocks of {found.range.zone}: {what}"
-    parts = [head, "\n".join(_grid(found)) if grid else "\n\n".join(_list(found))]
-    look = list(_notices(found))
+    number = sum(len(row.fires) for day in calendar.days for row in day.rows)
+    first, last = _range_ends(calendar.range)
+    counts = f"{_count_text(number, 'fire')} of {_count_text(len(calendar.timed), 'task')}"
+    head = f"{first:%a %Y-%m-%d} to {last:%a %Y-%m-%d} on the clocks of {calendar.range.zone}: {counts}"
+    parts = [head, "\n".join(_grid(calendar)) if grid else "\n\n".join(_list(calendar))]
+    look = list(_notices(calendar))
     parts.append("\n".join(["To review", *look]) if look else "Nothing to review.")
     return "\n\n".join(part for part in parts if part)
 
 
-def _list(found: TreeCalendar) -> Iterator[str]:
+def _list(calendar: TreeCalendar) -> Iterator[str]:
     """Yield blocks of days. Equal days in a row share a block, and fires common to all days come first."""
-    dates, cells = list(_dates(found)), {day.date: _cells(day, found) for day in found.days}
-    whole = dates[0 if _is_whole(found) else 1 :]
-    each_day = set.intersection(*(set(cells.get(day, ())) for day in whole)) if len(whole) >= _MIN_ALIKE_DAYS else set()
+    dates, cells = list(_dates(calendar)), {day.date: _cells(day, calendar) for day in calendar.days}
+    whole_dates = dates[0 if _is_whole(calendar) else 1 :]
+    each_day = (
+        set.intersection(*(set(cells.get(day, ())) for day in whole_dates)) if len(whole_dates) >= _MIN_ALIKE_DAYS else set()
+    )
     widths = [max((len(row[column]) for rows in cells.values() for row in rows), default=0) for column in range(3)]
     if each_day:
-        rows = [row for row in cells[whole[0]] if row in each_day]
-        yield "\n".join([f"Each day from {whole[0]:%a %Y-%m-%d} on", *_lines(rows, widths)])
-    told = [(day, [row for row in cells.get(day, ()) if row not in each_day or day not in whole]) for day in dates]
-    for rows, alike in groupby(told, key=lambda day: day[1]):
+        rows = [row for row in cells[whole_dates[0]] if row in each_day]
+        yield "\n".join([f"Each day from {whole_dates[0]:%a %Y-%m-%d} on", *_lines(rows, widths)])
+    rows_by_day = [(day, [row for row in cells.get(day, ()) if row not in each_day or day not in whole_dates]) for day in dates]
+    for rows, alike in groupby(rows_by_day, key=lambda day: day[1]):
         days = [day for day, _ in alike]
         if rows:
             head = f"{days[0]:%a %Y-%m-%d}" + (f" and each day to {days[-1]:%a %Y-%m-%d}" if len(days) > 1 else "")
             yield "\n".join([head, *_lines(rows, widths)])
 
 
-def _dates(found: TreeCalendar) -> Iterator[date]:
+def _dates(calendar: TreeCalendar) -> Iterator[date]:
     """Yield every day of the range."""
-    first, last = _range_ends(found.range)
+    first, last = _range_ends(calendar.range)
     return (first.date() + timedelta(days=place) for place in range((last.date() - first.date()).days + 1))
 
 
@@ -64,24 +66,24 @@ def _range_ends(span: CalendarRange) -> tuple[datetime, datetime]:
     return (span.after + timedelta(seconds=1)).astimezone(place), span.until.astimezone(place)
 
 
-def _is_whole(found: TreeCalendar) -> bool:
+def _is_whole(calendar: TreeCalendar) -> bool:
     """Return whether the range includes the first day from midnight."""
-    first, _ = _range_ends(found.range)
+    first, _ = _range_ends(calendar.range)
     return (first - timedelta(seconds=1)).date() != first.date()
 
 
-def _cells(day: Day, found: TreeCalendar) -> list[_Cells]:
-    place = ZoneInfo(found.range.zone)
-    odd = {task_id for night in found.nights for task_id, _ in night.felt}
+def _cells(day: Day, calendar: TreeCalendar) -> list[_Cells]:
+    place = ZoneInfo(calendar.range.zone)
+    odd = {task_id for night in calendar.nights for task_id, _ in night.felt}
     rows: dict[tuple[str, str, str], list[str]] = {}
     whens: dict[tuple[str, str], tuple[tuple[str, str, str], ...]] = {}
     for row in day.rows:
         if row.timed.key not in whens:
             whens[row.timed.key] = tuple(_fire_times(row, place, told_below=row.timed.task_id in odd))
-        for when in whens[row.timed.key]:
-            rows.setdefault(when, []).append(row.timed.task_id)
-    ordered = sorted(rows.items(), key=lambda each: each[0][0])
-    return [(when, own, _names(ids), note) for (when, own, note), ids in ordered]
+        for fire_time in whens[row.timed.key]:
+            rows.setdefault(fire_time, []).append(row.timed.task_id)
+    ordered = sorted(rows.items(), key=lambda row: row[0][0])
+    return [(time_text, zone_text, _names(ids), note) for (time_text, zone_text, note), ids in ordered]
 
 
 def _lines(rows: Sequence[_Cells], widths: Sequence[int]) -> list[str]:
@@ -96,7 +98,7 @@ def _lines(rows: Sequence[_Cells], widths: Sequence[int]) -> list[str]:
 def _fire_times(row: CalendarRow, place: ZoneInfo, *, told_below: bool) -> Iterator[tuple[str, str, str]]:
     """Yield time, own time and note for each fire, or for all of them if they are many."""
     own_zone = row.timed.zone
-    own = own_zone != place.key
+    is_own_zone = own_zone != place.key
 
     def times(fires: Sequence[Fire], zone: ZoneInfo) -> str:
         first, last = (fire.at.astimezone(zone) for fire in (fires[0], fires[-1]))
@@ -109,7 +111,7 @@ def _fire_times(row: CalendarRow, place: ZoneInfo, *, told_below: bool) -> Itera
             note = f"{_rhythm(fires)}, {len(fires)} times"
             odd = sum(1 for fire in fires if fire.note)
             note += f", {odd} of them odd: see below" if odd and told_below else ""
-        yield times(fires, place), f"{times(fires, ZoneInfo(own_zone))} {own_zone}" if own else "", note
+        yield times(fires, place), f"{times(fires, ZoneInfo(own_zone))} {own_zone}" if is_own_zone else "", note
 
 
 def _rhythm(fires: Sequence[Fire]) -> str:
@@ -131,30 +133,30 @@ def _names(ids: Sequence[str]) -> str:
     return f"{', '.join(ids[: _MAX_NAMES - 1])} and {len(ids) - _MAX_NAMES + 1} more"
 
 
-def _grid(found: TreeCalendar) -> Iterator[str]:
+def _grid(calendar: TreeCalendar) -> Iterator[str]:
     """Yield a row for each day with a column for each hour, darker where more runs start."""
-    place = ZoneInfo(found.range.zone)
+    place = ZoneInfo(calendar.range.zone)
     heat: Counter[tuple[date, int]] = Counter()
-    for its in found.days:
+    for its in calendar.days:
         fires = {row.timed.key: row.fires for row in its.rows}
         for key, number in Counter(row.timed.key for row in its.rows).items():
             for fire in fires[key]:
                 heat[its.date, fire.at.astimezone(place).hour] += number
-    odd = {night.change.at.astimezone(place).date() for night in found.nights}
-    most = max(heat.values(), default=0)
-    steps = _steps(most)
+    odd = {night.change.at.astimezone(place).date() for night in calendar.nights}
+    peak = max(heat.values(), default=0)
+    steps = _steps(peak)
     yield " " * 17 + "".join(f"{hour:02d} " if hour % 3 == 0 else "   " for hour in range(24)).rstrip()
-    for day in _dates(found):
+    for day in _dates(calendar):
         cells = "".join(f" {_shade(heat[day, hour], steps)} " for hour in range(24))
         yield f"{day:%a %Y-%m-%d}{' *' if day in odd else '  '} {cells}".rstrip()
-    if most:
+    if peak:
         bounds = [f"{shade} {low if low == high else f'{low} to {high}'}" for shade, low, high in steps]
         yield f"\nstarts in an hour: {', '.join(bounds)}" + ("; * clocks are set that day" if odd else "")
 
 
-def _steps(most: int) -> list[tuple[str, int, int]]:
+def _steps(peak: int) -> list[tuple[str, int, int]]:
     """Return the shades with the counts they stand for: each covers a quarter of the range up to `most`."""
-    highs = sorted({-(-most * (place + 1) // len(_HEAT)) for place in range(len(_HEAT))} - {0})
+    highs = sorted({-(-peak * (place + 1) // len(_HEAT)) for place in range(len(_HEAT))} - {0})
     lows = [1, *(high + 1 for high in highs)]
     return list(zip(_HEAT[len(_HEAT) - len(highs) :], lows, highs, strict=False))
 
@@ -163,19 +165,19 @@ def _shade(number: int, steps: Sequence[tuple[str, int, int]]) -> str:
     return next((shade for shade, low, high in steps if low <= number <= high), " ")
 
 
-def _notices(found: TreeCalendar) -> Iterator[str]:
+def _notices(calendar: TreeCalendar) -> Iterator[str]:
     """Yield what a reader should know, a line each: clock changes, tasks that do not fire, surprises, crowded minutes."""
-    for night in found.nights:
+    for night in calendar.nights:
         if night.felt:
             yield f"- {_night_text(night)}"
             yield from (f"    {task_id}: {_odd_text(odd, night)}" for task_id, odd in night.felt)
-    for timed, following in found.absent:
-        yield f"- {timed.task_id}: {_absence_text(timed, following, found.range)}"
-    for task_id, each in found.surprises:
-        yield f"- {task_id}: {each.message}" + (f"; {each.hint}" if each.hint else "")
-    if found.off:
-        yield f"- off, with `enabled: false`: {_names(found.off)}"
-    yield from _crowd_lines(found)
+    for timed_task, following in calendar.absent:
+        yield f"- {timed_task.task_id}: {_absence_text(timed_task, following, calendar.range)}"
+    for task_id, surprise in calendar.surprises:
+        yield f"- {task_id}: {surprise.message}" + (f"; {surprise.hint}" if surprise.hint else "")
+    if calendar.off:
+        yield f"- off, with `enabled: false`: {_names(calendar.off)}"
+    yield from _crowd_lines(calendar)
 
 
 def _night_text(night: ClockChangeNight) -> str:
@@ -201,20 +203,20 @@ def _odd_text(odd: DstEffect, night: ClockChangeNight) -> str:
 def _times(times: Sequence[datetime]) -> str:
     if len(times) > _MAX_LINES:
         return f"{times[0]:%H:%M} to {times[-1]:%H:%M}"
-    *most, last = (f"{at:%H:%M}" for at in times)
-    return f"{', '.join(most)} and {last}" if most else last
+    *first_times, last = (f"{at:%H:%M}" for at in times)
+    return f"{', '.join(first_times)} and {last}" if first_times else last
 
 
-def _absence_text(timed: TimedTask, following: datetime | None, span: CalendarRange) -> str:
+def _absence_text(timed_task: TimedTask, following: datetime | None, span: CalendarRange) -> str:
     if following is None:
-        return f"`{timed.expression}` never fires again"
-    local = following.astimezone(ZoneInfo(timed.zone))
+        return f"`{timed_task.expression}` never fires again"
+    local = following.astimezone(ZoneInfo(timed_task.zone))
     seldom = " (more than 400 days away)" if following - span.after > _RARE_INTERVAL else ""
     return f"does not fire in these days; the next time is {local:%a %Y-%m-%d %H:%M %Z}{seldom}"
 
 
-def _crowd_lines(found: TreeCalendar) -> Iterator[str]:
-    herd, place = found.herd, ZoneInfo(found.range.zone)
+def _crowd_lines(calendar: TreeCalendar) -> Iterator[str]:
+    herd, place = calendar.herd, ZoneInfo(calendar.range.zone)
     if not herd.crowded:
         return
     yield (
@@ -225,11 +227,11 @@ def _crowd_lines(found: TreeCalendar) -> Iterator[str]:
     for at, number in herd.crowded:
         local = at.astimezone(place)
         by_time.setdefault(f"{local:%H:%M}", []).append((local, number))
-    fullest = sorted(by_time.items(), key=lambda each: (-max(number for _, number in each[1]), each[0]))
-    for when, those in fullest[:_MAX_CROWDED]:
-        most = max(number for _, number in those)
+    fullest = sorted(by_time.items(), key=lambda minute_entry: (-max(number for _, number in minute_entry[1]), minute_entry[0]))
+    for time_text, those in fullest[:_MAX_CROWDED]:
+        peak = max(number for _, number in those)
         days = f"{those[0][0]:%a %Y-%m-%d}" + (f" and {_count_text(len(those) - 1, 'other day')}" if len(those) > 1 else "")
-        yield f"    {when} on {days}: {most} start" + ("" if len({number for _, number in those}) == 1 else " at most")
+        yield f"    {time_text} on {days}: {peak} start" + ("" if len({number for _, number in those}) == 1 else " at most")
     if len(fullest) > _MAX_CROWDED:
         yield f"    and {_count_text(len(fullest) - _MAX_CROWDED, 'other time')} of day"
     if not herd.moves or herd.then >= herd.most:

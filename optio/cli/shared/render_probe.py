@@ -12,27 +12,27 @@ _PROGRAMS = r"(?:optio|pip|npm|chmod|kubectl|sysctl|export|unset|openssl|apt-get
 _COMMAND = re.compile(rf"{_PROGRAMS} .+|.*?`({_PROGRAMS} [^`]+)`.*", re.S)
 
 
-def lines(found: Iterable[ProbeResult]) -> Iterator[str]:
+def lines(results: Iterable[ProbeResult]) -> Iterator[str]:
     """Yield a line for each result as soon as it is there, then its cure, and the command to type where there is one."""
-    for each in found:
-        word, colour = _MARKS[each.status]
-        yield f"{render_run.coloured(f'{word:<4}', colour)}  {each.name:<12}  {render_run.safe(each.detail)}"
-        command = command_of(each)
-        if each.hint and each.hint != command:
-            yield f"{'':<4}  {'':<12}  -> {render_run.safe(each.hint)}"
+    for result in results:
+        word, colour = _MARKS[result.status]
+        yield f"{render_run.coloured(f'{word:<4}', colour)}  {result.name:<12}  {render_run.safe(result.detail)}"
+        command = command_of(result)
+        if result.hint and result.hint != command:
+            yield f"{'':<4}  {'':<12}  -> {render_run.safe(result.hint)}"
         if command:
             yield f"{'':<4}  {'':<12}  $ {render_run.safe(command)}"
 
 
-def groups(found: Sequence[ProbeResult]) -> Iterator[str]:
+def groups(results: Sequence[ProbeResult]) -> Iterator[str]:
     """Yield the results by what to do about them: errors first, then warnings, then what is fine in one line."""
     for status, heading in ((ERROR, "Fix this first:"), (WARNING, "Then look at this:")):
-        some = [each for each in found if each.status == status]
-        if some:
+        members = [result for result in results if result.status == status]
+        if members:
             yield heading
-            yield from lines(some)
+            yield from lines(members)
             yield ""
-    good = list(dict.fromkeys(each.name for each in found if each.status == OK))
+    good = list(dict.fromkeys(result.name for result in results if result.status == OK))
     yield f"{render_run.coloured('ok  ', '32')}  {', '.join(good) or 'nothing'} (-v says more)"
 
 
@@ -44,9 +44,15 @@ def command_of(result: ProbeResult) -> str | None:
     return None if match is None else match[1] or match[0]
 
 
-def as_json(found: Iterable[ProbeResult]) -> list[dict[str, Any]]:
+def as_json(results: Iterable[ProbeResult]) -> list[dict[str, Any]]:
     """Return the results as JSON objects."""
     return [
-        {"name": each.name, "status": each.status, "detail": each.detail, "hint": each.hint, "command": command_of(each)}
-        for each in found
+        {
+            "name": result.name,
+            "status": result.status,
+            "detail": result.detail,
+            "hint": result.hint,
+            "command": command_of(result),
+        }
+        for result in results
     ]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from decimal import Decimal
 from typing import Any
 
 from optio.cli.shared.terminal import wants_colour
@@ -40,6 +41,14 @@ def as_json(value: Any) -> str:
     return _CONTROL.sub(lambda m: f"\\u{ord(m[0]):04x}", json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def usd(amount: str | None) -> str:
+    """Return an amount of the API as people write it, or nothing for an unknown one."""
+    # Not above: this module prints errors too, also that the library of the tasks is not installed.
+    from optio.model.money import dollars
+
+    return "" if amount is None else dollars(Decimal(amount))
+
+
 def outcome(run: dict[str, Any]) -> str:
     """Return one line about a run: state, reason, duration, turns, tokens, cost."""
     text = f"run {run['id']} {state(run['state'])}"
@@ -52,5 +61,5 @@ def outcome(run: dict[str, Any]) -> str:
     if run["tokens"]:
         text += f", {run['tokens']:,} tokens"
     if run["costUsd"] is not None:
-        text += f", ${run['costUsd']}"
+        text += f", {usd(run['costUsd'])}"
     return text

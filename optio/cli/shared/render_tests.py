@@ -30,30 +30,31 @@ class TreeResults:
         return [replace(d, path=self.seen(d.path)) for d in self.report.compilation.diagnostics if self._counts(d)]
 
     def _counts(self, diagnostic: Diagnostic) -> bool:
-        mine = {path for each in self.report.tested for path, _ in each.task.document.texts}
-        return diagnostic.severity is Severity.ERROR and (diagnostic.path in mine or self.named(diagnostic.path))
+        paths = {path for tested in self.report.tested for path, _ in tested.task.document.texts}
+        return diagnostic.severity is Severity.ERROR and (diagnostic.path in paths or self.named(diagnostic.path))
 
 
-def text(done: list[TreeResults], covered: list[Coverage], *, chosen: bool) -> Iterator[str]:
-    """Yield all results as lines. `chosen` means that tests were selected, so that none found does not mean that none exist."""
-    results = [result for each in done for result in each.report.results]
-    for one in done:
-        for each in one.report.tested:
-            if each.results:
-                yield f"{each.task.id}  {render_run.coloured(one.seen(each.task.path), '2')}"
-                yield from (line for result in each.results for line in _lines(result, one))
-    for one in done:
-        yield from (f"wrote {one.seen(each.path)}{' (new)' if each.new else ''}" for each in one.written)
+def text(trees: list[TreeResults], covered: list[Coverage], *, is_selection: bool) -> Iterator[str]:
+    """Yield all results as lines. `is_selection` means that tests were selected: that none is found does not mean that none
+    exists."""
+    results = [result for tree in trees for result in tree.report.results]
+    for tree in trees:
+        for tested in tree.report.tested:
+            if tested.results:
+                yield f"{tested.task.id}  {render_run.coloured(tree.seen(tested.task.path), '2')}"
+                yield from (line for result in tested.results for line in _lines(result, tree))
+    for tree in trees:
+        yield from (f"wrote {tree.seen(update.path)}{' (new)' if update.new else ''}" for update in tree.written)
     if covered:
-        yield from _coverage_lines(done, covered)
-    yield "no tests" if chosen and not results else _summary(results)
+        yield from _coverage_lines(trees, covered)
+    yield "no tests" if is_selection and not results else _summary(results)
 
 
-def _lines(result: ExampleResult, done: TreeResults) -> Iterator[str]:
+def _lines(result: ExampleResult, tree: TreeResults) -> Iterator[str]:
     mark = render_run.coloured("ok  ", "32") if result.passed else render_run.coloured("FAIL", "31")
     yield f"  {mark}  {render_run.safe(result.name)}"
     for failure in result.failures:
-        yield render_run.safe(f"        {done.seen(failure.path)}:{failure.line}: {failure.message}")
+        yield render_run.safe(f"        {tree.seen(failure.path)}:{failure.line}: {failure.message}")
         yield from (f"          {_coloured(line)}" for line in failure.diff)
 
 
@@ -62,20 +63,20 @@ def _coloured(line: str) -> str:
     return render_run.safe(line) if style is None else render_run.coloured(render_run.safe(line), style)
 
 
-def _coverage_lines(done: list[TreeResults], covered: list[Coverage]) -> Iterator[str]:
-    seen = {each.task.id: one for one in done for each in one.report.tested}
-    width = max(len(each.task_id) for each in covered)
+def _coverage_lines(trees: list[TreeResults], coverages: list[Coverage]) -> Iterator[str]:
+    trees_by_task = {tested.task.id: tree for tree in trees for tested in tree.report.tested}
+    width = max(len(covered.task_id) for covered in coverages)
     yield "coverage"
-    for each in covered:
-        tried, total = len(each.items) - len(each.missing), len(each.items)
-        share = f"{percentage(each.items):5.0f}%  {tried} of {total}" if total else "  nothing to try"
-        yield f"  {each.task_id:<{width}}  {share}"
-        for item in each.missing:
-            yield render_run.safe(f"    {seen[each.task_id].seen(item.path)}:{item.line}: not tried: {item.text}")
-        if each.deliveries is not None:
-            yield f"    by what the sender publishes, {each.deliveries.text}"
-    if len(covered) > 1:
-        items = [item for each in covered for item in each.items]
+    for covered in coverages:
+        hits, total = len(covered.items) - len(covered.missing), len(covered.items)
+        share = f"{percentage(covered.items):5.0f}%  {hits} of {total}" if total else "  nothing to try"
+        yield f"  {covered.task_id:<{width}}  {share}"
+        for item in covered.missing:
+            yield render_run.safe(f"    {trees_by_task[covered.task_id].seen(item.path)}:{item.line}: not tried: {item.text}")
+        if covered.deliveries is not None:
+            yield f"    by what the sender publishes, {covered.deliveries.text}"
+    if len(coverages) > 1:
+        items = [item for covered in coverages for item in covered.items]
         yield f"  {'in all':<{width}}  {percentage(items):5.0f}%  {sum(i.tried for i in items)} of {len(items)}"
 
 
@@ -87,52 +88,52 @@ def _summary(results: list[ExampleResult]) -> str:
     return f"{count}: all passed" if not failed else f"{count}: {len(results) - failed:,} passed, {failed:,} failed"
 
 
-def document(done: list[TreeResults], covered: list[Coverage]) -> dict[str, object]:
+def document(trees: list[TreeResults], coverages: list[Coverage]) -> dict[str, object]:
     """Return all results as a JSON object."""
-    tests = [_test(result, each, one) for one in done for each in one.report.tested for result in each.results]
-    found: dict[str, object] = {
+    tests = [_test(result, tested, tree) for tree in trees for tested in tree.report.tested for result in tested.results]
+    values: dict[str, object] = {
         "tests": tests,
         "passed": sum(bool(test["passed"]) for test in tests),
         "failed": sum(not test["passed"] for test in tests),
-        "written": [one.seen(each.path) for one in done for each in one.written],
+        "written": [tree.seen(update.path) for tree in trees for update in tree.written],
     }
-    if covered:
-        seen = {each.task.id: one for one in done for each in one.report.tested}
-        found["coverage"] = {
-            "percent": round(percentage([item for each in covered for item in each.items]), 2),
+    if coverages:
+        trees_by_task = {tested.task.id: tree for tree in trees for tested in tree.report.tested}
+        values["coverage"] = {
+            "percent": round(percentage([item for covered in coverages for item in covered.items]), 2),
             "tasks": [
                 {
-                    "taskId": each.task_id,
-                    "percent": round(percentage(each.items), 2),
-                    "deliveries": None if each.deliveries is None else each.deliveries._asdict(),
+                    "taskId": covered.task_id,
+                    "percent": round(percentage(covered.items), 2),
+                    "deliveries": None if covered.deliveries is None else covered.deliveries._asdict(),
                     "items": [
-                        {"text": i.text, "path": seen[each.task_id].seen(i.path), "line": i.line, "tried": i.tried}
-                        for i in each.items
+                        {"text": i.text, "path": trees_by_task[covered.task_id].seen(i.path), "line": i.line, "tried": i.tried}
+                        for i in covered.items
                     ],
                 }
-                for each in covered
+                for covered in coverages
             ],
         }
-    return found
+    return values
 
 
-def _test(result: ExampleResult, tested: TaskResults, done: TreeResults) -> dict[str, object]:
-    got = None if result.trial is None else result.trial.judgement
+def _test(result: ExampleResult, tested: TaskResults, tree: TreeResults) -> dict[str, object]:
+    judgement = None if result.trial is None else result.trial.judgement
     return {
         "taskId": tested.task.id,
         "name": result.name,
-        "path": done.seen(tested.task.path),
+        "path": tree.seen(tested.task.path),
         "line": result.line,
         "passed": result.passed,
-        "verdict": None if got is None else got.verdict,
-        "detail": None if got is None else got.detail,
-        "failures": [_failure(failure, done) for failure in result.failures],
+        "verdict": None if judgement is None else judgement.verdict,
+        "detail": None if judgement is None else judgement.detail,
+        "failures": [_failure(failure, tree) for failure in result.failures],
     }
 
 
-def _failure(failure: ExampleFailure, done: TreeResults) -> dict[str, object]:
+def _failure(failure: ExampleFailure, tree: TreeResults) -> dict[str, object]:
     return {
-        "path": done.seen(failure.path),
+        "path": tree.seen(failure.path),
         "line": failure.line,
         "message": failure.message,
         "diff": list(failure.diff),

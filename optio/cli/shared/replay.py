@@ -20,6 +20,7 @@ from optio.model.registry import Registry
 from optio.runs import webhook_decision
 from optio.runs.replay import DeliveryDecision, diff, differences
 from optio.server import serializers
+from optio.server.bodies.deliveries import DecisionBody
 from optio.tree.revision import tree_at
 
 # Deliveries judged by one command.
@@ -35,23 +36,23 @@ def run(args: argparse.Namespace) -> int:
     _check_options(args)
     settings = flags.read_settings(args)
     server = client.Client(settings)
-    broken = False
+    has_errors = False
     if args.rev is not None or args.tasks is not None:
-        registry, broken = _registry(settings.tasks, args.rev)
+        registry, has_errors = _registry(settings.tasks, args.rev)
         ask: Judge = lambda key: _judge_here(server, registry, key)  # noqa: E731 - one of two ways
     else:
         ask = lambda key: _judge_on_server(server, key, start=args.yes, again=args.again)  # noqa: E731
     with terminal.progress("asking for deliveries") as doing:
-        found = []
+        decisions = []
         keys = _delivery_ids(server, args)
         for number, key in enumerate(keys, 1):
-            doing.what = f"judging deliveries, {number:,} of {len(keys):,}"
-            found.append(_judge_safely(ask, key))
-    shown = [item for item in found if not args.diff or item.get("differs") or item.get("error")]
-    lines = (text(item, with_diff=args.diff) for item in shown)
-    said = lambda: "\n".join([*lines, summary(found, started=args.yes)])  # noqa: E731 - only where text is asked for
-    output.show(args.output, shown, said, (item["deliveryId"] for item in shown))
-    return FAILED if broken or any(item.get("error") for item in found) else OK
+            doing.text = f"judging deliveries, {number:,} of {len(keys):,}"
+            decisions.append(_judge_safely(ask, key))
+    items_shown = [item for item in decisions if not args.diff or item.get("differs") or item.get("error")]
+    lines = (text(item, with_diff=args.diff) for item in items_shown)
+    as_text = lambda: "\n".join([*lines, summary(decisions, is_started=args.yes)])  # noqa: E731 - only where text is asked for
+    output.show(args.output, items_shown, as_text, (item["deliveryId"] for item in items_shown))
+    return FAILED if has_errors or any(item.get("error") for item in decisions) else OK
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -78,7 +79,7 @@ def _registry(root: Path, revision: str | None) -> tuple[Registry, bool]:
     else:
         raise SettingsError(f"there is no task directory `{root}`")
     compilation = compile_tree(tree)
-    errors = [each for each in compilation.diagnostics if each.severity is Severity.ERROR]
+    errors = [diagnostic for diagnostic in compilation.diagnostics if diagnostic.severity is Severity.ERROR]
     if errors:
         print_error("\n".join(f"{name}/{line}" for line in render_concise(errors)))
     return compilation.registry, bool(errors)
@@ -96,17 +97,17 @@ def _delivery_ids(server: client.Client, args: argparse.Namespace) -> list[str]:
         "verdict": args.verdict,
         "limit": 200,
     }
-    found: list[str] = []
+    delivery_ids: list[str] = []
     cursor: str | None = None
     while True:
         page = server.request("GET", "/api/deliveries", query={**query, "cursor": cursor})
-        found += [item["id"] for item in page["items"]]
+        delivery_ids += [item["id"] for item in page["items"]]
         cursor = page["next"]
-        if cursor is None or len(found) >= MAX_DELIVERIES:
+        if cursor is None or len(delivery_ids) >= MAX_DELIVERIES:
             break
     if cursor is not None:
-        print_error(f"more than {MAX_DELIVERIES:,} deliveries: only the newest {len(found):,} are judged")
-    return found[::-1]
+        print_error(f"more than {MAX_DELIVERIES:,} deliveries: only the newest {len(delivery_ids):,} are judged")
+    return delivery_ids[::-1]
 
 
 def _judge_safely(ask: Judge, key: str) -> dict[str, Any]:
@@ -123,45 +124,47 @@ def _judge_safely(ask: Judge, key: str) -> dict[str, Any]:
 def _judge_on_server(server: client.Client, key: str, *, start: bool, again: bool) -> dict[str, Any]:
     """Return the server's judgement. With `start` also start the run, unless the delivery has one and `again` is not set."""
     path = f"/api/deliveries/{client.quoted(key)}/replay"
-    found: dict[str, Any] = server.request("POST", path, body={"dryRun": True})
-    if start and found["now"]["verdict"] == "accepted" and (again or found["hasRun"] is None):
-        found = server.request("POST", path, body={"again": again})
-    return found
+    decision: dict[str, Any] = server.request("POST", path, body={"dryRun": True})
+    if start and decision["now"]["verdict"] == "accepted" and (again or decision["hasRun"] is None):
+        decision = server.request("POST", path, body={"again": again})
+    return decision
 
 
 def _judge_here(server: client.Client, registry: Registry, key: str) -> dict[str, Any]:
     """Judge a delivery that the server keeps by the tasks of a local registry."""
-    kept = server.request("GET", f"/api/deliveries/{client.quoted(key)}", query={"body": "base64"})
-    if kept["bodyBase64"] is None:
+    delivery = server.request("GET", f"/api/deliveries/{client.quoted(key)}", query={"body": "base64"})
+    if delivery["bodyBase64"] is None:
         return {"deliveryId": key, "error": "the body of this delivery is not stored"}
-    then = DeliveryDecision(verdict=kept["verdict"], detail=kept["detail"], task_id=kept["taskId"])
-    if kept["verdict"] == "accepted" and kept["runId"] is not None:
-        then = _with_run(server, then, kept["runId"])
-    now, _ = webhook_decision.decide_again(registry, kept["path"], kept["headers"], base64.b64decode(kept["bodyBase64"]))
+    earlier = DeliveryDecision(verdict=delivery["verdict"], detail=delivery["detail"], task_id=delivery["taskId"])
+    if delivery["verdict"] == "accepted" and delivery["runId"] is not None:
+        earlier = _with_run(server, earlier, delivery["runId"])
+    now, _ = webhook_decision.decide_again(
+        registry, delivery["path"], delivery["headers"], base64.b64decode(delivery["bodyBase64"])
+    )
     return {
         "deliveryId": key,
-        "path": kept["path"],
-        "receivedAt": kept["receivedAt"],
-        "hasRun": kept["runId"],
+        "path": delivery["path"],
+        "receivedAt": delivery["receivedAt"],
+        "hasRun": delivery["runId"],
         "replayedAs": None,
-        "then": serializers.to_json(serializers.decision(then)),
-        "now": serializers.to_json(serializers.decision(now)),
-        "differs": differences(then, now),
-        "diff": diff(then, now),
+        "then": serializers.to_json(serializers.to_body(DecisionBody, earlier)),
+        "now": serializers.to_json(serializers.to_body(DecisionBody, now)),
+        "differs": differences(earlier, now),
+        "diff": diff(earlier, now),
         "runId": None,
     }
 
 
-def _with_run(server: client.Client, then: DeliveryDecision, run_id: str) -> DeliveryDecision:
+def _with_run(server: client.Client, earlier: DeliveryDecision, run_id: str) -> DeliveryDecision:
     try:
         run = server.request("GET", f"/api/workflow-runs/{client.quoted(run_id)}")
     except client.ServerRefused as err:
         if err.status != 404:
             raise
-        return then
+        return earlier
     return DeliveryDecision(
-        verdict=then.verdict,
-        task_id=then.task_id,
+        verdict=earlier.verdict,
+        task_id=earlier.task_id,
         definition=run["definition"],
         params=run["params"],
         prompt=run["prompt"],
@@ -172,43 +175,43 @@ def text(item: dict[str, Any], *, with_diff: bool) -> str:
     """Return one delivery as a line, with the diff below it if asked for."""
     if "error" in item:
         return f"{item['deliveryId']}  {render_run.coloured('not replayed', '31')}: {render_run.safe(item['error'])}"
-    then, now = item["then"], item["now"]
-    changed = [name for name in item["differs"] if name != "verdict"]
-    what = now["verdict"] if then["verdict"] == now["verdict"] else f"{then['verdict']} -> {now['verdict']}"
-    if changed:
-        what += f", {' and '.join(changed)} differ{'' if len(changed) > 1 else 's'}"
+    earlier, now = item["then"], item["now"]
+    differences = [name for name in item["differs"] if name != "verdict"]
+    verdict = now["verdict"] if earlier["verdict"] == now["verdict"] else f"{earlier['verdict']} -> {now['verdict']}"
+    if differences:
+        verdict += f", {' and '.join(differences)} differ{'' if len(differences) > 1 else 's'}"
     elif not item["differs"]:
-        what += " as then"
+        verdict += " as then"
     if not _is_run(now) and now["detail"]:
-        what += f" ({render_run.safe(now['detail'])})"
+        verdict += f" ({render_run.safe(now['detail'])})"
     if item.get("duplicate"):
-        what += f": a duplicate of run {item['runId']} by its key"
+        verdict += f": a duplicate of run {item['runId']} by its key"
     elif item["replayedAs"] is not None:
-        what += f": replayed before as run {item['replayedAs']}"
+        verdict += f": replayed before as run {item['replayedAs']}"
     elif item["runId"] is not None:
-        what += f": started run {item['runId']}"
+        verdict += f": started run {item['runId']}"
     elif item["hasRun"] is not None and _is_run(now):
-        what += f": it has run {item['hasRun']}"
-    when = item["receivedAt"][:19].replace("T", " ")
-    line = f"{when}  {render_run.safe(item['path'])}  {item['deliveryId']}  {what}"
+        verdict += f": it has run {item['hasRun']}"
+    time_text = item["receivedAt"][:19].replace("T", " ")
+    line = f"{time_text}  {render_run.safe(item['path'])}  {item['deliveryId']}  {verdict}"
     if not with_diff or not item["diff"]:
         return line
     lines = item["diff"].splitlines()
-    more = [f"    ... {len(lines) - _MAX_DIFF_LINES:,} more lines"] if len(lines) > _MAX_DIFF_LINES else []
-    return "\n".join([line, *(f"    {_coloured(each)}" for each in lines[:_MAX_DIFF_LINES]), *more])
+    remainder = [f"    ... {len(lines) - _MAX_DIFF_LINES:,} more lines"] if len(lines) > _MAX_DIFF_LINES else []
+    return "\n".join([line, *(f"    {_coloured(diff_line)}" for diff_line in lines[:_MAX_DIFF_LINES]), *remainder])
 
 
-def summary(found: list[dict[str, Any]], *, started: bool) -> str:
+def summary(decisions: list[dict[str, Any]], *, is_started: bool) -> str:
     """Return the totals as one line."""
-    judged = [item for item in found if "error" not in item]
+    judged = [item for item in decisions if "error" not in item]
     differ = sum(bool(item["differs"]) for item in judged)
     parts = [
-        "1 delivery" if len(found) == 1 else f"{len(found):,} deliveries",
+        "1 delivery" if len(decisions) == 1 else f"{len(decisions):,} deliveries",
         f"{differ:,} differ{'s' if differ == 1 else ''}",
     ]
-    if len(judged) < len(found):
-        parts.append(f"{len(found) - len(judged):,} could not be replayed")
-    if started:
+    if len(judged) < len(decisions):
+        parts.append(f"{len(decisions) - len(judged):,} could not be replayed")
+    if is_started:
         parts.append(f"{sum(item['runId'] is not None and item['replayedAs'] is None for item in judged):,} started")
     else:
         would = sum(_is_run(item["now"]) and item["hasRun"] is None and item["replayedAs"] is None for item in judged)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from optio.cli import OK, print_error
-from optio.cli.shared import client, output
+from optio.cli.shared import client, output, render_run
 from optio.cli.shared.time_arg import time_range
 from optio.errors import SettingsError
 
@@ -37,12 +37,12 @@ _COLUMNS = (
 )
 
 
-def text(found: Mapping[str, Any], *, wide: bool = False) -> str:
+def text(page: Mapping[str, Any], *, wide: bool = False) -> str:
     """Return a page of runs as a table, with the flag that continues it."""
-    if not found["items"]:
+    if not page["items"]:
         return "no runs"
-    more = [f"more: --cursor {found['next']}"] if found["next"] else []
-    return "\n".join([output.table(_COLUMNS, [_row(item) for item in found["items"]], wide=wide), *more])
+    continuation = [f"more: --cursor {page['next']}"] if page["next"] else []
+    return "\n".join([output.table(_COLUMNS, [_row(item) for item in page["items"]], wide=wide), *continuation])
 
 
 def _row(item: dict[str, Any]) -> list[str]:
@@ -54,7 +54,7 @@ def _row(item: dict[str, Any]) -> list[str]:
         item["trigger"],
         output.time_cell(item["createdAt"]),
         "" if item["durationMs"] is None else f"{item['durationMs'] / 1000:.1f} s",
-        "" if item["costUsd"] is None else f"${item['costUsd']}",
+        render_run.usd(item["costUsd"]),
         str(item["attempt"]),
         output.compact(item["turns"]),
         f"{item['tokens']:,}" if item["tokens"] else "",
@@ -71,65 +71,65 @@ def print_list(server: client.Client, args: argparse.Namespace) -> int:
         raise SettingsError("--watch follows the newest runs: leave out --cursor")
     if args.watch:
         _watch(server, args)
-    found = _page(server, args)
-    said = lambda: text(found, wide=args.output == output.WIDE)  # noqa: E731 - only where text is asked for
-    output.show(args.output, found, said, (item["id"] for item in found["items"]))
+    page = _page(server, args)
+    as_text = lambda: text(page, wide=args.output == output.WIDE)  # noqa: E731 - only where text is asked for
+    output.show(args.output, page, as_text, (item["id"] for item in page["items"]))
     return OK
 
 
 def _page(server: client.Client, args: argparse.Namespace) -> dict[str, Any]:
     since, until = time_range(args, datetime.now(UTC))
     query = {name: getattr(args, name) for name in ("task", "state", "trigger", "reason", "limit", "cursor")}
-    found: dict[str, Any] = server.request("GET", "/api/runs", query={**query, "since": since, "until": until})
-    return found
+    page: dict[str, Any] = server.request("GET", "/api/runs", query={**query, "since": since, "until": until})
+    return page
 
 
 def _watch(server: client.Client, args: argparse.Namespace) -> None:
     """Ask once a second. A server that is away is reported once and waited for, unless the first request finds none."""
     is_text = args.output in (output.TABLE, output.WIDE)
     draw = _draw if is_text and sys.stdout.isatty() else _print_changes
-    found = _page(server, args)
-    known: dict[str, Any] = {}
-    away = False
+    page = _page(server, args)
+    known_runs: dict[str, Any] = {}
+    is_away = False
     while True:
-        draw(found, known, args)
+        draw(page, known_runs, args)
         sys.stdout.flush()
         time.sleep(_WATCH_INTERVAL_S)
         try:
-            found = _page(server, args)
-            away = False
+            page = _page(server, args)
+            is_away = False
         except client.ServerRefused as err:
             if err.status not in (0, 503):
                 raise
-            if not away:
+            if not is_away:
                 print_error(f"optio runs: {err}: still watching")
-            away = True
+            is_away = True
 
 
-def _draw(found: Mapping[str, Any], known: dict[str, Any], args: argparse.Namespace) -> None:
-    if not known:
+def _draw(page: Mapping[str, Any], known_runs: dict[str, Any], args: argparse.Namespace) -> None:
+    if not known_runs:
         print(_CLEAR, end="")
-        known["drawn"] = True
-    lines = text({**found, "next": None}, wide=args.output == output.WIDE).splitlines()
+        known_runs["drawn"] = True
+    lines = text({**page, "next": None}, wide=args.output == output.WIDE).splitlines()
     lines = [f"{datetime.now(UTC):%H:%M:%S} UTC, until Ctrl-C", "", *lines]
     print(_HOME + _END_OF_LINE.join(lines[: os.get_terminal_size().lines - 1]) + _END_OF_LINE + _END_OF_SCREEN, end="")
 
 
-def _print_changes(found: Mapping[str, Any], known: dict[str, Any], args: argparse.Namespace) -> None:
+def _print_changes(page: Mapping[str, Any], known_runs: dict[str, Any], args: argparse.Namespace) -> None:
     """Print the runs that are new or have changed, oldest first, so that the newest news is the last line."""
-    first = not known
-    known["header"] = None
-    changed = []
-    for item in reversed(found["items"]):
+    first = not known_runs
+    known_runs["header"] = None
+    changes = []
+    for item in reversed(page["items"]):
         facts = (item["state"], item["reason"], item["message"], item["attempt"])
-        if known.get(item["id"]) != facts:
-            known[item["id"]] = facts
-            changed.append(item)
+        if known_runs.get(item["id"]) != facts:
+            known_runs[item["id"]] = facts
+            changes.append(item)
     if args.output in (output.TABLE, output.WIDE):
-        lines = output.table(_COLUMNS, [_row(item) for item in changed], wide=args.output == output.WIDE).splitlines()
+        lines = output.table(_COLUMNS, [_row(item) for item in changes], wide=args.output == output.WIDE).splitlines()
         print("".join(f"{line}\n" for line in lines[0 if first else 1 :]), end="")
         return
-    for item in changed:
+    for item in changes:
         # One list, whatever the number of changes, if it is YAML.
         value: Any = [item] if args.output == output.YAML else item
         output.show(args.output, value, str, [item["id"]])

@@ -34,21 +34,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def read_parameters(args: argparse.Namespace) -> dict[str, Any]:
     """Return the parameters of all three flags; raises SettingsError for one that is malformed, unreadable or given twice."""
-    found: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     origins: dict[str, str] = {}
     stdin = [text for text in args.params_file if text == "-"] + [text for text in args.param if text.endswith("=@-")]
     if len(stdin) > 1:
         raise SettingsError("standard input is read once: write the other values into a file")
-    for name, value, origin in _all(args):
-        if name in found:
-            other = origins[name]
-            both = other if other == origin else f"{other} and by {origin}"
-            raise SettingsError(f"the parameter `{name}` is given twice, by {both}: leave one out")
-        found[name], origins[name] = value, origin
-    return found
+    for name, value, origin in _pairs(args):
+        if name in parameters:
+            earlier_origin = origins[name]
+            origin_text = earlier_origin if earlier_origin == origin else f"{earlier_origin} and by {origin}"
+            raise SettingsError(f"the parameter `{name}` is given twice, by {origin_text}: leave one out")
+        parameters[name], origins[name] = value, origin
+    return parameters
 
 
-def _all(args: argparse.Namespace) -> Iterator[tuple[str, Any, str]]:
+def _pairs(args: argparse.Namespace) -> Iterator[tuple[str, Any, str]]:
     """Yield name, value and origin of each parameter."""
     for path in args.params_file:
         yield from ((name, value, f"--params-file {path}") for name, value in _mapping(path).items())
@@ -83,7 +83,7 @@ def _text(name: str, text: str) -> str:
     return _read(text[1:], f"the file of `{name}`", "write @@ for a text that begins with @")
 
 
-def _read(path: str, what: str, cure: str) -> str:
+def _read(path: str, source: str, cure: str) -> str:
     """Return the text of a file, or of standard input for `-`; raises SettingsError."""
     try:
         if path == "-":
@@ -92,43 +92,43 @@ def _read(path: str, what: str, cure: str) -> str:
             with Path(path).open("rb") as file:
                 data = file.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
-            raise SettingsError(f"{what}, `{path}`, is larger than {MAX_FILE_BYTES >> 20} MiB, the maximum for a prompt")
+            raise SettingsError(f"{source}, `{path}`, is larger than {MAX_FILE_BYTES >> 20} MiB, the maximum for a prompt")
         return data.decode("utf-8")
     except OSError as err:
-        raise SettingsError(f"{what}, `{path}`, cannot be read: {err.strerror}: {cure}") from err
+        raise SettingsError(f"{source}, `{path}`, cannot be read: {err.strerror}: {cure}") from err
     except UnicodeDecodeError as err:
-        raise SettingsError(f"{what}, `{path}`, is not UTF-8 text at byte {err.start}: convert it") from err
+        raise SettingsError(f"{source}, `{path}`, is not UTF-8 text at byte {err.start}: convert it") from err
 
 
 def _mapping(path: str) -> dict[str, Any]:
     """Return the mapping in a YAML or JSON file; raises SettingsError with the line of a mistake."""
     text = _read(path, "the parameter file", "name a file, or - for standard input")
-    shown = "standard input" if path == "-" else path
+    source = "standard input" if path == "-" else path
     if text.lstrip().startswith("{"):
         try:
-            return dict(json.loads(text, object_pairs_hook=_once))
+            return dict(json.loads(text, object_pairs_hook=_without_repeats))
         except (json.JSONDecodeError, RecursionError):
             pass  # YAML may have braces, too, and its message has the line
         except ValueError as err:
-            raise SettingsError(f"{shown}: {err}") from err
+            raise SettingsError(f"{source}: {err}") from err
     # Imported here: most runs have no file.
     from optio.compiler.report import render_concise
     from optio.compiler.source import SourceFile
     from optio.compiler.yaml.document import parse
 
-    document, found = parse(SourceFile(shown, text.encode()))
-    if [each.code for each in found] == ["OPT018"]:
+    document, diagnostics = parse(SourceFile(source, text.encode()))
+    if [diagnostic.code for diagnostic in diagnostics] == ["OPT018"]:
         return {}  # empty, or comments alone
-    if document is None or found:
-        raise SettingsError("\n".join(render_concise(found[:1])))
+    if document is None or diagnostics:
+        raise SettingsError("\n".join(render_concise(diagnostics[:1])))
     if not isinstance(document.value, dict):
-        raise SettingsError(f"{shown} is not a mapping of parameters: write a line `NAME: value` for each")
+        raise SettingsError(f"{source} is not a mapping of parameters: write a line `NAME: value` for each")
     return dict(document.value)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
-    twice = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
-    if twice is not None:
-        raise ValueError(f"the key `{twice}` is given twice: leave one out")
+    repeated = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if repeated is not None:
+        raise ValueError(f"the key `{repeated}` is given twice: leave one out")
     return dict(pairs)

@@ -35,11 +35,11 @@ def run_until_signal(settings: Settings, name: str, *make: MakeServicePart) -> i
     log_to_stderr(settings)
     signals = Signals()
     with open_metrics_port(settings) as probe:
-        tell: Callable[[str], object] = (lambda what: None) if probe is None else probe.wait_for
+        tell: Callable[[str], object] = (lambda text: None) if probe is None else probe.wait_for
         services = wait_for("the database", lambda: build(settings, name), name, tell)
         try:
             # A worker asks the cluster where its pods are as it is made.
-            parts = [wait_for("the cluster", partial(each, services), name, tell) for each in make]
+            parts = [wait_for("the cluster", partial(factory, services), name, tell) for factory in make]
             attach_health(services, probe)
             signals.started()
             for part in parts:

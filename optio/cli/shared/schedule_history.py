@@ -29,12 +29,12 @@ def print_history(args: argparse.Namespace) -> int:
     rows = {task_id: list(islice(_slots(server, task_id), args.count)) for task_id in ids}
     if rows or output.is_document(args):
         past = [{"taskId": task_id, "slots": slots} for task_id, slots in rows.items()]
-        said = lambda: "\n\n".join(text(id, zones.get(id, "UTC"), slots) for id, slots in rows.items())  # noqa: E731
-        output.show(args.output, past, said, rows)
+        as_text = lambda: "\n\n".join(text(id, zones.get(id, "UTC"), slots) for id, slots in rows.items())  # noqa: E731
+        output.show(args.output, past, as_text, rows)
         # Without a scheduler nothing is recorded, and silence would look like slots that were not due.
-        for each in problems:
-            if each["kind"] == "scheduler" and each["code"] != "silent":
-                print_error(f"{each['text']}: {each['cure']}")
+        for problem in problems:
+            if problem["kind"] == "scheduler" and problem["code"] != "silent":
+                print_error(f"{problem['text']}: {problem['cure']}")
     else:
         print("no task has a schedule", file=sys.stderr)
     return OK
@@ -56,13 +56,13 @@ def text(task_id: str, zone: str, slots: list[dict[str, Any]]) -> str:
     lines = []
     for slot in slots:
         last, first = (datetime.fromisoformat(slot[name]).astimezone(_zone(zone)) for name in ("slot", "first"))
-        when, what = f"{last:%a %Y-%m-%d %H:%M %Z}", slot["verdict"]
+        time_text, outcome = f"{last:%a %Y-%m-%d %H:%M %Z}", slot["verdict"]
         if slot["runId"] is not None:
-            what += f"   run {slot['runId']}"
+            outcome += f"   run {slot['runId']}"
         if last != first or slot["slots"] != 1:
             number = "not counted" if slot["slots"] is None else f"{slot['slots']:,} of them"
-            when, what = f"{first:%a %Y-%m-%d %H:%M} to {last:%a %Y-%m-%d %H:%M %Z}", f"{what}, {number}"
-        lines.append(f"  {when}   {what}")
+            time_text, outcome = f"{first:%a %Y-%m-%d %H:%M} to {last:%a %Y-%m-%d %H:%M %Z}", f"{outcome}, {number}"
+        lines.append(f"  {time_text}   {outcome}")
     return "\n".join([f"{task_id}:", *(lines or ["  no slot was recorded"])])
 
 

@@ -28,27 +28,27 @@ def fetch_registry(server: Client) -> Registry:
     return Registry.of({task.id: task for task in tasks})
 
 
-def _task(item: dict[str, Any], where: str) -> CompiledTask:
+def _task(item: dict[str, Any], place: str) -> CompiledTask:
     spec = {key: value for key, value in item.items() if key not in _SERVED_ONLY_KEYS}
     triggers = item["triggers"]
-    spec["triggers"] = [{key: each[key] for key in each if key not in _SERVED_ONLY_TRIGGER_KEYS} for each in triggers]
+    spec["triggers"] = [{key: trigger[key] for key in trigger if key not in _SERVED_ONLY_TRIGGER_KEYS} for trigger in triggers]
     prompt = spec["promptTemplate"]
     if not prompt:
         del spec["promptTemplate"]
     try:
-        read = TaskSpec.of(spec)
+        task_spec = TaskSpec.of(spec)
     except ValueError as err:
-        message = f"the task `{item['id']}` of {where} cannot be read: another version of Optio serves it"
+        message = f"the task `{item['id']}` of {place} cannot be read: another version of Optio serves it"
         raise SettingsError(message) from err
     origin = Origin(**item["origin"])
-    return CompiledTask(id=item["id"], spec=read, prompt=prompt, origin=origin, namespace=item.get("namespace"))
+    return CompiledTask(id=item["id"], spec=task_spec, prompt=prompt, origin=origin, namespace=item.get("namespace"))
 
 
 def fetch_history(server: Client, task_id: str, now: datetime) -> RunHistory:
     """Return the task's runs of the last 30 days, or the newest `_MAX_RUNS` of them."""
-    found: list[dict[str, Any]] = []
+    runs: list[dict[str, Any]] = []
     cursor: str | None = None
-    while len(found) < _MAX_RUNS:
+    while len(runs) < _MAX_RUNS:
         try:
             page = server.request("GET", f"/api/tasks/{quoted(task_id)}/runs", query={"limit": 200, "cursor": cursor})
         except ServerRefused as err:
@@ -56,20 +56,20 @@ def fetch_history(server: Client, task_id: str, now: datetime) -> RunHistory:
                 raise
             break
         recent = [run for run in page["items"] if run["state"] in _ACTIVE_STATES or _at(run["createdAt"]) > now - HORIZON]
-        found += recent
+        runs += recent
         cursor = page["next"]
         if cursor is None or len(recent) < len(page["items"]):
             break
-    lengths = [run["durationMs"] for run in found if run["durationMs"] and run["state"] == "completed"]
-    oldest = min((_at(run["createdAt"]) for run in found), default=now)
+    lengths = [run["durationMs"] for run in runs if run["durationMs"] and run["state"] == "completed"]
+    oldest = min((_at(run["createdAt"]) for run in runs), default=now)
     return RunHistory(
-        triggered=Counter(run["trigger"] for run in found),
-        active=sum(run["state"] in _ACTIVE_STATES for run in found),
+        triggered=Counter(run["trigger"] for run in runs),
+        active=sum(run["state"] in _ACTIVE_STATES for run in runs),
         costs=tuple(
-            Decimal(run["costUsd"]) for run in found if run["costUsd"] is not None and run["state"] not in _ACTIVE_STATES
+            Decimal(run["costUsd"]) for run in runs if run["costUsd"] is not None and run["state"] not in _ACTIVE_STATES
         ),
         shortest=timedelta(milliseconds=min(lengths)) if lengths else None,
-        over=max(now - oldest, _INSTANT) if len(found) >= _MAX_RUNS else HORIZON,
+        over=max(now - oldest, _INSTANT) if len(runs) >= _MAX_RUNS else HORIZON,
     )
 
 

@@ -115,7 +115,7 @@ def run_loop(main: Coroutine[Any, Any, None]) -> None:
         runner.run(main)
 
 
-def uvicorn_config(app: Any, **more: Any) -> uvicorn.Config:
+def uvicorn_config(app: Any, **options: Any) -> uvicorn.Config:
     """Return uvicorn's configuration for the application."""
     return uvicorn.Config(
         app,
@@ -129,7 +129,7 @@ def uvicorn_config(app: Any, **more: Any) -> uvicorn.Config:
         ws_max_size=65536,
         ws_per_message_deflate=False,
         lifespan="on",
-        **more,
+        **options,
     )
 
 
@@ -139,12 +139,12 @@ class _LimitedHttpProtocol(HttpToolsProtocol):
     _gathering: GatheringTransport
     _in_head = True
     _head_bytes = 0
-    _late: asyncio.TimerHandle | None = None
+    _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._gathering = GatheringTransport(transport, self.loop)
         super().connection_made(self._gathering)
-        self._late = self.loop.call_later(HEAD_TIMEOUT_S, transport.abort)
+        self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, transport.abort)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -168,28 +168,28 @@ class _LimitedHttpProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self.transport.abort()
-            elif self._late is None:
-                self._late = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.abort)
+            elif self._head_timer is None:
+                self._head_timer = self.loop.call_later(HEAD_TIMEOUT_S, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._in_time()
         super().connection_lost(exc)
 
     def _in_time(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 class _DrainingServer(uvicorn.Server):
     """uvicorn, but readers of live logs are disconnected first: they would keep it from ever ending."""
 
-    def __init__(self, config: uvicorn.Config, feed: LogFanout) -> None:
+    def __init__(self, config: uvicorn.Config, log_fanout: LogFanout) -> None:
         super().__init__(config)
-        self._feed = feed
+        self._log_fanout = log_fanout
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._feed.close()
+        self._log_fanout.close()
         await super().shutdown(sockets)
         if self.force_exit:
             await self.lifespan.shutdown()
@@ -197,7 +197,7 @@ class _DrainingServer(uvicorn.Server):
 
 async def serve(
     services: Services,
-    live: ServedRegistry,
+    served_registry: ServedRegistry,
     sock: socket.socket,
     stop: asyncio.Event,
     *,
@@ -205,9 +205,9 @@ async def serve(
     dev_token: str | None = None,
 ) -> None:
     """Serve until `stop` is set, or the first SIGINT or SIGTERM sets it. A second signal does not wait for open requests."""
-    feed = LogFanout()
-    app = create_app(services, live, reload=reload, new_id=new_id, feed=feed, dev_token=dev_token)
-    server = _DrainingServer(uvicorn_config(app), feed)
+    log_fanout = LogFanout()
+    app = create_app(services, served_registry, reload=reload, new_id=new_id, log_fanout=log_fanout, dev_token=dev_token)
+    server = _DrainingServer(uvicorn_config(app), log_fanout)
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     # Optio handles the signals itself, so that the caller always closes the store.
     server.capture_signals = _no_signals  # type: ignore[method-assign]

@@ -34,7 +34,7 @@ class Signals:
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
-        self._started = threading.Event()
+        self._start_event = threading.Event()
         self._came = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
@@ -45,13 +45,13 @@ class Signals:
         while True:
             if os.read(self._reader, 1)[0] not in (signal.SIGINT, signal.SIGTERM):
                 continue
-            if self._came.is_set() or not self._started.is_set():
+            if self._came.is_set() or not self._start_event.is_set():
                 os._exit(OK)
             self._came.set()
 
     def started(self) -> None:
         """Say that there is something to stop in order from now on."""
-        self._started.set()
+        self._start_event.set()
 
     def wait(self) -> None:
         """Block until the first signal."""
@@ -63,27 +63,27 @@ class Signals:
             signal.signal(number, signal.SIG_IGN)
 
 
-def wait_for(what: str, attempt: Callable[[], T], name: str, tell: Callable[[str], object] = lambda what: None) -> T:
+def wait_for(part: str, attempt: Callable[[], T], name: str, tell: Callable[[str], object] = lambda part: None) -> T:
     """Return the result of the first attempt that does not fail with a temporary StoreUnavailable or StoreMismatch; raise any
     other error. `name` is the waiting process; `tell` is called with `what` after the first failure."""
-    began = time.monotonic()
+    started_at = time.monotonic()
     next_report: float | None = None
     while True:
         try:
-            made = attempt()
+            result = attempt()
         except (StoreUnavailable, StoreMismatch) as err:
             if not err.temporary:
                 raise
-            waited = time.monotonic() - began
+            duration = time.monotonic() - started_at
             if next_report is None:
-                tell(what)
-                log.warning("the %s waits for %s: %s", name, what, err)
+                tell(part)
+                log.warning("the %s waits for %s: %s", name, part, err)
                 next_report = SECOND_REPORT_AFTER_S
-            elif waited >= next_report:
-                log.warning("the %s still waits for %s, for %.0f s now: %s", name, what, waited, err)
-                next_report = waited + REPORT_INTERVAL_S
+            elif duration >= next_report:
+                log.warning("the %s still waits for %s, for %.0f s now: %s", name, part, duration, err)
+                next_report = duration + REPORT_INTERVAL_S
             time.sleep(RETRY_INTERVAL_S)
         else:
             if next_report is not None:
-                log.info("the %s has %s after %.0f s", name, what, time.monotonic() - began)
-            return made
+                log.info("the %s has %s after %.0f s", name, part, time.monotonic() - started_at)
+            return result

@@ -47,8 +47,8 @@ class _Pager:
     encoding, errors = "utf-8", "backslashreplace"
 
     def __init__(self, terminal: TextIO, command: list[str], height: int) -> None:
-        self._terminal, self._command, self._left = terminal, command, height - 1
-        self._held: list[str] = []
+        self._terminal, self._command, self._lines_left = terminal, command, height - 1
+        self._held_lines: list[str] = []
         self._process: subprocess.Popen[str] | None = None
         self._pipe: IO[str] | None = None
 
@@ -56,9 +56,9 @@ class _Pager:
         if self._pipe is not None:
             self._pipe.write(text)
             return len(text)
-        self._held.append(text)
-        self._left -= text.count("\n")
-        if self._left < 0:
+        self._held_lines.append(text)
+        self._lines_left -= text.count("\n")
+        if self._lines_left < 0:
             self._start()
         return len(text)
 
@@ -85,16 +85,16 @@ class _Pager:
                 self._command, stdin=subprocess.PIPE, env=environ, encoding="utf-8", errors="backslashreplace"
             )
         except OSError:  # it cannot be run: no pager
-            self._left = sys.maxsize
+            self._lines_left = sys.maxsize
             return
         self._process, self._pipe = process, process.stdin
-        held, self._held = "".join(self._held), []
-        self.write(held)
+        head, self._held_lines = "".join(self._held_lines), []
+        self.write(head)
 
     def close(self) -> None:
         """Write what fits the screen, or wait until the pager ends. Ctrl-C belongs to the pager."""
         if self._process is None or self._pipe is None:
-            self._terminal.write("".join(self._held))
+            self._terminal.write("".join(self._held_lines))
             self._terminal.flush()
             return
         with suppress(OSError):
@@ -139,45 +139,45 @@ def _command() -> list[str]:
 class Progress:
     """One line on standard error that says what goes on, and for how long already."""
 
-    def __init__(self, what: str) -> None:
-        self.what = what
-        self._drawn = False
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._is_drawn = False
 
     def draw(self, seconds: float) -> None:
         """Write the line in the place of the one before."""
         # By the descriptor: a fork must not inherit a lock of the stream.
-        os.write(sys.stderr.fileno(), f"\r\x1b[K{self.what} ... {seconds:.0f} s".encode(errors="backslashreplace"))
-        self._drawn = True
+        os.write(sys.stderr.fileno(), f"\r\x1b[K{self.text} ... {seconds:.0f} s".encode(errors="backslashreplace"))
+        self._is_drawn = True
 
     def clear(self) -> None:
         """Remove the line, before something else is written."""
-        if self._drawn:
+        if self._is_drawn:
             os.write(sys.stderr.fileno(), b"\r\x1b[K")
-            self._drawn = False
+            self._is_drawn = False
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Progress]:
+def progress(text: str) -> Iterator[Progress]:
     """Show what goes on if the block lasts longer than a second and standard error is a terminal. Set `what` as it goes on."""
-    shown = Progress(what)
+    display = Progress(text)
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield shown
+        yield display
         return
 
-    ended = threading.Event()
-    began = time.monotonic()
+    stop_event = threading.Event()
+    started_at = time.monotonic()
 
     def tell() -> None:
         pause = _QUIET_S
-        while not ended.wait(pause):
-            shown.draw(time.monotonic() - began)
+        while not stop_event.wait(pause):
+            display.draw(time.monotonic() - started_at)
             pause = _INTERVAL_S
 
     teller = threading.Thread(target=tell, name="progress", daemon=True)
     teller.start()
     try:
-        yield shown
+        yield display
     finally:
-        ended.set()
+        stop_event.set()
         teller.join()
-        shown.clear()
+        display.clear()

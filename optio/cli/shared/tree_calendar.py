@@ -78,15 +78,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check_flags(args: argparse.Namespace) -> None:
     """Raise SettingsError for flags that have no effect together."""
     if args.calendar:
-        for name, given in (("--past", args.past), ("-n", args.count is not None)):
-            if given:
+        for name, is_given in (("--past", args.past), ("-n", args.count is not None)):
+            if is_given:
                 raise SettingsError(f"{name} has no effect with --calendar: give --from, --to or --days")
         if args.grid and args.output not in ("table", "wide"):
             raise SettingsError(f"--grid draws text: leave out --grid or `-o {args.output}`")
         return
     flags = (("grid", args.grid or None), ("from", args.first), ("to", args.last), ("days", args.days), ("zone", args.zone))
-    for name, given in flags:
-        if given is not None:
+    for name, is_given in flags:
+        if is_given is not None:
             raise SettingsError(f"--{name} is for --calendar: add it")
 
 
@@ -118,19 +118,21 @@ def build_calendar(
 ) -> TreeCalendar:
     """Return the calendar of these tasks; `limit` is the number of runs that may start at once. Raises SettingsError if it is
     too large to read."""
-    timed = sorted(each for task in tasks if (each := _timed_task(task)) is not None)
-    _check_size({each.key for each in timed}, span)
-    found = fires_by_schedule(timed, span.after, span.until)
-    absent = [(each, cron.next_fire(each.expression, each.zone, span.until)) for each in timed if not found[each.key]]
+    timed_tasks = sorted(timed for task in tasks if (timed := _timed_task(task)) is not None)
+    _check_size({timed.key for timed in timed_tasks}, span)
+    fires = fires_by_schedule(timed_tasks, span.after, span.until)
+    absent = [
+        (timed, cron.next_fire(timed.expression, timed.zone, span.until)) for timed in timed_tasks if not fires[timed.key]
+    ]
     by_path = {task.origin.path: task.id for task in tasks}
-    on = {each.task_id for each in timed}
+    on = {timed.task_id for timed in timed_tasks}
     return TreeCalendar(
         range=span,
-        timed=timed,
-        found=found,
-        days=calendar_days(timed, found, span.zone),
-        nights=clock_change_nights(timed, span.after, span.until),
-        herd=find_collisions(timed, found, span.after, span.until, limit),
+        timed=timed_tasks,
+        found=fires,
+        days=calendar_days(timed_tasks, fires, span.zone),
+        nights=clock_change_nights(timed_tasks, span.after, span.until),
+        herd=find_collisions(timed_tasks, fires, span.after, span.until, limit),
         absent=absent,
         surprises=[(by_path[d.path], d) for d in diagnostics if d.code in _SURPRISES and by_path.get(d.path) in on],
         off=sorted(task.id for task in tasks if task.spec.schedule is not None and task.id not in on),
@@ -138,11 +140,11 @@ def build_calendar(
 
 
 def _check_size(schedules: AbstractSet[tuple[str, str]], span: CalendarRange) -> None:
-    many = sum(cron.count_fires(*each, span.after, span.until) or 0 for each in schedules)
-    if many > _MAX_FIRES:
-        days = max(1, (span.until - span.after).days * _MAX_FIRES // many)
+    count = sum(cron.count_fires(*key, span.after, span.until) or 0 for key in schedules)
+    if count > _MAX_FIRES:
+        days = max(1, (span.until - span.after).days * _MAX_FIRES // count)
         raise SettingsError(
-            f"{len(schedules):,} different schedules have {many:,} fires in these days, and a calendar has at most "
+            f"{len(schedules):,} different schedules have {count:,} fires in these days, and a calendar has at most "
             f"{_MAX_FIRES:,}: write `--days {days}`, or name a task"
         )
 
@@ -176,13 +178,13 @@ def _midnight(day: date, place: ZoneInfo) -> datetime:
     return datetime.combine(day, time(), place).astimezone(UTC)
 
 
-def document(found: TreeCalendar) -> dict[str, Any]:
+def document(calendar: TreeCalendar) -> dict[str, Any]:
     """Return the calendar as a JSON object. A task with more than 25 fires on a day has their number without the list."""
     return {
-        "from": utc_time(found.range.after),
-        "to": utc_time(found.range.until),
-        "timezone": found.range.zone,
-        "days": [{"date": day.date.isoformat(), "tasks": [_row(row) for row in day.rows]} for day in found.days],
+        "from": utc_time(calendar.range.after),
+        "to": utc_time(calendar.range.until),
+        "timezone": calendar.range.zone,
+        "days": [{"date": day.date.isoformat(), "tasks": [_row(row) for row in day.rows]} for day in calendar.days],
         "clockChanges": [
             {
                 "at": utc_time(night.change.at),
@@ -194,30 +196,32 @@ def document(found: TreeCalendar) -> dict[str, Any]:
                     for task_id, odd in night.felt
                 ],
             }
-            for night in found.nights
+            for night in calendar.nights
         ],
-        "absent": [{"taskId": timed.task_id, "next": following and utc_time(following)} for timed, following in found.absent],
-        "surprises": [{"taskId": task_id, **each.to_json()} for task_id, each in found.surprises],
-        "off": list(found.off),
+        "absent": [
+            {"taskId": timed.task_id, "next": following and utc_time(following)} for timed, following in calendar.absent
+        ],
+        "surprises": [{"taskId": task_id, **surprise.to_json()} for task_id, surprise in calendar.surprises],
+        "off": list(calendar.off),
         "herd": {
-            "limit": found.herd.limit,
-            "most": found.herd.most,
-            "crowded": [{"at": utc_time(at), "starts": number} for at, number in found.herd.crowded],
-            "moves": [{"taskId": each.task_id, "from": each.old, "to": each.new} for each in found.herd.moves],
-            "mostThen": found.herd.then,
+            "limit": calendar.herd.limit,
+            "most": calendar.herd.most,
+            "crowded": [{"at": utc_time(at), "starts": number} for at, number in calendar.herd.crowded],
+            "moves": [{"taskId": move.task_id, "from": move.old, "to": move.new} for move in calendar.herd.moves],
+            "mostThen": calendar.herd.then,
         },
     }
 
 
 def _row(row: CalendarRow) -> dict[str, Any]:
-    listed = row.fires if len(row.fires) <= _MAX_LISTED else ()
+    fires = row.fires if len(row.fires) <= _MAX_LISTED else ()
     return {
         "taskId": row.timed.task_id,
         "timezone": row.timed.zone,
         "count": len(row.fires),
         "first": utc_time(row.fires[0].at),
         "last": utc_time(row.fires[-1].at),
-        **({"fires": [_fire(fire) for fire in listed]} if listed else {}),
+        **({"fires": [_fire(fire) for fire in fires]} if fires else {}),
     }
 
 

@@ -37,7 +37,7 @@ def suggest_command(argv: Sequence[str]) -> str:
     """Return the cure for the first word of a command line, as the end of a sentence; nothing if no command is near."""
     word = argv[0]
     if word.startswith("-"):
-        command = next((each for each in argv[1:] if each in COMMANDS), None)
+        command = next((argument for argument in argv[1:] if argument in COMMANDS), None)
         return f"options stand behind the command, as in `optio {command} {word}`" if command else ""
     if word in _WORDS:
         return f"did you mean `optio {_WORDS[word]}`?"

@@ -1,27 +1,27 @@
 """The bodies of the API about changes: the generations that were served, and what each did."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from optio.model.effect import EffectKind, EffectWeight
-from optio.server.bodies.base import Body, Cursor, Time
+from optio.server.bodies.base import Body, Cursor, Source, Time
 from optio.server.bodies.registry import DriftBody
 
 
 class GenerationBody(Body, frozen=True, kw_only=True):
     """A generation that was served."""
 
-    number: int
-    digest: str
+    number: Annotated[int, Source("head.id")]
+    digest: Annotated[str, Source("head.digest")]
     """The digest of all tasks together."""
-    commit: str | None
+    commit: Annotated[str | None, Source("head.commit")]
     """The git commit of the task files, with `+dirty` if a file differs from it."""
-    activated_at: Time
+    activated_at: Annotated[Time, Source("head.activated_at")]
     """When it was first served."""
     until: Time | None
     """When the next one was served; null for the newest."""
-    adopted_at: Time | None
+    adopted_at: Annotated[Time | None, Source("head.scheduled_at")]
     """When a scheduler adopted its schedules."""
-    tasks: int | None
+    tasks: Annotated[int | None, Source("changes.tasks")]
     """How many tasks it has; null, as the next three, where the generation before it is no longer stored."""
     added: int | None
     changed: int | None
@@ -60,15 +60,15 @@ class EffectBody(Body, frozen=True, kw_only=True):
 class TaskChangeBody(Body, frozen=True, kw_only=True):
     """A task that behaves differently."""
 
-    task_id: str
-    task_id_before: str | None
+    task_id: Annotated[str, Source("task.id")]
+    task_id_before: Annotated[str | None, Source("before.id")]
     """The id before; null for a new task."""
     status: Literal["added", "changed", "renamed", "removed", "broken", "mended"]
-    path: str
+    path: Annotated[str, Source("task.origin.path")]
     """The file, relative to the tree."""
-    digest: str | None
+    digest: Annotated[str | None, Source("after.digest")]
     """The digest of the newer definition."""
-    digest_before: str | None
+    digest_before: Annotated[str | None, Source("before.digest")]
     """The digest of the older one."""
     effects: list[EffectBody]
 

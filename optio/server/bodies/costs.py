@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from optio.server.bodies.base import Body, Cursor, Time, Usd
+from optio.server.bodies.base import Body, Cursor, Source, Time, Usd
 from optio.server.bodies.overview import Share
 
 Date = Annotated[str, Meta(extra_json_schema={"format": "date"})]
@@ -47,14 +47,14 @@ class TaskCostBody(Body, frozen=True, kw_only=True):
     """The number of attempts that ended."""
     unpriced: int
     """The number of attempts whose cost is not known."""
-    cost_usd: Usd
+    cost_usd: Annotated[Usd, Source("cost")]
     per_run_usd: Usd | None
     """The cost for each run that ended; null without any."""
     share: Share | None
     """Its share of the cost of all tasks; null where nothing cost anything."""
-    tokens: int
+    tokens: Annotated[int, Source("usage.total")]
     """All tokens, each counted once."""
-    cached: Share | None
+    cached: Annotated[Share | None, Source("cached_share")]
     """The share of the read tokens that came from the provider's cache; null where none was read."""
     sources: CostSourcesBody
     worst_case_usd: Usd | None

@@ -1,13 +1,13 @@
 """The bodies of the API about webhook deliveries: requests as they came, the gates that they passed, and replays."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from msgspec import UNSET, UnsetType
 
 from optio.errors import RefusalVerdict
 from optio.runs.delivery_gates import GateName, GateOutcome
 from optio.runs.replay import DecisionVerdict, Difference
-from optio.server.bodies.base import Body, Cursor, Time
+from optio.server.bodies.base import Body, Cursor, Source, Time
 from optio.store.values import DeliveryVerdict
 
 
@@ -67,8 +67,8 @@ class RefusalsBody(Body, frozen=True, kw_only=True):
     """Why they were refused."""
     requests: int
     """Their number."""
-    first_minute: Time
-    last_minute: Time
+    first_minute: Annotated[Time, Source("first")]
+    last_minute: Annotated[Time, Source("last")]
 
 
 class DeliveryPageBody(Body, frozen=True, kw_only=True):
@@ -107,10 +107,10 @@ class ReplayOptions(Body, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class ReplayBody(Body, frozen=True, kw_only=True):
     """The decision about a stored request then, beside the decision now."""
 
-    delivery_id: str
+    delivery_id: Annotated[str, Source("id")]
     path: str
     received_at: Time
-    has_run: str | None
+    has_run: Annotated[str | None, Source("run_id")]
     """The run that the request had."""
     replayed_as: str | None
     """The run of an earlier replay with the same definition."""

@@ -1,6 +1,8 @@
 """Bodies that say why a run failed."""
 
-from optio.server.bodies.base import Body
+from typing import Annotated
+
+from optio.server.bodies.base import Body, Source
 from optio.server.bodies.logs import LogLineBody
 
 
@@ -39,7 +41,7 @@ class RunFailureBody(Body, frozen=True, kw_only=True):
     """Its result."""
     lines: list[LogLineBody]
     """The last lines of the log."""
-    last_good: str | None
+    last_good: Annotated[str | None, Source("last_good.id")]
     """The id of the newest run of the task that was accepted before this one and completed."""
     differences: list[RunDifferenceBody]
     """What differs from that run."""

@@ -1,8 +1,8 @@
 """The bodies of the API about the health of an installation: its parts, and the settings of a server."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from optio.server.bodies.base import Body, Time
+from optio.server.bodies.base import Body, Source, Time
 
 
 class ProcessBody(Body, frozen=True, kw_only=True):
@@ -15,7 +15,7 @@ class ProcessBody(Body, frozen=True, kw_only=True):
     """The name of its machine."""
     pid: int | None
     """Its process id there; null if an older version wrote the row."""
-    live: bool
+    live: Annotated[bool, Source("is_live")]
     """Whether it was heard of in the last 30 seconds. A process of the answering server's machine that is gone is not live."""
     version: str | None
     """Its version of Optio; null for one that is older than this field."""
@@ -69,7 +69,7 @@ class ScheduleStateBody(Body, frozen=True, kw_only=True):
     """When a scheduler adopted its schedules; null while none has."""
     next_fire: Time | None
     """The next slot of all schedules. A slot in the past waits for a scheduler."""
-    overdue: bool
+    overdue: Annotated[bool, Source("is_overdue")]
     """Whether no scheduler seems to run."""
 
 

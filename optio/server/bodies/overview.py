@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from optio.model.run import RunState
 from optio.model.task import Runtime
-from optio.server.bodies.base import Body, Cursor, Time, Usd
+from optio.server.bodies.base import Body, Cursor, Source, Time, Usd
 
 # The state of a task in lists.
 TaskState = Literal[
@@ -55,7 +55,7 @@ class TaskOverviewBody(Body, frozen=True, kw_only=True):
     """The share of completed runs among those that completed or failed in the last 30 days."""
     median_duration_ms: int | None
     """How long half of the completed runs took at most in the last 30 days, to about a tenth."""
-    cost_usd: Usd
+    cost_usd: Annotated[Usd, Source("cost")]
     """The known cost of the last 30 days."""
     unpriced: int
     """The number of attempts in the last 30 days whose cost is not known."""

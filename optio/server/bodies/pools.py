@@ -1,6 +1,8 @@
 """Bodies of pools: places that are kept ready, waits, and plans of sizes."""
 
-from optio.server.bodies.base import Body, Time
+from typing import Annotated
+
+from optio.server.bodies.base import Body, Source, Time
 
 
 class WaitsBody(Body, frozen=True, kw_only=True):
@@ -22,7 +24,7 @@ class PoolReportBody(Body, frozen=True, kw_only=True):
 class PoolBody(Body, frozen=True, kw_only=True):
     """A pool of warm pods, with the starts of its tasks."""
 
-    pool: str | None
+    pool: Annotated[str | None, Source("key")]
     """The name of the pool; null where no keeper has reported it."""
     place: str | None
     tasks: list[str]
@@ -62,7 +64,7 @@ class ShortageBody(Body, frozen=True, kw_only=True):
 class SlowStartBody(Body, frozen=True, kw_only=True):
     """A running run whose agent has not begun."""
 
-    run_id: str
+    run_id: Annotated[str, Source("id")]
     task_id: str
     reason: str
     message: str

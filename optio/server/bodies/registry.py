@@ -1,6 +1,8 @@
 """Bodies of the served generation: removals that are held back, servers, and drift."""
 
-from optio.server.bodies.base import Body, Time
+from typing import Annotated
+
+from optio.server.bodies.base import Body, Source, Time
 
 
 class RemovalBody(Body, frozen=True, kw_only=True):
@@ -15,7 +17,7 @@ class RemovalBody(Body, frozen=True, kw_only=True):
     tasks: list[str]
     """The ids of the first held tasks."""
     since: Time
-    release: str
+    release: Annotated[str, Source("command")]
     """The command that releases them."""
 
 
@@ -59,7 +61,7 @@ class DriftBody(Body, frozen=True, kw_only=True):
 class ServerBody(Body, frozen=True, kw_only=True):
     """A live server."""
 
-    server: str
+    server: Annotated[str, Source("name")]
     """Its name."""
     generation: int
     """The generation that it serves."""

@@ -1,6 +1,6 @@
 """Bodies of runs: one run, its attempts and events, pages of runs, and requests that start one."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from msgspec import UNSET, UnsetType, field
 
@@ -8,7 +8,7 @@ from optio.model.pool import StartKind
 from optio.model.run import RunState, RunTrigger
 from optio.model.usage import CostSource
 from optio.runs.admission import HoldReason
-from optio.server.bodies.base import Body, Cursor, Time, Usd
+from optio.server.bodies.base import Body, Cursor, Source, Time, Usd
 
 
 class UsageBody(Body, frozen=True, kw_only=True):
@@ -67,23 +67,23 @@ class RunBody(Body, frozen=True, kw_only=True):
     """When it ended."""
     duration_ms: int | None
     """The time from start to end."""
-    cost_usd: Usd | None
+    cost_usd: Annotated[Usd | None, Source("meter.cost")]
     """The cost of all attempts in US dollars, as far as it is known."""
-    cost_source: CostSource | None
+    cost_source: Annotated[CostSource | None, Source("meter.cost_source")]
     """The origin of the cost."""
-    usage: UsageBody
+    usage: Annotated[UsageBody, Source("meter.usage")]
     """The tokens of all attempts."""
-    tokens: int
+    tokens: Annotated[int, Source("meter.usage.total")]
     """All tokens, each counted once."""
-    turns: int | None
+    turns: Annotated[int | None, Source("meter.turns")]
     """The agent's turns, where it reports them."""
-    tool_calls: int
+    tool_calls: Annotated[int, Source("meter.tool_calls")]
     """The agent's tool calls."""
     slot: Time | None
     """The slot of the schedule that started it."""
     delivery_id: str | None
     """The webhook request that started it."""
-    definition: str
+    definition: Annotated[str, Source("digest")]
     """The digest of the task's definition that it runs."""
     generation: int | None
     """The generation that was served when it was accepted."""
@@ -91,7 +91,7 @@ class RunBody(Body, frozen=True, kw_only=True):
 
 class _NamedRun(RunBody, frozen=True):
     # No keyword, so that it stands before those of `RunBody`.
-    run_id: str
+    run_id: Annotated[str, Source("id")]
     """The id of the run, as in `id`."""
 
 
@@ -117,7 +117,7 @@ class WaitingBody(Body, frozen=True, kw_only=True):
     """The setting that holds it, as it is written."""
     occupied_by: list[str]
     """The runs that use this setting up."""
-    earliest_start: Time | None
+    earliest_start: Annotated[Time | None, Source("earliest")]
     """The earliest possible start, if it is known."""
 
 
@@ -128,31 +128,31 @@ class AttemptBody(Body, frozen=True, kw_only=True):
     """Its number, from 1."""
     worker: str
     """The worker that took it."""
-    claimed_at: Time
+    claimed_at: Annotated[Time, Source("started_at")]
     """When the worker took it."""
-    started_at: Time | None
+    started_at: Annotated[Time | None, Source("agent_started_at")]
     """When its agent started."""
     agent_started_at: Time | None
     """The same as `startedAt`."""
     began: StartKind | None
     """How its agent started."""
-    pod: str | None
+    pod: Annotated[str | None, Source("pod.name")]
     """The name of its pod."""
-    namespace: str | None
+    namespace: Annotated[str | None, Source("pod.namespace")]
     """The Kubernetes namespace of its pod."""
-    node: str | None
+    node: Annotated[str | None, Source("pod.node")]
     """The node of its pod."""
-    image: str | None
+    image: Annotated[str | None, Source("pod.image")]
     """The digest of its pod's image, as the node resolved it."""
-    machine: str | None
+    machine: Annotated[str | None, Source("agent.machine")]
     """The host name of its process, once it has ended; null for a pod, which has a node."""
-    program: str | None
+    program: Annotated[str | None, Source("agent.program")]
     """The agent's program and the digest of its file, once its process has ended; null for a pod, which has an image."""
-    agent_version: str | None
+    agent_version: Annotated[str | None, Source("agent.version")]
     """The version of the agent's CLI, once the attempt has ended."""
-    session: str | None
+    session: Annotated[str | None, Source("agent.session")]
     """The id of the agent's session, as it tells it, once the attempt has ended."""
-    model: str | None
+    model: Annotated[str | None, Source("agent.model")]
     """The model that answered last, as the agent tells it, once the attempt has ended."""
     continues: int | None
     """The attempt whose agent session it continues; null if it began a session of its own."""
@@ -168,19 +168,19 @@ class AttemptBody(Body, frozen=True, kw_only=True):
     """The exit code of its process."""
     signal: int | None
     """The signal that ended its process."""
-    output: str | None
+    output: Annotated[str | None, Source("text")]
     """The agent's last text."""
-    cost_usd: Usd | None
+    cost_usd: Annotated[Usd | None, Source("meter.cost")]
     """Its cost in US dollars, as far as it is known."""
-    cost_source: CostSource | None
+    cost_source: Annotated[CostSource | None, Source("meter.cost_source")]
     """The origin of the cost."""
-    usage: UsageBody
+    usage: Annotated[UsageBody, Source("meter.usage")]
     """Its tokens."""
-    tokens: int
+    tokens: Annotated[int, Source("meter.usage.total")]
     """All its tokens, each counted once."""
-    turns: int | None
+    turns: Annotated[int | None, Source("meter.turns")]
     """The agent's turns, where it reports them."""
-    tool_calls: int
+    tool_calls: Annotated[int, Source("meter.tool_calls")]
     """The agent's tool calls."""
 
 
@@ -219,9 +219,9 @@ class RunDetailsBody(RunBody, frozen=True, kw_only=True):
     """The git commit of its generation, with `+dirty` where the task files differed from it; null where none is known."""
     prompt: str
     """The prompt, with the parameters filled in."""
-    output: str | None
+    output: Annotated[str | None, Source("text")]
     """The agent's last text."""
-    result: Any
+    result: Annotated[Any, Source("output")]
     """The result that the agent reported, if it reported one."""
     waiting: WaitingBody | None
     """Why it waits; null unless it is queued."""

@@ -7,7 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, defstruct, field
 from optio.model.spec import keys_of
 from optio.model.task import Runtime, TaskSpec
 from optio.model.trigger import ManualTrigger, ScheduleTrigger, SecretRef, WebhookConfig, WebhookTrigger
-from optio.server.bodies.base import MAX_REASON_LENGTH, Body, Cursor, Time
+from optio.server.bodies.base import MAX_REASON_LENGTH, Body, Cursor, Source, Time
 from optio.store.values import SlotOutcome
 
 
@@ -53,9 +53,9 @@ class PauseBody(Body, frozen=True, kw_only=True):
     """A pause of a task, during which none of its runs starts."""
 
     reason: str
-    by: str
+    by: Annotated[str, Source("actor")]
     """Who paused it."""
-    since: Time
+    since: Annotated[Time, Source("at")]
 
 
 class TaskLinksBody(Body, frozen=True, kw_only=True):
@@ -192,11 +192,11 @@ class PausedTaskBody(Body, frozen=True, kw_only=True):
 class SlotBody(Body, frozen=True, kw_only=True):
     """The outcome of a slot, or of several missed slots in a row."""
 
-    slot: Time
+    slot: Annotated[Time, Source("last")]
     """The slot, or the last of several."""
     first: Time
     """The first of several, or the same as `slot`."""
-    slots: int | None
+    slots: Annotated[int | None, Source("count")]
     """The number of slots; null where they were not counted."""
     verdict: SlotOutcome
     """The outcome."""

@@ -31,8 +31,8 @@ class BulkRunPages(Controller):
         form = await read_form(request)
         act, _, scope = form.get("act", "").partition(" ")
         filters = {name: form[name] for name in _FILTERS if form.get(name)}
-        chosen = [name.removeprefix(_CHOSEN) for name in form if name.startswith(_CHOSEN)]
-        plan = await asyncio.to_thread(_plan, hub, _act(act), chosen, filters if scope == "all" else None)
+        run_ids = [name.removeprefix(_CHOSEN) for name in form if name.startswith(_CHOSEN)]
+        plan = await asyncio.to_thread(_plan, hub, _act(act), run_ids, filters if scope == "all" else None)
         back = "/runs" + (f"?{urlencode(filters)}" if filters else "")
         return page(request, "bulk.html", plan=plan, back=back, limit=MAX_BULK_RUNS)
 
@@ -43,9 +43,9 @@ class BulkRunPages(Controller):
         act, runs, back = _act(form.get("act", "")), form.get("runs", "").split(), form.get("back", "")
         if len(runs) > MAX_BULK_RUNS:
             raise Invalid("too many runs", [Problem("/runs", f"choose {MAX_BULK_RUNS} at most")])
-        done, refused = await do_bulk(hub, act, runs, request.state.actor)
+        changed_ids, refusals = await do_bulk(hub, act, runs, request.state.actor)
         is_ours = back == "/runs" or (back.startswith("/runs?") and back.isprintable())
-        return page(request, "bulk_done.html", act=act, done=done, refused=refused, back=back if is_ours else "/runs")
+        return page(request, "bulk_done.html", act=act, done=changed_ids, refused=refusals, back=back if is_ours else "/runs")
 
 
 def _act(text: str) -> BulkAct:
@@ -55,10 +55,10 @@ def _act(text: str) -> BulkAct:
     raise Invalid("the form names no act", [Problem("/act", f"must be one of {', '.join(STATES)}")])
 
 
-def _plan(hub: Hub, act: BulkAct, chosen: list[str], filters: dict[str, str] | None) -> BulkPlan:
+def _plan(hub: Hub, act: BulkAct, run_ids: list[str], filters: dict[str, str] | None) -> BulkPlan:
     store = hub.services.store
     if filters is not None:
         return plan_of_filter(store, act, filter_of(filters))
-    if len(chosen) > MAX_BULK_RUNS:
+    if len(run_ids) > MAX_BULK_RUNS:
         raise Invalid("too many runs", [Problem("/runs", f"choose {MAX_BULK_RUNS} at most")])
-    return plan_of_runs(store, act, chosen)
+    return plan_of_runs(store, act, run_ids)

@@ -11,11 +11,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
 from optio.model.money import dollars
+from optio.server.answers.calendar import check_zone, parse_day, read_calendar, today
 from optio.server.auth import role
 from optio.server.bodies.calendar import CalendarDayBody
 from optio.server.dependencies import Hub
 from optio.server.pages.rendering import HANDLERS, Incoming, page
-from optio.server.routes.calendar import check_zone, parse_day, read_calendar, today
 
 View = Literal["month", "week", "day"]
 Zone = Annotated[str, QueryParameter(max_length=60)]
@@ -39,23 +39,28 @@ class CalendarPages(Controller):
         self, request: Incoming, hub: NamedDependency[Hub], view: FromQuery[View] = "month", on: On = "", zone: Zone = ""
     ) -> Response[str]:
         """Show a month, a week or a day of the schedules that are served now."""
-        zones = await asyncio.to_thread(hub.calendar.zones, hub.live.current.registry)
+        zones = await asyncio.to_thread(hub.calendar.zones, hub.snapshot.registry)
         place = zone.strip() or (zones[0] if len(zones) == 1 else "UTC")
         check_zone(place)
         now = today(place)
         day = min(max(parse_day("on", on), _EDGES[0]), _EDGES[1]) if on else now
         first, count = _span(view, day)
-        found = await asyncio.to_thread(read_calendar, hub, place, first, count)
-        values: dict[str, Any] = {
-            "weeks": _weeks(found.days, view, day, now),
+        calendar = await asyncio.to_thread(read_calendar, hub, place, first, count)
+        figures: dict[str, Any] = {
+            "weeks": _weeks(calendar.days, view, day, now),
             "before": _step(view, day, -1),
             "after": _step(view, day, 1),
             "title": _title(view, day, first),
             "hours": [f"{hour:02}" for hour in range(24)],
-            "total": dollars(sum((Decimal(each.worst_usd) for each in found.days if _is_of(each, view, day)), Decimal(0))),
+            "total": dollars(
+                sum(
+                    (Decimal(calendar_day.worst_usd) for calendar_day in calendar.days if _is_of(calendar_day, view, day)),
+                    Decimal(0),
+                )
+            ),
             "rows": await asyncio.to_thread(_rows, hub, place, day) if view == "day" else None,
         }
-        shown: dict[str, Any] = {
+        values: dict[str, Any] = {
             "view": view,
             "views": ("month", "week", "day"),
             "on": day,
@@ -63,7 +68,7 @@ class CalendarPages(Controller):
             "zone": place,
             "zones": zones,
         }
-        return page(request, "calendar.html", found=found, **shown, **values)
+        return page(request, "calendar.html", found=calendar, **figures, **values)
 
 
 def _span(view: View, day: date) -> tuple[date, int]:
@@ -91,47 +96,47 @@ def _title(view: View, day: date, first: date) -> str:
     return f"Week of {first:%d %B %Y}" if view == "week" else f"{day:%A, %d %B %Y}"
 
 
-def _is_of(each: CalendarDayBody, view: View, day: date) -> bool:
+def _is_of(calendar_day: CalendarDayBody, view: View, day: date) -> bool:
     """Return whether a shown day belongs to the month; weeks and days are whole."""
-    return view != "month" or date.fromisoformat(each.date).month == day.month
+    return view != "month" or date.fromisoformat(calendar_day.date).month == day.month
 
 
 def _weeks(days: list[CalendarDayBody], view: View, day: date, now: date) -> list[list[dict[str, Any]]]:
-    fullest = max((each.fires for each in days), default=0)
-    busiest = max((hour for each in days for hour in each.hours), default=0)
+    fullest = max((calendar_day.fires for calendar_day in days), default=0)
+    busiest = max((hour for calendar_day in days for hour in calendar_day.hours), default=0)
     cells = [
         {
-            "day": each,
-            "number": date.fromisoformat(each.date).day,
-            "name": f"{date.fromisoformat(each.date):%a %d}",
-            "shade": _shade(each.fires, fullest),
-            "hours": [(number, _shade(number, busiest)) for number in each.hours],
-            "worst": dollars(Decimal(each.worst_usd)),
-            "missed": each.outcomes.get("missed", 0),
-            "is_now": each.date == now.isoformat(),
-            "is_of": _is_of(each, view, day),
+            "day": calendar_day,
+            "number": date.fromisoformat(calendar_day.date).day,
+            "name": f"{date.fromisoformat(calendar_day.date):%a %d}",
+            "shade": _shade(calendar_day.fires, fullest),
+            "hours": [(number, _shade(number, busiest)) for number in calendar_day.hours],
+            "worst": dollars(Decimal(calendar_day.worst_usd)),
+            "missed": calendar_day.outcomes.get("missed", 0),
+            "is_now": calendar_day.date == now.isoformat(),
+            "is_of": _is_of(calendar_day, view, day),
         }
-        for each in days
+        for calendar_day in days
     ]
     return [cells[place : place + _WEEK] for place in range(0, len(cells), _WEEK)]
 
 
-def _shade(number: int, most: int) -> int:
-    return 0 if not number else max(1, -(-number * _SHADES // most))
+def _shade(number: int, maximum: int) -> int:
+    return 0 if not number else max(1, -(-number * _SHADES // maximum))
 
 
 def _rows(hub: Hub, zone: str, day: date) -> dict[str, Any]:
     place = ZoneInfo(zone)
-    registry = hub.live.current.registry
-    found, total = hub.calendar.tasks_of_day(registry, zone, day, most=_MAX_TASKS, most_times=_MAX_TIMES)
+    registry = hub.snapshot.registry
+    tasks, total = hub.calendar.tasks_of_day(registry, zone, day, most=_MAX_TASKS, most_times=_MAX_TIMES)
     rows = [
         {
-            "task": each.task,
-            "count": each.count,
-            "times": [f"{at.astimezone(place):%H:%M}" for at in each.first],
-            "expression": each.task.spec.schedule.config.cron_expression if each.task.spec.schedule else "",
-            "zone": each.task.spec.schedule.config.timezone if each.task.spec.schedule else "",
+            "task": task_fires.task,
+            "count": task_fires.count,
+            "times": [f"{at.astimezone(place):%H:%M}" for at in task_fires.first],
+            "expression": task_fires.task.spec.schedule.config.cron_expression if task_fires.task.spec.schedule else "",
+            "zone": task_fires.task.spec.schedule.config.timezone if task_fires.task.spec.schedule else "",
         }
-        for each in found
+        for task_fires in tasks
     ]
     return {"items": rows, "left": total - len(rows)}

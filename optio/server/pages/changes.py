@@ -7,11 +7,11 @@ from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
+from optio.server.answers.generations import read_generation, read_generations
 from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.server.pages.rendering import HANDLERS, Incoming, page
 from optio.server.read_models.generations import MAX_COUNTED
-from optio.server.routes.generations import read_generation, read_generations
 
 _PAGE = 20
 Cursor = Annotated[str, QueryParameter(max_length=40)]

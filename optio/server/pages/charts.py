@@ -37,9 +37,9 @@ def run_bars(runs: Sequence[LastRunBody]) -> list[RunBar]:
 
 
 def _title(run: LastRunBody) -> str:
-    why = f": {run.reason}" if run.reason not in ("ok", run.state) else ""
+    explanation = f": {run.reason}" if run.reason not in ("ok", run.state) else ""
     took = "" if run.duration_ms is None else f", {run.duration_ms / 1000:,.1f} s"
-    return f"{run.state}{why}, {run.created_at[:10]} {run.created_at[11:19]}{took}"
+    return f"{run.state}{explanation}, {run.created_at[:10]} {run.created_at[11:19]}{took}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Segment:
 def stacked_bars(days: Sequence[Sequence[Decimal]], top: Decimal) -> list[list[Segment]]:
     """Return the segments of each day, given the amounts of all series of each day, and the amount at the chart's top."""
     step = CHART_WIDTH / max(1, len(days))
-    found = []
+    bars = []
     for place, amounts in enumerate(days):
         bottom, segments = float(CHART_HEIGHT), []
         for series, amount in enumerate(amounts):
@@ -68,8 +68,8 @@ def stacked_bars(days: Sequence[Sequence[Decimal]], top: Decimal) -> list[list[S
             segments.append(
                 Segment(series, amount, round(place * step + 1, 1), round(bottom, 2), round(step - 2, 1), round(height, 2))
             )
-        found.append(segments)
-    return found
+        bars.append(segments)
+    return bars
 
 
 def round_up(amount: Decimal) -> Decimal:

@@ -8,12 +8,12 @@ from litestar import Controller, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
+from optio.server.answers.costs import Span, costs_csv, read_costs
 from optio.server.auth import role
 from optio.server.bodies.costs import CostsBody
 from optio.server.dependencies import Hub
 from optio.server.pages import charts
 from optio.server.pages.rendering import HANDLERS, Incoming, page
-from optio.server.read_models.costs import Span, costs_csv, read_costs
 
 _PAGE = 50
 Word = Annotated[str, QueryParameter(max_length=200)]
@@ -30,8 +30,8 @@ class CostPages(Controller):
         self, request: Incoming, hub: NamedDependency[Hub], days: FromQuery[Span] = 30, cursor: Word = ""
     ) -> Response[str]:
         """Show the costs of some days as bars, and of each task as a table."""
-        found = await asyncio.to_thread(read_costs, hub, days=days, cursor=cursor or None, limit=_PAGE)
-        return page(request, "costs.html", costs=found, days=days, spans=get_args(Span), **_chart(found))
+        costs = await asyncio.to_thread(read_costs, hub, days=days, cursor=cursor or None, limit=_PAGE)
+        return page(request, "costs.html", costs=costs, days=days, spans=get_args(Span), **_chart(costs))
 
     @get("/costs.csv", opt=role("viewer"))
     async def costs_as_csv(self, hub: NamedDependency[Hub], days: FromQuery[Span] = 30) -> Response[str]:
@@ -41,20 +41,20 @@ class CostPages(Controller):
         return Response(text, media_type="text/csv", headers={"content-disposition": name})
 
 
-def _chart(found: CostsBody) -> dict[str, Any]:
-    amounts = [[*map(Decimal, day.dearest), Decimal(day.others_usd)] for day in found.days]
-    top = charts.round_up(max((sum(each, Decimal(0)) for each in amounts), default=Decimal(0)))
-    step = charts.CHART_WIDTH / max(1, len(found.days))
-    labels = [(round(place * step + step / 2, 1), day.date[5:]) for place, day in enumerate(found.days)]
+def _chart(costs: CostsBody) -> dict[str, Any]:
+    amounts = [[*map(Decimal, day.dearest), Decimal(day.others_usd)] for day in costs.days]
+    top = charts.round_up(max((sum(day_amounts, Decimal(0)) for day_amounts in amounts), default=Decimal(0)))
+    step = charts.CHART_WIDTH / max(1, len(costs.days))
+    labels = [(round(place * step + step / 2, 1), day.date[5:]) for place, day in enumerate(costs.days)]
     return {
-        "bars": list(zip(found.days, charts.stacked_bars(amounts, top), strict=True)),
-        "series": [*found.dearest, "others"],
+        "bars": list(zip(costs.days, charts.stacked_bars(amounts, top), strict=True)),
+        "series": [*costs.dearest, "others"],
         "top": top,
         "axis": [_axis(top), _axis(top / 2), "$0"],
         # Seven dates at most, so that none covers another.
         "labels": labels[:: max(1, -(-len(labels) // 7))],
         "step": step,
-        "pace": _share(found.month_usd, found.fleet_ceiling_usd),
+        "pace": _share(costs.month_usd, costs.fleet_ceiling_usd),
     }
 
 
@@ -65,5 +65,5 @@ def _axis(amount: Decimal) -> str:
     return f"${amount:,.0f}" if amount >= 5 else f"${amount.normalize():f}"
 
 
-def _share(part: str, whole: str | None) -> float | None:
-    return None if whole is None or not Decimal(whole) else float(Decimal(part) / Decimal(whole))
+def _share(part: str, total: str | None) -> float | None:
+    return None if total is None or not Decimal(total) else float(Decimal(part) / Decimal(total))

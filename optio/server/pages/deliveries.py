@@ -11,11 +11,11 @@ from litestar.params import FromPath, QueryParameter
 
 from optio.errors import Conflict, Invalid, Malformed, Problem
 from optio.model import json_body
+from optio.server.answers.deliveries import make_test, read_deliveries, read_delivery, replay
 from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.server.pages.login import read_form
 from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
-from optio.server.routes.deliveries import make_test, read_deliveries, read_delivery, replay
 from optio.store.values import DeliveryFilter, DeliveryVerdict
 
 _PAGE = 50
@@ -47,16 +47,21 @@ class DeliveryPages(Controller):
         cursor: Word = "",
     ) -> Response[str]:
         """Show webhook requests, newest first, or those that fit the filters."""
-        where = DeliveryFilter(
+        delivery_filter = DeliveryFilter(
             path=path or None,
             verdict=verdict or None,
             task_id=task or None,
             since=read_time("since", since),
             until=read_time("until", until),
         )
-        found, refused = await asyncio.to_thread(read_deliveries, hub, where, cursor or None, _PAGE)
+        deliveries, refusals = await asyncio.to_thread(read_deliveries, hub, delivery_filter, cursor or None, _PAGE)
         filters = {"path": path, "verdict": verdict, "task": task, "since": since, "until": until}
-        values: dict[str, Any] = {"deliveries": found.items, "next": found.next, "refused": refused, "verdicts": VERDICTS}
+        values: dict[str, Any] = {
+            "deliveries": deliveries.items,
+            "next": deliveries.next,
+            "refused": refusals,
+            "verdicts": VERDICTS,
+        }
         return page(request, "deliveries.html", filters=filters, **values)
 
     @get("/deliveries/{delivery_id:str}", opt=role("viewer"))
@@ -67,17 +72,17 @@ class DeliveryPages(Controller):
     @get("/deliveries/{delivery_id:str}/replay", opt=role("operator"))
     async def replay_page(self, delivery_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
         """Show what the tasks that are served now would make of the request. Nothing is started."""
-        shown, _ = await replay(hub, delivery_id, request.state.actor, dry_run=True)
-        return page(request, "replay.html", replay=shown, params=_pretty(shown.now.params), diff=_diff_lines(shown.diff))
+        body, _ = await replay(hub, delivery_id, request.state.actor, dry_run=True)
+        return page(request, "replay.html", replay=body, params=_pretty(body.now.params), diff=_diff_lines(body.diff))
 
     @post("/deliveries/{delivery_id:str}/replay", status_code=303, opt=role("operator"))
     async def start_replay(self, delivery_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
         """Start the run of the request again, and lead to it."""
-        again = (await read_form(request)).get("again") == "yes"
-        shown, _ = await replay(hub, delivery_id, request.state.actor, dry_run=False, again=again)
-        if shown.run_id is None:
-            raise Conflict(f"the request starts no run now: {shown.now.detail or shown.now.verdict}")
-        return redirect(f"/runs/{shown.run_id}")
+        is_repeat = (await read_form(request)).get("again") == "yes"
+        body, _ = await replay(hub, delivery_id, request.state.actor, dry_run=False, again=is_repeat)
+        if body.run_id is None:
+            raise Conflict(f"the request starts no run now: {body.now.detail or body.now.verdict}")
+        return redirect(f"/runs/{body.run_id}")
 
     @get("/deliveries/{delivery_id:str}/test", opt=role("operator"))
     async def test_page(self, delivery_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
@@ -91,8 +96,8 @@ def read_time(name: str, text: str) -> datetime | None:
     if not text:
         return None
     try:
-        found = datetime.fromisoformat(text)
-        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC)
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError) as err:
         raise Invalid(
             "invalid request parameters", [Problem(f"/{name}", "must be a time, such as `2026-01-05T08:00`")]
@@ -107,7 +112,7 @@ def _read(hub: Hub, delivery_id: str) -> dict[str, Any]:
         "gates": gates,
         "body": text,
         "note": note,
-        "served": delivery.path in hub.live.current.registry.hooks,
+        "served": delivery.path in hub.snapshot.registry.hooks,
     }
 
 

@@ -11,11 +11,11 @@ from litestar.params import FromQuery
 
 from optio.compiler.diagnostics import Severity
 from optio.server import serializers
+from optio.server.answers.health import list_server_settings, read_installation
+from optio.server.answers.pools import read_pools
 from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.server.pages.rendering import HANDLERS, Incoming, page
-from optio.server.routes.health import list_server_settings, read_installation
-from optio.server.routes.pools import read_pools
 
 # Findings and pools on one page: a tree with more has one cause, or is read with `optio check`.
 _MAX_FINDINGS = 200
@@ -34,28 +34,28 @@ class HealthPages(Controller):
     @get("/health", opt=role("viewer"))
     async def health_page(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
         """Show the parts of the installation, what is wrong with them and with the tree, and, for admins, the settings."""
-        found = await asyncio.to_thread(read_installation, hub)
+        installation = await asyncio.to_thread(read_installation, hub)
         settings = list_server_settings(hub).items if request.state.who.role == "admin" else None
-        return page(request, "health.html", health=found, settings=settings, **_tree(hub))
+        return page(request, "health.html", health=installation, settings=settings, **_tree(hub))
 
     @get("/pools", opt=role("viewer"))
     async def pools_page(self, request: Incoming, hub: NamedDependency[Hub], span: FromQuery[Span] = "24h") -> Response[str]:
         """Show the warm pools, how often they were used, and what holds starts up."""
-        found = await asyncio.to_thread(read_pools, hub, datetime.now(UTC) - _SPANS[span])
-        left = max(0, len(found.items) - _MAX_POOLS)
-        values: dict[str, Any] = {"items": found.items[:_MAX_POOLS], "left": left, "span": span, "spans": list(_SPANS)}
-        return page(request, "pools.html", pools=found, **values)
+        pools = await asyncio.to_thread(read_pools, hub, datetime.now(UTC) - _SPANS[span])
+        omitted = max(0, len(pools.items) - _MAX_POOLS)
+        values: dict[str, Any] = {"items": pools.items[:_MAX_POOLS], "left": omitted, "span": span, "spans": list(_SPANS)}
+        return page(request, "pools.html", pools=pools, **values)
 
 
 def _tree(hub: Hub) -> dict[str, Any]:
     """Return what the page tells of the tree: errors first."""
-    snapshot = hub.live.current
-    findings = sorted(snapshot.diagnostics, key=lambda each: _ORDER.get(each.severity, 2))
-    counts = Counter(str(each.severity) for each in findings)
+    snapshot = hub.snapshot
+    findings = sorted(snapshot.diagnostics, key=lambda finding: _ORDER.get(finding.severity, 2))
+    counts = Counter(str(finding.severity) for finding in findings)
     return {
         "snapshot": snapshot,
         "drift": serializers.drift(snapshot.drift),
-        "findings": [serializers.diagnostic(each) for each in findings[:_MAX_FINDINGS]],
+        "findings": [serializers.diagnostic(finding) for finding in findings[:_MAX_FINDINGS]],
         "counts": counts,
         "more": max(0, len(findings) - _MAX_FINDINGS),
         "stale": sorted(snapshot.kept)[:_MAX_FINDINGS],

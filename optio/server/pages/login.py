@@ -39,11 +39,11 @@ class LoginController(Controller):
         form = await read_form(request)
         target, token = local_path(form.get("next", "/")), form.get("token", "").strip()
         try:
-            await hub.gate.admit([(b"authorization", b"Bearer " + token.encode("ascii", "replace"))], "viewer")
+            await hub.access_control.admit([(b"authorization", b"Bearer " + token.encode("ascii", "replace"))], "viewer")
         except Unauthorized as err:
-            kept = {name: value for name, value in form.items() if name.startswith(_KEPT) or name == _KEPT_PATH}
+            kept_fields = {name: value for name, value in form.items() if name.startswith(_KEPT) or name == _KEPT_PATH}
             problem = str(err) if token else "enter a token"
-            return page(request, "login.html", status=401, next=target, problem=problem, kept=kept)
+            return page(request, "login.html", status=401, next=target, problem=problem, kept=kept_fields)
         setting = {"set-cookie": browser.cookie(request.scope, token)}
         if _KEPT_PATH not in form:
             return redirect(target, setting)
@@ -55,7 +55,7 @@ class LoginController(Controller):
     @post("/logout", status_code=303, opt=role(PUBLIC))
     async def logout(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
         """Delete the cookie, and end a session of a provider. An API token stays valid."""
-        await hub.gate.end_session(request.scope["headers"])
+        await hub.access_control.end_session(request.scope["headers"])
         return redirect(LOGIN, {"set-cookie": browser.cookie(request.scope, None)})
 
 

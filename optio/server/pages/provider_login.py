@@ -50,8 +50,10 @@ class ProviderLoginController(Controller):
         except SignInFailed as err:
             return _failed(request, err, target)
         words = quote(target, safe="/")
-        kept = ".".join((sign_in.state, sign_in.nonce, sign_in.verifier, words if len(words) <= _MAX_TARGET_BYTES else "/"))
-        return redirect(address, cookies=[_cookie(request, kept)])
+        cookie_value = ".".join(
+            (sign_in.state, sign_in.nonce, sign_in.verifier, words if len(words) <= _MAX_TARGET_BYTES else "/")
+        )
+        return redirect(address, cookies=[_cookie(request, cookie_value)])
 
     @get(browser.CALLBACK, opt={**role(PUBLIC), **ANY_QUERY})
     async def finish(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
@@ -59,10 +61,10 @@ class ProviderLoginController(Controller):
         provider = _provider(hub)
         # Read here, because providers add parameters of their own.
         code, state, error, description, issuer = (request.query_params.get(name, "") for name in _REPLY)
-        begun = _kept(request, state)
-        if begun is None:
+        pending = _pending_sign_in(request, state)
+        if pending is None:
             return _failed(request, SignInFailed(_FORGOTTEN, 400), "/")
-        sign_in, target = begun
+        sign_in, target = pending
         try:
             reply = ProviderReply(code=code, error=error, error_description=description, issuer=issuer)
             person = await provider.finish(sign_in, reply, _redirect_uri(request))
@@ -93,7 +95,7 @@ async def _open(hub: Hub, person: Person) -> str:
     """Open a session with the highest role of the person's groups, and return its secret. Raises SignInFailed if there is
     none."""
     settings = hub.services.settings
-    roles = [found for group, found in (settings.oidc_roles or {}).items() if group in person.groups]
+    roles = [group_role for group, group_role in (settings.oidc_roles or {}).items() if group in person.groups]
     if not roles:
         cure = (
             "ask for one that may enter, let an administrator add yours to OPTIO_OIDC_ROLES, or sign out at your provider first"
@@ -127,7 +129,7 @@ def _cookie(request: Incoming, value: str | None) -> Cookie:
     )
 
 
-def _kept(request: Incoming, state: str) -> tuple[SignIn, str] | None:
+def _pending_sign_in(request: Incoming, state: str) -> tuple[SignIn, str] | None:
     """Return the sign-in that this browser began, and where it wanted to go; None if the state belongs to no such sign-in."""
     parts = request.cookies.get(browser.sign_in_cookie_name(request.scope), "").split(".", 3)
     if len(parts) < 4 or not hmac.compare_digest(parts[0].encode(), state.encode()):

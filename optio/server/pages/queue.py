@@ -48,7 +48,7 @@ class QueuePages(Controller):
         cursor: Word = "",
     ) -> Response[str]:
         """Show what the queued runs wait for, and the runs that wait, oldest first."""
-        found = await asyncio.to_thread(
+        queue = await asyncio.to_thread(
             hub.queue.read, reason=reason or None, task_id=task or None, cursor=cursor or None, limit=_PAGE
         )
-        return page(request, "queue.html", found=found, filters={"reason": reason, "task": task}, reasons=REASONS)
+        return page(request, "queue.html", found=queue, filters={"reason": reason, "task": task}, reasons=REASONS)

@@ -17,9 +17,10 @@ from litestar.exceptions import HTTPException
 from minijinja import Environment, load_from_path
 
 from optio.errors import OptioError, Unauthorized
+from optio.model.money import dollars
 from optio.server import problems
-from optio.server.routes.docs import is_built
-from optio.server.routes.health import warnings_of
+from optio.server.answers.health import warnings_of
+from optio.server.built_docs import is_built
 from optio.server.serializers import at
 
 HERE = Path(__file__).parent
@@ -54,13 +55,13 @@ def page(request: Incoming, template: str, *, status: int = 200, **values: Any) 
     """Return a page. Templates know `who` (name and role of the reader, or None), `path`, the address of `static` files,
     whether there are `docs`, `warnings` about the installation, and the host of the `provider` by which people sign in, beside
     `values`."""
-    hub, who = request.scope["state"]["hub"], request.scope["state"].get("who")
+    hub, reader = request.scope["state"]["hub"], request.scope["state"].get("who")
     docs = is_built(hub.services.settings)
     static = f"/static/{static_digest()}"
-    warnings = () if who is None else list(warnings_of(hub))
-    shown = {"who": who, "path": request.url.path, "docs": docs, "static": static, "warnings": warnings}
-    shown["provider"] = None if hub.identity is None else hub.identity.host
-    html = _environment.render_template(template, **shown, **values)
+    warnings = () if reader is None else list(warnings_of(hub))
+    common_values = {"who": reader, "path": request.url.path, "docs": docs, "static": static, "warnings": warnings}
+    common_values["provider"] = None if hub.identity is None else hub.identity.host
+    html = _environment.render_template(template, **common_values, **values)
     # Without a referrer a browser sends forms with the origin `null`, which is refused.
     headers = {"content-security-policy": POLICY, "referrer-policy": "same-origin"}
     return Response(html, status_code=status, media_type="text/html", headers=headers)
@@ -69,10 +70,10 @@ def page(request: Incoming, template: str, *, status: int = 200, **values: Any) 
 @cache
 def static_digest() -> str:
     """Return the digest of all static files of this version, as it stands in their addresses."""
-    found = hashlib.sha256()
-    for path in sorted(each for each in STATIC.rglob("*") if each.is_file()):
-        found.update(path.relative_to(STATIC).as_posix().encode() + b"\0" + path.read_bytes())
-    return found.hexdigest()[:16]
+    digest = hashlib.sha256()
+    for path in sorted(file for file in STATIC.rglob("*") if file.is_file()):
+        digest.update(path.relative_to(STATIC).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def redirect(
@@ -85,12 +86,12 @@ def redirect(
 def on_optio_error(request: Incoming, error: OptioError) -> Response[Any]:
     """Answer an error as a page; a reader who is not signed in is led to the login, and back, with the form that was sent."""
     if isinstance(error, Unauthorized):
-        kept = request.scope["state"].get("kept_form")
-        if kept is not None:
-            said = "Your login has ended. What you typed is kept: sign in to go on."
-            return page(request, "login.html", status=401, next="/", problem=said, kept=kept)
-        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return redirect(LOGIN if here == "/" or request.method != "GET" else f"{LOGIN}?next={quote(here)}")
+        kept_form = request.scope["state"].get("kept_form")
+        if kept_form is not None:
+            notice = "Your login has ended. What you typed is kept: sign in to go on."
+            return page(request, "login.html", status=401, next="/", problem=notice, kept=kept_form)
+        address = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        return redirect(LOGIN if address == "/" or request.method != "GET" else f"{LOGIN}?next={quote(address)}")
     _, headers, document = problems.describe_error(error)
     return _error_page(request, document, headers)
 
@@ -110,8 +111,8 @@ HANDLERS: dict[int | type[Exception], Any] = {OptioError: on_optio_error, HTTPEx
 
 def _error_page(request: Incoming, document: Any, headers: Mapping[str, str]) -> Response[str]:
     answer = page(request, "error.html", status=document.status, problem=document)
-    kept = {name: value for name, value in headers.items() if name != "WWW-Authenticate"}
-    answer.headers.update(kept)
+    kept_headers = {name: value for name, value in headers.items() if name != "WWW-Authenticate"}
+    answer.headers.update(kept_headers)
     return answer
 
 
@@ -130,7 +131,7 @@ def _span(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"
 
 
-def _when(moment: datetime | None) -> str:
+def _time_text(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
@@ -144,16 +145,8 @@ def _took(seconds: float | None) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def _usd(amount: Any) -> str:
-    return "" if amount is None else f"${amount:,.4f}"
-
-
-def _dollars(amount: Any) -> str:
-    """Return an amount of the API to the cent, small ones exactly enough not to be zero."""
-    if amount is None:
-        return ""
-    value = Decimal(amount)
-    return f"${value:,.2f}" if value >= 1 or not value else f"${value:.4f}"
+def _usd(amount: str | Decimal | None) -> str:
+    return "" if amount is None else dollars(Decimal(amount))
 
 
 def _about(milliseconds: int | None) -> str:
@@ -176,15 +169,15 @@ def _share(share: float | None) -> str:
 def _build() -> Environment:
     environment = Environment(loader=load_from_path([HERE / "templates"]), auto_escape_callback=lambda name: True)
     filters: dict[str, Any] = {
-        "when": _when,
+        "when": _time_text,
         "iso": at,
         "took": _took,
         "usd": _usd,
+        "nonzero": lambda amount: Decimal(amount) != 0,
         "sign": _SIGNS.get,
         "count": "{:,}".format,
         "age": _age,
         "plain": _plain,
-        "dollars": _dollars,
         "about": _about,
         "share": _share,
         "moment": datetime.fromisoformat,

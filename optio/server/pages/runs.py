@@ -59,17 +59,17 @@ class RunPages(Controller):
             "task": task, "state": state_name, "reason": reason, "trigger": trigger, "since": since, "until": until,
             "minCost": min_cost, "id": beginning,
         }  # fmt: skip
-        where = filter_of(filters)
-        found = await asyncio.to_thread(hub.services.store.runs, where, cursor=cursor or None, limit=_PAGE)
+        run_filter = filter_of(filters)
+        runs = await asyncio.to_thread(hub.services.store.runs, run_filter, cursor=cursor or None, limit=_PAGE)
         return page(
             request,
             "runs.html",
-            runs=found.items,
-            next=found.next,
+            runs=runs.items,
+            next=runs.next,
             filters=filters,
             states=list(RunState),
             triggers=get_args(RunTrigger),
-            by_cost=where.min_cost is not None,
+            by_cost=run_filter.min_cost is not None,
         )
 
     @get("/runs/{run_id:str}", opt=role("viewer"))
@@ -129,11 +129,16 @@ def _read(hub: Hub, run_id: str, tab: Tab, after: int | None, before: int | None
         first = max(0, end - _LINES) if after is None else after
         lines = transcript.fit(store.log(run_id, after=first, limit=_LINES), from_end=after is None)
         first, last = (lines[0].seq - 1, lines[-1].seq) if lines else (first, first)
-        starts = json.dumps([(each.number, _first_line(hub, run_id, each.number, end)) for each in attempts])
+        starts = json.dumps([(attempt.number, _first_line(hub, run_id, attempt.number, end)) for attempt in attempts])
         values |= {"lines": lines, "first": first, "last": last, "most": _LINES, "end": end, "starts": starts}
     elif tab == "transcript":
-        found = transcript.read(store, run_id, before=before, after=after)
-        values |= {"turns": found.turns, "first": found.first, "last": found.last, "is_last": found.last >= found.end}
+        conversation = transcript.read(store, run_id, before=before, after=after)
+        values |= {
+            "turns": conversation.turns,
+            "first": conversation.first,
+            "last": conversation.last,
+            "is_last": conversation.last >= conversation.end,
+        }
     elif tab == "prompt":
         values |= {"prompt": store.prompt(run_id), "params": json.dumps(dict(run.params), indent=2, ensure_ascii=False)}
     elif tab == "events":

@@ -17,6 +17,7 @@ from optio.model.registry import CompiledTask
 from optio.model.run import RunState
 from optio.secrets.base import is_missing
 from optio.server import problems
+from optio.server.answers.drafts import check_text
 from optio.server.auth import ROLES, role
 from optio.server.dependencies import Hub
 from optio.server.pages.login import keep_form, read_form
@@ -24,7 +25,6 @@ from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
 from optio.server.pages.task_form import FormError, apply_fields, form_fields, read_fields
 from optio.server.pages.task_presets import PRESETS
 from optio.server.problems import HttpProblem
-from optio.server.routes.drafts import check_text
 from optio.server.task_changes import delete_task, put_text, with_file
 from optio.store.values import RunFilter
 from optio.tree.drafts import Draft
@@ -80,7 +80,7 @@ class TaskEditingPages(Controller):
     @get("/tasks/{task_id:str}/edit", opt=role("operator"))
     async def edit_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
         """Show the form of a task with the text of its file."""
-        file = hub.files.read_file(with_file(hub, task_id))
+        file = hub.task_writer.read_file(with_file(hub, task_id))
         return await _show(request, hub, replace(_fresh(_text(file)), task_id=task_id, digest=file.digest))
 
     @post("/tasks/{task_id:str}/edit", status_code=200, opt={**role("operator"), "keep_form": keep_form})
@@ -89,18 +89,18 @@ class TaskEditingPages(Controller):
         form = await read_form(request, _MAX_DRAFT_BYTES)
         draft = _merge(form, task_id)
         try:
-            file = hub.files.read_file(with_file(hub, task_id))
+            file = hub.task_writer.read_file(with_file(hub, task_id))
         except (NotFound, Conflict) as err:
             # The file is gone; what was typed is not.
-            lost = replace(draft, task_id=None, problem=f"{err}. Your text is kept: Write makes the file again.")
-            return await _show(request, hub, lost, status=409)
+            new_draft = replace(draft, task_id=None, problem=f"{err}. Your text is kept: Write makes the file again.")
+            return await _show(request, hub, new_draft, status=409)
         return await _submit(request, hub, form, draft, file)
 
     @get("/tasks/{task_id:str}/delete", opt=role("admin"))
     async def confirm_delete(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
         """Ask whether the task is to be deleted, and say what becomes of its runs, its schedule and its webhook."""
-        task = hub.live.current.registry.task(task_id)
-        return page(request, "task_delete.html", task=task, denied=is_denied(hub), **_left(hub, task))
+        task = hub.snapshot.registry.task(task_id)
+        return page(request, "task_delete.html", task=task, denied=is_denied(hub), **_run_counts(hub, task))
 
     @post("/tasks/{task_id:str}/delete", status_code=303, opt=role("admin"))
     async def delete_on_page(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
@@ -133,10 +133,10 @@ def _merge(form: Mapping[str, str], task_id: str | None) -> _EditState:
 
 def _as_shown(text: str) -> dict[str, str]:
     try:
-        found = json.loads(text)
+        document = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+    return {str(name): str(value) for name, value in document.items()} if isinstance(document, dict) else {}
 
 
 async def _submit(
@@ -153,38 +153,42 @@ async def _submit(
         raise Forbidden("writing task files needs the role admin: copy the YAML, and let an admin write it")
     text = draft.text.replace("\n", "\r\n") if file is not None and b"\r\n" in file.data else draft.text
     try:
-        async with hub.turn:
-            written = await put_text(hub, checked.task.id, text, None if file is None else [draft.digest])
+        async with hub.write_lock:
+            result = await put_text(hub, checked.task.id, text, None if file is None else [draft.digest])
     except WritesDenied as err:
         return await _show(request, hub, draft, checked, commit=err)
     except HttpProblem as err:
         if err.type != "stale-task":
             raise
-        return await _show_conflict(request, hub, draft, hub.files.read_file(with_file(hub, checked.task.id)))
+        return await _show_conflict(request, hub, draft, hub.task_writer.read_file(with_file(hub, checked.task.id)))
     except Invalid as err:
-        said = "; ".join(each.message for each in err.problems)
-        return await _show(request, hub, replace(draft, problem=f"{err}: {said}"), checked, status=422)
+        message = "; ".join(problem.message for problem in err.problems)
+        return await _show(request, hub, replace(draft, problem=f"{err}: {message}"), checked, status=422)
     except OptioError as err:
         status, _, document = problems.describe_error(err)
         return await _show(request, hub, replace(draft, problem=document.detail), checked, status=status)
-    return redirect(f"/tasks/{written.task_id}")
+    return redirect(f"/tasks/{result.task_id}")
 
 
 async def show_commit(request: Incoming, hub: Hub, task_id: str, denied: WritesDenied) -> Response[str]:
     """Show the changed file of a task with the commands to commit it, for a change that this server may not write."""
-    file = hub.files.read_file(with_file(hub, task_id))
+    file = hub.task_writer.read_file(with_file(hub, task_id))
     state = replace(_fresh(denied.document), task_id=task_id, digest=file.digest)
     return await _show(request, hub, state, commit=denied)
 
 
 async def _show_conflict(request: Incoming, hub: Hub, draft: _EditState, file: TaskFile) -> Response[str]:
     """Show both versions. The draft goes on from the file as it is now, so a second write replaces it knowingly."""
-    theirs = _text(file)
+    current_text = _text(file)
     lines = difflib.unified_diff(
-        theirs.splitlines(), draft.text.splitlines(), f"{file.path} (in the file now)", f"{file.path} (yours)", lineterm=""
+        current_text.splitlines(),
+        draft.text.splitlines(),
+        f"{file.path} (in the file now)",
+        f"{file.path} (yours)",
+        lineterm="",
     )
     now = replace(draft, digest=file.digest)
-    return await _show(request, hub, now, status=409, theirs=_Theirs(text=theirs, diff=list(lines)))
+    return await _show(request, hub, now, status=409, theirs=_Theirs(text=current_text, diff=list(lines)))
 
 
 async def _show(
@@ -207,7 +211,7 @@ async def _show(
         was=json.dumps(dict(draft.was)),
         fields=form_fields(draft.now, draft.text),
         checked=checked,
-        findings=[each.to_json() for each in checked.diagnostics],
+        findings=[finding.to_json() for finding in checked.diagnostics],
         effects=checked.effects,
         failing=checked.failing,
         lacking=_lacking(hub, checked.task),
@@ -231,7 +235,7 @@ def _lacking(hub: Hub, task: CompiledTask | None) -> list[str]:
     return [f"the secret `{name}` has no value on this server: {secrets.where(name)}" for name in lacking]
 
 
-def _left(hub: Hub, task: CompiledTask) -> dict[str, Any]:
+def _run_counts(hub: Hub, task: CompiledTask) -> dict[str, Any]:
     """Return how many runs of the task wait and run, each at most as many as one page of the store has."""
     store = hub.services.store
     return {

@@ -51,47 +51,48 @@ def read_fields(text: str) -> dict[str, str] | None:
     if document is None or not isinstance(document.value, dict):
         return None
     value = document.value
-    found = {key: _shown(value.get(key)) for key in (*_TEXTS, *_COUNTS)}
+    fields = {key: _field_text(value.get(key)) for key in (*_TEXTS, *_COUNTS)}
     command = value.get("command")
-    if isinstance(command, list) and all(isinstance(each, str) for each in command):
+    if isinstance(command, list) and all(isinstance(word, str) for word in command):
         command = shlex.join(command)
-    found["command"] = _shown(command)
+    fields["command"] = _field_text(command)
     environment = value.get("environment") or {}
     secrets = environment.get("secrets") if isinstance(environment, dict) else None
-    found["secrets"] = _listed(secrets)
-    found["params"] = _params_text(value.get("paramsSchema"))
-    found |= _trigger_fields(value.get("triggers"))
-    return {name: each for name, each in found.items() if each is not None}
+    fields["secrets"] = _comma_list(secrets)
+    fields["params"] = _params_text(value.get("paramsSchema"))
+    fields |= _trigger_fields(value.get("triggers"))
+    return {name: shown for name, shown in fields.items() if shown is not None}
 
 
 def apply_fields(text: str, was: Mapping[str, str], now: Mapping[str, str]) -> str:
     """Return the text with the fields that differ between `was` and `now` put into it. Raises FormError."""
-    changed = {name: value for name, value in now.items() if was.get(name, "") != value}
-    if not changed:
+    changes = {name: value for name, value in now.items() if was.get(name, "") != value}
+    if not changes:
         return text
     document, _ = parse(SourceFile(_PATH, text.encode("utf-8", "surrogatepass")))
     if document is None or not isinstance(document.value, dict):
         raise FormError("the form cannot be put into the YAML, because the YAML cannot be read: correct it, or start again")
-    wanted = json.loads(json.dumps(document.value))
-    for name, value in changed.items():
-        _put(wanted, name, value, now)
+    new_value = json.loads(json.dumps(document.value))
+    for name, value in changes.items():
+        _put(new_value, name, value, now)
     try:
-        return rewrite_file(_PATH, text.encode("utf-8", "surrogatepass"), wanted).decode("utf-8", "surrogatepass")
+        return rewrite_file(_PATH, text.encode("utf-8", "surrogatepass"), new_value).decode("utf-8", "surrogatepass")
     except CannotEdit as err:
         raise FormError(f"the form cannot be put into the YAML: line {err.line}: {err}: change it there") from err
 
 
 def form_fields(values: Mapping[str, str] | None, text: str) -> list[FormField]:
     """Return the fields with these values. Fields that the text has a value for, but no field can show, are fixed."""
-    known = read_fields(text)
+    fields = read_fields(text)
     values = {} if values is None else values
-    models = [(each, "") for one in runtimes.DECLARED.values() if one.service is not None for each in one.service.models]
+    services = [runtime.service for runtime in runtimes.DECLARED.values() if runtime.service is not None]
+    models = [(model, "") for service in services for model in service.models]
     schedules = [("", "none"), *SCHEDULES.items(), ("other", "at other times")]
     cron = values.get("schedule", "")
     rows: list[tuple[str, str, str, str, Sequence[tuple[str, str]]]] = [
         ("name", "Name", "line", "The id in addresses and commands is made of it.", ()),
         ("description", "Description", "line", "", ()),
-        ("agentRuntime", "Agent", "choice", "", [(each, "") for each in runtimes.known_names()]),
+        ("agentRuntime", "Agent", "choice", "", [(name, "") for name in runtimes.known_names()]),
         ("model", "Model", "suggest", "", list(dict.fromkeys(models))),
         ("command", "Command", "line", "Only for the agent `command`: a shell command, which reads the prompt.", ()),
         ("promptTemplate", "Prompt", "text", "{{NAME}} is replaced by the parameter NAME.", ()),
@@ -115,13 +116,13 @@ def form_fields(values: Mapping[str, str] | None, text: str) -> list[FormField]:
             value=cron if name == "schedule" else values.get(name, "optio" if name == "hookScheme" else ""),
             note=note,
             choices=choices,
-            fixed=known is not None and name not in known,
+            fixed=fields is not None and name not in fields,
         )
         for name, label, kind, note, choices in rows
     ]
 
 
-def _shown(value: Any) -> str | None:
+def _field_text(value: Any) -> str | None:
     if value is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int):
@@ -129,7 +130,7 @@ def _shown(value: Any) -> str | None:
     return str(value)
 
 
-def _listed(value: Any) -> str | None:
+def _comma_list(value: Any) -> str | None:
     if value is None:
         return ""
     return ", ".join(value) if isinstance(value, list) and all(isinstance(each, str) for each in value) else None
@@ -145,9 +146,9 @@ def _params_text(schema: Any) -> str | None:
     if not isinstance(properties, dict) or not isinstance(required, list):
         return None
     lines = []
-    for name, one in properties.items():
-        kind = one.get("type", "string") if isinstance(one, dict) else None
-        default = one.get("default") if isinstance(one, dict) else None
+    for name, parameter in properties.items():
+        kind = parameter.get("type", "string") if isinstance(parameter, dict) else None
+        default = parameter.get("default") if isinstance(parameter, dict) else None
         # A parameter that is neither required nor has a default cannot be told from a required one.
         is_plain = kind in _TYPES and not isinstance(default, list | dict) and (name in required) == (default is None)
         if not is_plain or _PARAM.fullmatch(name) is None or "\n" in str(default):
@@ -159,47 +160,47 @@ def _params_text(schema: Any) -> str | None:
 
 def _trigger_fields(triggers: Any) -> dict[str, str | None]:
     names = ("schedule", "cron", "timezone", "hookPath", "hookScheme", "hookSecret")
-    if triggers is not None and not (isinstance(triggers, list) and all(isinstance(each, dict) for each in triggers)):
+    if triggers is not None and not (isinstance(triggers, list) and all(isinstance(trigger, dict) for trigger in triggers)):
         return dict.fromkeys(names)
-    found: dict[str, str | None] = dict.fromkeys(names, "")
-    found["hookScheme"] = "optio"
-    for each in triggers or []:
-        config = each.get("config") or {}
+    fields: dict[str, str | None] = dict.fromkeys(names, "")
+    fields["hookScheme"] = "optio"
+    for trigger in triggers or []:
+        config = trigger.get("config") or {}
         if not isinstance(config, dict):
             return dict.fromkeys(names)
-        if each.get("type") == "schedule":
-            cron = _shown(config.get("cronExpression"))
-            found["schedule"] = cron if cron in SCHEDULES else "other"
-            found["cron"] = "" if cron in SCHEDULES else cron
-            found["timezone"] = _shown(config.get("timezone"))
-        elif each.get("type") == "webhook":
+        if trigger.get("type") == "schedule":
+            cron = _field_text(config.get("cronExpression"))
+            fields["schedule"] = cron if cron in SCHEDULES else "other"
+            fields["cron"] = "" if cron in SCHEDULES else cron
+            fields["timezone"] = _field_text(config.get("timezone"))
+        elif trigger.get("type") == "webhook":
             secret = config.get("secret") or {}
-            found["hookPath"] = _shown(config.get("path"))
-            found["hookScheme"] = _shown(config.get("scheme")) or "optio"
-            found["hookSecret"] = _shown(secret.get("name")) if isinstance(secret, dict) else None
-    return found
+            fields["hookPath"] = _field_text(config.get("path"))
+            fields["hookScheme"] = _field_text(config.get("scheme")) or "optio"
+            fields["hookSecret"] = _field_text(secret.get("name")) if isinstance(secret, dict) else None
+    return fields
 
 
-def _put(wanted: dict[str, Any], name: str, value: str, now: Mapping[str, str]) -> None:
+def _put(new_value: dict[str, Any], name: str, value: str, now: Mapping[str, str]) -> None:
     """Put one changed field into the task."""
     value = value.strip() if name != "promptTemplate" else value
     if name in _COUNTS:
-        _set(wanted, name, int(value) if value.isascii() and value.isdigit() else value)
+        _set(new_value, name, int(value) if value.isascii() and value.isdigit() else value)
     elif name == "secrets":
-        environment = wanted.get("environment")
+        environment = new_value.get("environment")
         environment = dict(environment) if isinstance(environment, dict) else {}
-        _set(environment, "secrets", [each for each in re.split(r"[,\s]+", value) if each])
-        _set(wanted, "environment", environment)
+        _set(environment, "secrets", [secret for secret in re.split(r"[,\s]+", value) if secret])
+        _set(new_value, "environment", environment)
     elif name == "params":
-        _set(wanted, "paramsSchema", _schema(wanted.get("paramsSchema"), value))
+        _set(new_value, "paramsSchema", _schema(new_value.get("paramsSchema"), value))
     elif name in ("schedule", "cron", "timezone"):
-        _put_trigger(wanted, "schedule", schedule_config(now))
+        _put_trigger(new_value, "schedule", schedule_config(now))
     elif name in ("hookPath", "hookScheme", "hookSecret"):
-        _put_trigger(wanted, "webhook", webhook_config(now))
+        _put_trigger(new_value, "webhook", webhook_config(now))
     elif name in _TEXTS or name == "command":
         if name == "promptTemplate" and value and not value.endswith("\n") and "\n" in value:
             value += "\n"
-        _set(wanted, name, value)
+        _set(new_value, name, value)
 
 
 def _set(place: dict[str, Any], key: str, value: Any) -> None:
@@ -211,29 +212,33 @@ def _set(place: dict[str, Any], key: str, value: Any) -> None:
 
 def _schema(before: Any, text: str) -> dict[str, Any] | None:
     """Return the schema of the parameters in the lines. Other keywords of a parameter that stays, such as `maxLength`, stay."""
-    known: Any = before.get("properties") if isinstance(before, dict) else None
-    known = known if isinstance(known, dict) else {}
+    known_properties: Any = before.get("properties") if isinstance(before, dict) else None
+    known_properties = known_properties if isinstance(known_properties, dict) else {}
     properties: dict[str, Any] = {}
     required = []
     for line in text.splitlines():
         if not line.strip():
             continue
-        found = _PARAM.fullmatch(line.strip())
-        if found is None:
+        match = _PARAM.fullmatch(line.strip())
+        if match is None:
             raise FormError(f"the parameter `{line.strip()[:80]}` cannot be read: write NAME, NAME: integer, or NAME = default")
-        name, kind, default = found.groups()
+        name, kind, default = match.groups()
         if kind is not None and kind not in _TYPES:
             raise FormError(f"the parameter `{name}` has the type `{kind}`: choose one of {', '.join(_TYPES)}")
-        one = (
-            dict(known[name]) if isinstance(known.get(name), dict) else {"maxLength": 1000} if kind in (None, "string") else {}
+        parameter = (
+            dict(known_properties[name])
+            if isinstance(known_properties.get(name), dict)
+            else {"maxLength": 1000}
+            if kind in (None, "string")
+            else {}
         )
-        one.pop("default", None)
-        one = {"type": kind or "string", **{key: each for key, each in one.items() if key != "type"}}
+        parameter.pop("default", None)
+        parameter = {"type": kind or "string", **{key: entry for key, entry in parameter.items() if key != "type"}}
         if default is None:
             required.append(name)
         else:
-            one["default"] = _default(default, kind)
-        properties[name] = one
+            parameter["default"] = _default(default, kind)
+        properties[name] = parameter
     if not properties:
         return None
     rest = dict(before) if isinstance(before, dict) else {"type": "object", "additionalProperties": False}
@@ -253,9 +258,9 @@ def _default(text: str, kind: str | None) -> Any:
 
 def schedule_config(now: Mapping[str, str]) -> dict[str, Any] | None:
     """Return the configuration of the schedule in the fields, or None without one."""
-    chosen = now.get("schedule", "")
-    cron = now.get("cron", "").strip() if chosen == "other" else chosen
-    if not chosen:
+    choice = now.get("schedule", "")
+    cron = now.get("cron", "").strip() if choice == "other" else choice
+    if not choice:
         return None
     return {"cronExpression": cron, "timezone": now.get("timezone", "").strip() or "UTC"}
 
@@ -272,15 +277,15 @@ def webhook_config(now: Mapping[str, str]) -> dict[str, Any] | None:
     }
 
 
-def _put_trigger(wanted: dict[str, Any], kind: str, config: dict[str, Any] | None) -> None:
+def _put_trigger(new_value: dict[str, Any], kind: str, config: dict[str, Any] | None) -> None:
     """Add, change or remove the trigger of this type. What the form does not know of its configuration stays."""
-    triggers = [each for each in wanted.get("triggers") or [] if isinstance(each, dict)]
-    before = next((each for each in triggers if each.get("type") == kind), None)
+    triggers = [trigger for trigger in new_value.get("triggers") or [] if isinstance(trigger, dict)]
+    before = next((trigger for trigger in triggers if trigger.get("type") == kind), None)
     if config is None:
-        kept = [each for each in triggers if each is not before]
+        triggers_after = [trigger for trigger in triggers if trigger is not before]
     elif before is None:
-        kept = [*triggers, {"type": kind, "config": config}]
+        triggers_after = [*triggers, {"type": kind, "config": config}]
     else:
-        old = {key: each for key, each in (before.get("config") or {}).items() if key not in ("secret", "scheme")}
-        kept = [{**each, "config": old | config} if each is before else each for each in triggers]
-    _set(wanted, "triggers", kept)
+        old = {key: value for key, value in (before.get("config") or {}).items() if key not in ("secret", "scheme")}
+        triggers_after = [{**trigger, "config": old | config} if trigger is before else trigger for trigger in triggers]
+    _set(new_value, "triggers", triggers_after)

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from optio.errors import Conflict
 from optio.model.registry import CompiledTask
 from optio.scheduling import cron
+from optio.server.answers.generations import read_generation, read_generations
+from optio.server.answers.task_details import read_origins, run_tests_of
 from optio.server.dependencies import Hub
-from optio.server.routes.generations import read_generation, read_generations
-from optio.server.routes.task_details import read_origins, run_tests_of
 from optio.store.values import RunFilter, SlotFilter
 
 Tab = Literal["overview", "runs", "definition", "triggers", "tests", "changes"]
@@ -25,8 +25,8 @@ def read_tab(
 ) -> dict[str, Any]:
     """Return what a part of the page shows. `fires` are the next times of its schedule, and `run` asks for its tests."""
     if tab == "runs":
-        found = hub.services.store.runs(RunFilter(task_id=task.id), cursor=cursor, limit=_RUNS)
-        return {"runs": found.items, "next": found.next}
+        runs = hub.services.store.runs(RunFilter(task_id=task.id), cursor=cursor, limit=_RUNS)
+        return {"runs": runs.items, "next": runs.next}
     if tab == "definition":
         return _definition(hub, task)
     if tab == "triggers":
@@ -36,20 +36,20 @@ def read_tab(
     if tab == "changes":
         found_changes = read_generations(hub, cursor, _CHANGES, task.id)
         return {
-            "made": [read_generation(hub, str(each.number), task.id) for each in found_changes.items],
+            "made": [read_generation(hub, str(generation.number), task.id) for generation in found_changes.items],
             "next": found_changes.next,
         }
     return {}
 
 
 def _definition(hub: Hub, task: CompiledTask) -> dict[str, Any]:
-    shown = {"definition": json.dumps(task.document["spec"], indent=2, ensure_ascii=False)}
+    values = {"definition": json.dumps(task.document["spec"], indent=2, ensure_ascii=False)}
     try:
         origins = read_origins(hub, task).items
     except Conflict as err:
-        return {**shown, "origins": [], "left": 0, "problem": str(err)}
-    rows = [(each, _brief(each.value)) for each in origins[:_MAX_ORIGINS]]
-    return {**shown, "origins": rows, "left": len(origins) - len(rows), "problem": ""}
+        return {**values, "origins": [], "left": 0, "problem": str(err)}
+    rows = [(origin, _brief(origin.value)) for origin in origins[:_MAX_ORIGINS]]
+    return {**values, "origins": rows, "left": len(origins) - len(rows), "problem": ""}
 
 
 def _brief(value: Any) -> str:
@@ -72,7 +72,8 @@ def _triggers(hub: Hub, task: CompiledTask, fires: Sequence[datetime]) -> dict[s
 
 def _mapping(value: Any) -> list[tuple[str, str]]:
     return [
-        (name, each if isinstance(each, str) else json.dumps(each, ensure_ascii=False)) for name, each in (value or {}).items()
+        (name, expression if isinstance(expression, str) else json.dumps(expression, ensure_ascii=False))
+        for name, expression in (value or {}).items()
     ]
 
 

@@ -12,6 +12,7 @@ from optio.errors import Invalid, NotFound, OptioError, WritesDenied
 from optio.model.registry import CompiledTask
 from optio.model.senders import SENDERS
 from optio.server import problems
+from optio.server.answers.drafts import is_event
 from optio.server.auth import role
 from optio.server.bodies.drafts import TrialDeliveryBody
 from optio.server.dependencies import Hub
@@ -20,7 +21,6 @@ from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
 from optio.server.pages.task_editing import show_commit
 from optio.server.pages.task_form import schedule_config, webhook_config
 from optio.server.pages.task_presets import SCHEDULES
-from optio.server.routes.drafts import is_event
 from optio.server.task_changes import with_file, write_file
 from optio.server.trial_delivery import deliver, sample_payload
 from optio.server.webhooks import PREFIX
@@ -43,20 +43,20 @@ class TriggerPages(Controller):
     ) -> Response[str]:
         """Show the form of a new schedule or webhook."""
         task = with_file(hub, task_id)
-        return _form(request, task, {"kind": _known(kind), "params": _missing(task, kind), "hookPath": task.id})
+        return _form(request, task, {"kind": _check_kind(kind), "params": _missing(task, kind), "hookPath": task.id})
 
     @post("/tasks/{task_id:str}/triggers/add", status_code=200, opt={**role("admin"), "keep_form": keep_form})
     async def add_trigger_on_page(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
         """Write the trigger into the task's file, or show the form again with what is wrong."""
         form = await read_form(request)
-        _known(form.get("kind", ""))
+        _check_kind(form.get("kind", ""))
         task = with_file(hub, task_id)
         if form.get("act", "add") != "add":
             return _form(request, task, form)
         try:
             body = _trigger(task, form)
-            async with hub.turn:
-                await write_file(hub, lambda: hub.files.add_trigger(with_file(hub, task_id), body))
+            async with hub.write_lock:
+                await write_file(hub, lambda: hub.task_writer.add_trigger(with_file(hub, task_id), body))
         except WritesDenied as err:
             return await show_commit(request, hub, task_id, err)
         except OptioError as err:
@@ -75,11 +75,11 @@ class TriggerPages(Controller):
         def write() -> WriteResult:
             task = with_file(hub, task_id)
             if act == "remove":
-                return hub.files.remove_trigger(task, kind, None)
-            return hub.files.enable_trigger(task, kind, act == "enable", None)
+                return hub.task_writer.remove_trigger(task, kind, None)
+            return hub.task_writer.enable_trigger(task, kind, act == "enable", None)
 
         try:
-            async with hub.turn:
+            async with hub.write_lock:
                 await write_file(hub, write)
         except WritesDenied as err:
             return await show_commit(request, hub, task_id, err)
@@ -88,14 +88,14 @@ class TriggerPages(Controller):
     @get("/tasks/{task_id:str}/trial", opt=role("operator"))
     async def trial_form(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
         """Show the form of a trial delivery, with a payload that has what the mapping reads."""
-        task = hub.live.current.registry.task(task_id)
+        task = hub.snapshot.registry.task(task_id)
         return _trial(request, task, sample_payload(task), "")
 
     @post("/tasks/{task_id:str}/trial", status_code=200, opt={**role("operator"), "keep_form": keep_form})
     async def send_trial(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
         """Sign the payload and deliver it, and show the answer; a run that it started is one click away."""
         form = await read_form(request)
-        task = hub.live.current.registry.task(task_id)
+        task = hub.snapshot.registry.task(task_id)
         payload, event = form.get("payload", "").replace("\r\n", "\n"), form.get("event", "").strip()
         if form.get("act", "send") != "send":
             return _trial(request, task, payload, event)
@@ -119,7 +119,7 @@ def address_of(request: Incoming, path: str) -> str:
     return f"http{'' if name.strip('[]').lower() in LOOPBACK else 's'}://{host}{path}"
 
 
-def _known(kind: str) -> str:
+def _check_kind(kind: str) -> str:
     if kind not in ("schedule", "webhook"):
         raise NotFound("trigger", kind[:200])
     return kind
@@ -171,8 +171,8 @@ def _missing(task: CompiledTask, kind: str) -> str:
     """Return a line for each parameter that a run needs and that has no default."""
     schema = task.spec.params_schema or {}
     properties, names = schema.get("properties") or {}, schema.get("required") or []
-    wanted = [name for name in names if "default" not in (properties.get(name) or {})]
-    return "".join(f"{name} = {'$.' if kind == 'webhook' else ''}\n" for name in wanted)
+    required = [name for name in names if "default" not in (properties.get(name) or {})]
+    return "".join(f"{name} = {'$.' if kind == 'webhook' else ''}\n" for name in required)
 
 
 def _trigger(task: CompiledTask, form: Mapping[str, str]) -> dict[str, Any]:
@@ -180,8 +180,8 @@ def _trigger(task: CompiledTask, form: Mapping[str, str]) -> dict[str, Any]:
     kind = form["kind"]
     config = schedule_config(form) if kind == "schedule" else webhook_config(form)
     if config is None:
-        wanted = "choose its times" if kind == "schedule" else "write the end of its address"
-        raise Invalid(f"the {kind} is empty: {wanted}")
+        cure = "choose its times" if kind == "schedule" else "write the end of its address"
+        raise Invalid(f"the {kind} is empty: {cure}")
     if kind == "webhook" and form.get("secretValue", "").strip():
         # Kept as a secret; its name goes into the file.
         config["secret"] = form["secretValue"].strip()
@@ -191,7 +191,7 @@ def _trigger(task: CompiledTask, form: Mapping[str, str]) -> dict[str, Any]:
 
 def _mapping(task: CompiledTask, text: str) -> dict[str, Any]:
     properties = (task.spec.params_schema or {}).get("properties") or {}
-    found: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     for line in text.splitlines():
         name, equals, value = line.partition("=")
         name, value = name.strip(), value.strip()
@@ -202,7 +202,7 @@ def _mapping(task: CompiledTask, text: str) -> dict[str, Any]:
         schema = properties.get(name)
         is_text = not isinstance(schema, dict) or schema.get("type", "string") == "string" or value.startswith("$")
         try:
-            found[name] = value if is_text else json.loads(value)
+            mapping[name] = value if is_text else json.loads(value)
         except (ValueError, RecursionError):
-            found[name] = value
-    return found
+            mapping[name] = value
+    return mapping

@@ -19,6 +19,7 @@ from optio.model.money import dollars, max_run_usd
 from optio.model.registry import CompiledTask
 from optio.runs.submit import prepare_run
 from optio.scheduling import cron
+from optio.server.answers.drafts import forecast_wait
 from optio.server.auth import role
 from optio.server.bodies.base import MAX_REASON_LENGTH
 from optio.server.bodies.overview import TaskOrder, TaskState
@@ -30,7 +31,6 @@ from optio.server.pages.task_editing import is_denied
 from optio.server.pages.task_tabs import TABS, Tab, read_tab
 from optio.server.pages.task_triggers import address_of
 from optio.server.read_models.overview import TaskFilter
-from optio.server.routes.drafts import forecast_wait
 from optio.server.webhooks import PREFIX
 from optio.store.values import RunFilter
 
@@ -83,15 +83,17 @@ class TaskPages(Controller):
         after: After = "",
     ) -> Response[str]:
         """Show the served tasks that fit the filters, in the order of ids, names, next fires or costs."""
-        snapshot = hub.live.current
-        where = TaskFilter(words=search, state=state_name or None, owner=owner or None, runtime=runtime or None)
-        found = await asyncio.to_thread(hub.overview.read, snapshot, where, order=order, cursor=after or None, limit=_PAGE)
+        snapshot = hub.snapshot
+        task_filter = TaskFilter(words=search, state=state_name or None, owner=owner or None, runtime=runtime or None)
+        overview = await asyncio.to_thread(
+            hub.overview.read, snapshot, task_filter, order=order, cursor=after or None, limit=_PAGE
+        )
         owners, runtimes = hub.overview.choices(snapshot)
         return page(
             request,
             "tasks.html",
-            found=found,
-            rows=[(task, charts.run_bars(task.last_runs)) for task in found.items],
+            found=overview,
+            rows=[(task, charts.run_bars(task.last_runs)) for task in overview.items],
             filters={"q": search, "state": state_name, "owner": owner, "runtime": runtime, "order": order},
             choices={"state": get_args(TaskState), "owner": owners, "runtime": runtimes},
             orders=_ORDERS,
@@ -109,7 +111,7 @@ class TaskPages(Controller):
         run: FromQuery[Literal["", "yes"]] = "",
     ) -> Response[str]:
         """Show one task: its state, limits, triggers and last runs, or another part of its page. `run` runs its tests."""
-        snapshot = hub.live.current
+        snapshot = hub.snapshot
         task = snapshot.registry.task(task_id)
         store = hub.services.store
         pauses = await asyncio.to_thread(store.pauses)
@@ -142,15 +144,15 @@ class TaskPages(Controller):
     async def pause_on_page(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
         """Start no more runs of the task for now."""
         reason = (await read_form(request)).get("reason", "")
-        hub.live.current.registry.task(task_id)
-        kept = "".join(each for each in reason if each.isprintable())[:MAX_REASON_LENGTH]
-        await asyncio.to_thread(hub.services.store.pause, task_id, kept, request.state.actor)
+        hub.snapshot.registry.task(task_id)
+        printable = "".join(character for character in reason if character.isprintable())[:MAX_REASON_LENGTH]
+        await asyncio.to_thread(hub.services.store.pause, task_id, printable, request.state.actor)
         return redirect(f"/tasks/{task_id}")
 
     @post("/tasks/{task_id:str}/resume", status_code=303, opt=role("operator"))
     async def resume_on_page(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Response[None]:
         """End the pause of the task."""
-        hub.live.current.registry.task(task_id)
+        hub.snapshot.registry.task(task_id)
         await asyncio.to_thread(hub.services.store.resume, task_id)
         hub.services.broker.tell(Topic.QUEUE)
         return redirect(f"/tasks/{task_id}")
@@ -158,15 +160,15 @@ class TaskPages(Controller):
     @get("/tasks/{task_id:str}/run", opt=role("operator"))
     async def run_form(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
         """Show the form that starts a run."""
-        task = hub.live.current.registry.task(task_id)
+        task = hub.snapshot.registry.task(task_id)
         return await _form_page(hub, request, task, _fields(task, None, {}))
 
     @post("/tasks/{task_id:str}/run", status_code=303, opt={**role("operator"), "keep_form": keep_form})
     async def submit_run_form(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
         """Start a run and lead to it; or show its prompt, or the form again with what is wrong in it."""
-        began = datetime.now(UTC)
+        requested_at = datetime.now(UTC)
         form = await read_form(request)
-        snapshot = hub.live.current
+        snapshot = hub.snapshot
         task = snapshot.registry.task(task_id)
         params, unread = _params(task, form)
         if unread:
@@ -182,7 +184,9 @@ class TaskPages(Controller):
                 generation=snapshot.number,
             )
         except Invalid as err:
-            wrong = {each.pointer.split("/")[1] if "/" in each.pointer else "": each.message for each in err.problems}
+            wrong = {
+                problem.pointer.split("/")[1] if "/" in problem.pointer else "": problem.message for problem in err.problems
+            }
             return await _form_page(
                 hub, request, task, _fields(task, form, wrong), status=422, problem=wrong.get("") or str(err)
             )
@@ -197,34 +201,34 @@ class TaskPages(Controller):
                 curl=_curl(request, task_id, params),
             )
         try:
-            accepted = await hub.start(run, None, began)
+            accepted = await hub.start(run, None, requested_at)
         except Duplicate as err:
             return redirect(f"/runs/{err.run_id}")
         return redirect(f"/runs/{accepted.run_id or run.id}")
 
 
-def _fires(task: CompiledTask, most: int) -> list[datetime]:
+def _fires(task: CompiledTask, count: int) -> list[datetime]:
     trigger = task.spec.schedule
     if trigger is None or not trigger.enabled or not task.spec.enabled:
         return []
-    return list(islice(cron.fires(trigger.config.cron_expression, trigger.config.timezone, datetime.now(UTC)), most))
+    return list(islice(cron.fires(trigger.config.cron_expression, trigger.config.timezone, datetime.now(UTC)), count))
 
 
 async def _form_page(
     hub: Hub, request: Incoming, task: CompiledTask, fields: Sequence[_Field], *, status: int = 200, **values: Any
 ) -> Response[str]:
     budget = None if task.spec.budget_limit is None else dollars(task.spec.budget_limit)
-    most = max_run_usd(task.spec)
-    known = {
+    highest_cost = max_run_usd(task.spec)
+    values = {
         "prompt": None,
         "command": None,
         "curl": None,
         "problem": None,
-        "most": None if most is None or most == task.spec.budget_limit else dollars(most),
+        "most": None if highest_cost is None or highest_cost == task.spec.budget_limit else dollars(highest_cost),
         "hold": await asyncio.to_thread(forecast_wait, hub, task),
         **values,
     }
-    return page(request, "run_form.html", status=status, task=task, fields=fields, budget=budget, **known)
+    return page(request, "run_form.html", status=status, task=task, fields=fields, budget=budget, **values)
 
 
 def _schemas(task: CompiledTask) -> Mapping[str, Any]:
@@ -236,7 +240,7 @@ def _kind(schema: Any) -> str:
     """Return how a parameter is entered: `text`, `choice`, or any other value as JSON."""
     if not isinstance(schema, dict):
         return "json"
-    if isinstance(schema.get("enum"), list) and all(isinstance(each, str) for each in schema["enum"]):
+    if isinstance(schema.get("enum"), list) and all(isinstance(choice, str) for choice in schema["enum"]):
         return "choice"
     return _KINDS.get(str(schema.get("type")), "json")
 
@@ -248,17 +252,17 @@ def _fields(task: CompiledTask, form: Mapping[str, str] | None, problems: Mappin
 
 def _field(name: str, schema: Any, required: bool, form: Mapping[str, str] | None, problem: str) -> _Field:
     kind = _kind(schema)
-    known = schema if isinstance(schema, dict) else {}
-    default = known.get("default")
+    properties = schema if isinstance(schema, dict) else {}
+    default = properties.get("default")
     text = "" if default is None else default if kind in ("text", "choice") else json.dumps(default, ensure_ascii=False)
-    choices = known["enum"] if kind == "choice" else ["true", "false"] if kind == "boolean" else []
+    choices = properties["enum"] if kind == "choice" else ["true", "false"] if kind == "boolean" else []
     return _Field(
         name=name,
         kind=kind,
         value=text if form is None else form.get(f"p.{name}", ""),
         choices=choices,
         required=required,
-        note=str(known.get("description", "")),
+        note=str(properties.get("description", "")),
         problem=problem,
     )
 

@@ -110,25 +110,25 @@ class FireCalendar:
         """Return a day on the clocks of a zone."""
         schedules = self._current(registry)
         with self._lock:
-            known = self._days.get((zone, on)) if schedules is self._schedules else None
-            if known is not None:
+            stored = self._days.get((zone, on)) if schedules is self._schedules else None
+            if stored is not None:
                 self._days.move_to_end((zone, on))
-                return known
+                return stored
         begin, end = day_bounds(zone, on)
         pattern = None if end - begin != DAY else day_pattern(schedules.shapes, begin, end)
         like = None if pattern is None else self._like.get((schedules.registry.digest, pattern))
         if like is not None:
-            made = replace(like, date=on, begin=begin, end=end)
+            calendar_day = replace(like, date=on, begin=begin, end=end)
         else:
-            made = _compute_day(schedules, zone, on, self._limit)
+            calendar_day = _compute_day(schedules, zone, on, self._limit)
         with self._lock:
             if pattern is not None and like is None:
-                self._like[schedules.registry.digest, pattern] = made
+                self._like[schedules.registry.digest, pattern] = calendar_day
             if schedules is self._schedules:
-                self._days[zone, on] = made
+                self._days[zone, on] = calendar_day
                 if len(self._days) > _MAX_DAYS:
                     self._days.popitem(last=False)
-        return made
+        return calendar_day
 
     def tasks_of_day(
         self, registry: Registry, zone: str, on: date, *, most: int, most_times: int
@@ -136,26 +136,28 @@ class FireCalendar:
         """Return the tasks that fire on a day, in the order of their first fires, at most `most` of them, and the number of
         all."""
         schedules, (begin, end) = self._current(registry), day_bounds(zone, on)
-        found: dict[tuple[str, str], list[Sequence[int]]] = {}
+        fires: dict[tuple[str, str], list[Sequence[int]]] = {}
         for shape, at in minutes_between(schedules.shapes, begin, end):
-            found.setdefault((shape.expression, shape.zone), []).append(at)
-        tasks = ((key, task) for key in sorted(found, key=lambda each: found[each][0][0]) for task in schedules.tasks[key])
-        shown = []
+            fires.setdefault((shape.expression, shape.zone), []).append(at)
+        keys = sorted(fires, key=lambda key: fires[key][0][0])
+        tasks = ((key, task) for key in keys for task in schedules.tasks[key])
+        tasks_shown = []
         for key, task in islice(tasks, most):
-            minutes = list(islice(chain(*found[key]), most_times))
-            count = sum(map(len, found[key]))
-            shown.append(TaskFires(task=task, count=count, first=[begin + _MINUTE * each for each in minutes]))
-        return shown, sum(len(schedules.tasks[key]) for key in found)
+            minutes = list(islice(chain(*fires[key]), most_times))
+            count = sum(map(len, fires[key]))
+            first = [begin + _MINUTE * minute for minute in minutes]
+            tasks_shown.append(TaskFires(task=task, count=count, first=first))
+        return tasks_shown, sum(len(schedules.tasks[key]) for key in fires)
 
     def coming(self, registry: Registry, since: datetime, until: datetime, limit: int) -> tuple[list[ComingFire], bool]:
         """Return the fires in (since, until], in order, at most `limit` of them, and whether there are more."""
         schedules = self._current(registry)
-        found: list[ComingFire] = []
+        fires: list[ComingFire] = []
         for fire in _fires(schedules, since, until):
-            if len(found) == limit:
-                return found, True
-            found.append(fire)
-        return found, False
+            if len(fires) == limit:
+                return fires, True
+            fires.append(fire)
+        return fires, False
 
     def _current(self, registry: Registry) -> _Schedules:
         schedules = self._schedules
@@ -182,25 +184,25 @@ class PastSlots:
         """Return the number of slots by outcome of the days that have begun; ranges of skipped slots that were not counted add
         one each. `days` follow each other."""
         with self._lock:
-            found = {day: self._days[zone, day] for day in days if (zone, day) in self._days}
-        left = [day for day in days if day not in found and day_bounds(zone, day)[0] < now]
-        if not left:
-            return found
-        begin, until = day_bounds(zone, left[0])[0], min(day_bounds(zone, left[-1])[1], now + _MINUTE)
-        counts = self._store.slot_counts(begin, until)
-        for day in left:
+            counts_by_day = {day: self._days[zone, day] for day in days if (zone, day) in self._days}
+        missing = [day for day in days if day not in counts_by_day and day_bounds(zone, day)[0] < now]
+        if not missing:
+            return counts_by_day
+        begin, until = day_bounds(zone, missing[0])[0], min(day_bounds(zone, missing[-1])[1], now + _MINUTE)
+        stored = self._store.slot_counts(begin, until)
+        for day in missing:
             first, last = day_bounds(zone, day)
-            mine: Counter[str] = Counter()
-            for hour, outcome, number in counts.hours:
+            counts: Counter[str] = Counter()
+            for hour, outcome, number in stored.hours:
                 if first <= begin + timedelta(hours=hour) < last:
-                    mine[outcome] += number
-            for skipped in counts.skipped:
+                    counts[outcome] += number
+            for skipped in stored.skipped:
                 if skipped.first < last and skipped.last >= first:
-                    mine[skipped.verdict] += _part(skipped, first, last)
-            found[day] = mine
-            if counts.settled is not None and last <= min(counts.settled, now):
-                self._keep(zone, day, mine)
-        return found
+                    counts[skipped.verdict] += _part(skipped, first, last)
+            counts_by_day[day] = counts
+            if stored.settled is not None and last <= min(stored.settled, now):
+                self._keep(zone, day, counts)
+        return counts_by_day
 
     def _keep(self, zone: str, day: date, counts: Mapping[str, int]) -> None:
         with self._lock:
@@ -220,7 +222,7 @@ def _part(skipped: SkippedSlots, first: datetime, last: datetime) -> int:
 def day_bounds(zone: str, on: date) -> tuple[datetime, datetime]:
     """Return the first moment of a day, and of the next one, in UTC; later than midnight where the clocks skip that."""
     place = ZoneInfo(zone)
-    first, last = (datetime.combine(each, time(), place).astimezone(UTC) for each in (on, on + timedelta(days=1)))
+    first, last = (datetime.combine(midnight, time(), place).astimezone(UTC) for midnight in (on, on + timedelta(days=1)))
     return first, last
 
 
@@ -231,11 +233,11 @@ def _take_apart(registry: Registry) -> _Schedules:
         if trigger is not None and trigger.enabled and task.spec.enabled:
             tasks.setdefault((trigger.config.cron_expression, trigger.config.timezone), []).append(task)
     usd, limited, unbounded = {}, {}, {}
-    for key, mine in tasks.items():
-        free = [task for task in mine if task.spec.start_limit is None]
+    for key, members in tasks.items():
+        free = [task for task in members if task.spec.start_limit is None]
         usd[key] = sum((max_run_usd(task.spec) or ZERO_USD for task in free), ZERO_USD)
-        limited[key] = [task for task in mine if task.spec.start_limit is not None and task.spec.budget_limit is not None]
-        unbounded[key] = sum(task.spec.budget_limit is None and task.spec.agent_runtime != "command" for task in mine)
+        limited[key] = [task for task in members if task.spec.start_limit is not None and task.spec.budget_limit is not None]
+        unbounded[key] = sum(task.spec.budget_limit is None and task.spec.agent_runtime != "command" for task in members)
     return _Schedules(
         registry=registry,
         shapes=by_zone(shape_of(*key) for key in tasks),
@@ -264,11 +266,11 @@ def _compute_day(schedules: _Schedules, zone: str, on: date, limit: int) -> Cale
     for hour, number in zip(_clock_hours(zone, begin, len(load)), load, strict=True):
         hours[hour] += number
     nights: list[ClockChangeNight] = []
-    if any(True for each in {zone, *schedules.zones} for _ in clock_changes(each, begin - _SECOND, end - _SECOND)):
-        timed = [TimedTask(task.id, *key) for key, mine in schedules.tasks.items() for task in mine[:_MAX_NAMED]]
-        nights = clock_change_nights(timed, begin - _SECOND, end - _SECOND)
+    if any(True for zone_name in {zone, *schedules.zones} for _ in clock_changes(zone_name, begin - _SECOND, end - _SECOND)):
+        timed_tasks = [TimedTask(task.id, *key) for key, members in schedules.tasks.items() for task in members[:_MAX_NAMED]]
+        nights = clock_change_nights(timed_tasks, begin - _SECOND, end - _SECOND)
         if zone not in schedules.shapes:
-            nights += [ClockChangeNight(zone, each, ()) for each in clock_changes(zone, begin - _SECOND, end - _SECOND)]
+            nights += [ClockChangeNight(zone, change, ()) for change in clock_changes(zone, begin - _SECOND, end - _SECOND)]
     return CalendarDay(
         date=on,
         begin=begin,
@@ -286,8 +288,8 @@ def _compute_day(schedules: _Schedules, zone: str, on: date, limit: int) -> Cale
 def _limited_usd(task: CompiledTask, count: int) -> Decimal:
     """Return the most that so many fires of a task may spend in a day, with its start limit."""
     limit = task.spec.start_limit
-    most = count if limit is None else min(count, limit.count * -(-DAY // limit.window))
-    return (max_run_usd(task.spec) or ZERO_USD) * most
+    starts = count if limit is None else min(count, limit.count * -(-DAY // limit.window))
+    return (max_run_usd(task.spec) or ZERO_USD) * starts
 
 
 def _clock_hours(zone: str, begin: datetime, minutes: int) -> Iterator[int]:
@@ -308,9 +310,9 @@ def _fires(schedules: _Schedules, since: datetime, until: datetime) -> Iterator[
         for shape, minutes in minutes_between(schedules.shapes, begin, end):
             at += [(minute, shape.expression, shape.zone) for minute in minutes]
         at.sort()
-        for minute, same in groupby(at, key=lambda each: each[0]):
+        for minute, group in groupby(at, key=lambda entry: entry[0]):
             moment = begin + _MINUTE * minute
-            keys = [(expression, zone) for _, expression, zone in same]
+            keys = [(expression, zone) for _, expression, zone in group]
             fires = sorted((task.id, *key) for key in keys for task in schedules.tasks[key])
             for task_id, expression, zone in fires:
                 local = moment.astimezone(ZoneInfo(zone))

@@ -34,7 +34,7 @@ class FleetReader:
         pause = _PERIOD_S
         while True:
             await asyncio.sleep(pause)
-            began = time.monotonic()
+            started_at = time.monotonic()
             with contextlib.suppress(OptioError):  # readiness tells it
                 await asyncio.to_thread(self.read)
-            pause = max(_PERIOD_S, (time.monotonic() - began) / _SHARE_OF_TIME)
+            pause = max(_PERIOD_S, (time.monotonic() - started_at) / _SHARE_OF_TIME)

@@ -86,35 +86,35 @@ class GenerationHistory:
         """Return generations older than the cursor, and the cursor of the next page."""
         heads = self._store.generation_heads(_NO_LIMIT if cursor is None else cursor, limit + 1)
         newer = None if cursor is None else self._head_after(cursor - 1)
-        found = []
+        generations = []
         tasks: dict[int, Mapping[str, str]] = {}
         for place, head in enumerate(heads[:limit]):
             older = heads[place + 1] if place + 1 < len(heads) else None
-            found.append(self._served(head, older, newer, tasks))
+            generations.append(self._generation_of(head, older, newer, tasks))
             newer = head
-        return found, heads[limit - 1].id if len(heads) > limit else None
+        return generations, heads[limit - 1].id if len(heads) > limit else None
 
     def page_of_task(self, task_id: str, cursor: int | None, limit: int) -> tuple[list[ServedGeneration], int | None]:
         """Return generations that added, changed or removed a task, older than the cursor, and the cursor of the next page. A
         page may hold fewer than `limit`, as it looks at a bounded number of generations."""
         heads = self._store.generation_heads(_NO_LIMIT if cursor is None else cursor, _MAX_SCANNED + 1)
         newer = None if cursor is None else self._head_after(cursor - 1)
-        found: list[ServedGeneration] = []
+        generations: list[ServedGeneration] = []
         tasks: dict[int, Mapping[str, str]] = {}
         for place, head in enumerate(heads[:_MAX_SCANNED]):
             older = heads[place + 1] if place + 1 < len(heads) else None
             changes = self._changes_of(head, older, tasks)
             if changes is not None and changes.kind_of(task_id) is not None:
-                found.append(self._served(head, older, newer, tasks))
-            if len(found) == limit and older is not None:
-                return found, head.id
+                generations.append(self._generation_of(head, older, newer, tasks))
+            if len(generations) == limit and older is not None:
+                return generations, head.id
             newer = head
-        return found, heads[_MAX_SCANNED - 1].id if len(heads) > _MAX_SCANNED else None
+        return generations, heads[_MAX_SCANNED - 1].id if len(heads) > _MAX_SCANNED else None
 
     def get(self, number: int) -> ServedGeneration:
         """Return one generation; raise NotFound."""
         head, older = self._pair(number)
-        return self._served(head, older, self._head_after(number), {})
+        return self._generation_of(head, older, self._head_after(number), {})
 
     def difference(self, number: int, task_id: str | None = None) -> GenerationDifference:
         """Return what a generation did, or did to one task, as `optio plan` tells it; raise NotFound. Schedules are simulated
@@ -133,14 +133,14 @@ class GenerationHistory:
         step = 1
         newest = self._store.newest_generation()
         while number < newest:
-            found = self._store.generation_heads(number + step + 1, step)
-            later = [head for head in found if head.id > number]
+            heads = self._store.generation_heads(number + step + 1, step)
+            later = [head for head in heads if head.id > number]
             if later:
                 return later[-1]
             step *= 2
         return None
 
-    def _served(
+    def _generation_of(
         self,
         head: GenerationHead,
         older: GenerationHead | None,
@@ -155,48 +155,48 @@ class GenerationHistory:
         self, head: GenerationHead, older: GenerationHead | None, tasks: dict[int, Mapping[str, str]]
     ) -> TaskChanges | None:
         with self._lock:
-            known = self._changes.get(head.id)
-        if known is None and (older is not None or head.id == 1):
-            known = changes_between({} if older is None else self._tasks(older.id, tasks), self._tasks(head.id, tasks))
+            changes = self._changes.get(head.id)
+        if changes is None and (older is not None or head.id == 1):
+            changes = changes_between({} if older is None else self._tasks(older.id, tasks), self._tasks(head.id, tasks))
             with self._lock:
-                self._changes[head.id] = known
-        return known
+                self._changes[head.id] = changes
+        return changes
 
-    def _tasks(self, number: int, known: dict[int, Mapping[str, str]]) -> Mapping[str, str]:
-        if number not in known:
-            known[number] = self._store.generation_tasks(number)
-        return known[number]
+    def _tasks(self, number: int, cache: dict[int, Mapping[str, str]]) -> Mapping[str, str]:
+        if number not in cache:
+            cache[number] = self._store.generation_tasks(number)
+        return cache[number]
 
     def _compare(self, number: int, task_id: str | None) -> GenerationDifference:
         head, older = self._pair(number)
         new, old = self._store.generation_tasks(number), {} if older is None else self._store.generation_tasks(older.id)
         changes = changes_between(old, new)
-        wanted = sorted({*changes.added, *changes.changed, *changes.removed})
+        task_ids = sorted({*changes.added, *changes.changed, *changes.removed})
         if task_id is not None:
-            wanted = [each for each in wanted if each == task_id]
-        lost: list[str] = []
-        before, after = (self._side(each, wanted[:MAX_COMPARED], lost) for each in (old, new))
+            task_ids = [changed_id for changed_id in task_ids if changed_id == task_id]
+        lost_ids: list[str] = []
+        before, after = (self._side(digests, task_ids[:MAX_COMPARED], lost_ids) for digests in (old, new))
         outlook = Forecast(now=head.activated_at.replace(second=0, microsecond=0))
-        left = max(0, len(wanted) - MAX_COMPARED)
-        return GenerationDifference(before=older, plan=compare_sides(before, after, outlook), left=left, lost=lost)
+        omitted = max(0, len(task_ids) - MAX_COMPARED)
+        return GenerationDifference(before=older, plan=compare_sides(before, after, outlook), left=omitted, lost=lost_ids)
 
-    def _side(self, tasks: Mapping[str, str], wanted: Sequence[str], lost: list[str]) -> Side:
-        found: dict[str, CompiledTask] = {}
-        for task_id in wanted:
+    def _side(self, tasks: Mapping[str, str], task_ids: Sequence[str], lost_ids: list[str]) -> Side:
+        tasks_by_id: dict[str, CompiledTask] = {}
+        for task_id in task_ids:
             if task_id in tasks:
                 try:
-                    found[task_id] = self._store.definition(tasks[task_id])
+                    tasks_by_id[task_id] = self._store.definition(tasks[task_id])
                 except (NotFound, ValueError, LookupError):
                     # Retention deletes old ones, and a newer version may have written one that this one cannot read.
-                    lost.append(task_id)
-        return Side(registry=Registry.of(found))
+                    lost_ids.append(task_id)
+        return Side(registry=Registry.of(tasks_by_id))
 
 
 def changes_between(before: Mapping[str, str], after: Mapping[str, str]) -> TaskChanges:
     """Return the changes from one set of tasks, by id and digest, to another."""
     return TaskChanges(
         added=tuple(sorted(after.keys() - before.keys())),
-        changed=tuple(sorted(each for each in after.keys() & before.keys() if after[each] != before[each])),
+        changed=tuple(sorted(task_id for task_id in after.keys() & before.keys() if after[task_id] != before[task_id])),
         removed=tuple(sorted(before.keys() - after.keys())),
         tasks=len(after),
     )

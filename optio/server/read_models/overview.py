@@ -23,7 +23,7 @@ from optio.scheduling import cron
 from optio.server.bodies.overview import LastRunBody, OverviewBody, TaskOrder, TaskOverviewBody, TaskState
 from optio.server.read_models.policy import ServedPolicy
 from optio.server.read_models.totals import AllTotals, RecentTotals, first_day
-from optio.server.serializers import at, at_if_known
+from optio.server.serializers import to_body
 from optio.store.base import Store
 from optio.store.values import LastRun, Pause
 from optio.tree.served import Snapshot
@@ -65,10 +65,10 @@ class _TaskIndex:
     def _texts(self) -> tuple[str, list[int]]:
         """What is searched, in lower case: the text of all tasks in the order of ids, and where each begins."""
         tasks = self.registry.tasks
-        specs = [tasks[each].spec for each in self.ids]
+        specs = [tasks[task_id].spec for task_id in self.ids]
         texts = [
-            f"{each}\n{spec.name}\n{spec.owner or ''}\n{spec.description or ''}\n".lower()
-            for each, spec in zip(self.ids, specs, strict=True)
+            f"{task_id}\n{spec.name}\n{spec.owner or ''}\n{spec.description or ''}\n".lower()
+            for task_id, spec in zip(self.ids, specs, strict=True)
         ]
         return "".join(texts), list(accumulate(map(len, texts), initial=0))
 
@@ -76,13 +76,13 @@ class _TaskIndex:
         """Return the ids of the tasks that have a word, in lower case and without white space. One search through one text
         takes a tenth of the time of ten thousand."""
         text, starts = self._texts
-        found = []
+        ids_found = []
         at = text.find(word)
         while at >= 0:
             place = bisect_right(starts, at)
-            found.append(self.ids[place - 1])
+            ids_found.append(self.ids[place - 1])
             at = text.find(word, starts[place])
-        return found
+        return ids_found
 
     @cached_property
     def owners(self) -> list[str]:
@@ -102,29 +102,29 @@ class _TaskIndex:
         if trigger is None or not trigger.enabled or not task.spec.enabled:
             return None
         key = trigger.config.cron_expression, trigger.config.timezone
-        known = self._fires.get(key, _NEVER)
-        if known is not None and (known is _NEVER or known <= now):
-            known = self._fires[key] = cron.next_fire(*key, now)
-        return known
+        fire = self._fires.get(key, _NEVER)
+        if fire is not None and (fire is _NEVER or fire <= now):
+            fire = self._fires[key] = cron.next_fire(*key, now)
+        return fire
 
     def by_next(self, now: datetime) -> list[str]:
         """Return all ids in the order of next fires. The order stands until the first of them is over."""
-        until, found = self._by_next
+        until, ids_in_order = self._by_next
         if until is None or until <= now:
             tasks = self.registry.tasks
-            fires = {each: self.next_fire(tasks[each], now) or _NEVER for each in self.ids}
-            found = sorted(self.ids, key=fires.__getitem__)
-            self._by_next = (min(fires.values(), default=_NEVER), found)
-        return found
+            fires = {task_id: self.next_fire(tasks[task_id], now) or _NEVER for task_id in self.ids}
+            ids_in_order = sorted(self.ids, key=fires.__getitem__)
+            self._by_next = (min(fires.values(), default=_NEVER), ids_in_order)
+        return ids_in_order
 
     def by_cost(self, totals: AllTotals) -> list[str]:
         """Return all ids in the order of costs, the highest first."""
-        known, found = self._by_cost
-        if known is not totals:
+        totals_read, ids_in_order = self._by_cost
+        if totals_read is not totals:
             costs = totals.costs
-            found = sorted(self.ids, key=lambda each: -costs.get(each, 0))
-            self._by_cost = (totals, found)
-        return found
+            ids_in_order = sorted(self.ids, key=lambda task_id: -costs.get(task_id, 0))
+            self._by_cost = (totals, ids_in_order)
+        return ids_in_order
 
 
 class Overview:
@@ -145,18 +145,18 @@ class Overview:
         return self._index_of(snapshot).worst_case
 
     def read(
-        self, snapshot: Snapshot, where: TaskFilter, *, order: TaskOrder = "id", cursor: str | None = None, limit: int = 50
+        self, snapshot: Snapshot, filters: TaskFilter, *, order: TaskOrder = "id", cursor: str | None = None, limit: int = 50
     ) -> OverviewBody:
         """Return a page of tasks. Raises Invalid for a cursor of a task that is not there any more, but in the order of ids."""
         index, pauses, now = self._index_of(snapshot), self._store.pauses(), self._store.now()
-        ids = self._matching(index, snapshot, pauses, where)
+        ids = self._matching(index, snapshot, pauses, filters)
         ids = self._ordered(index, ids, order, now)
         first = 0 if cursor is None else _after(ids, cursor, order)
-        shown = ids[first : first + limit]
-        more = len(ids) > first + limit
+        page_ids = ids[first : first + limit]
+        has_more = len(ids) > first + limit
         return OverviewBody(
-            items=self._bodies([snapshot.registry.tasks[each] for each in shown], index, snapshot, pauses, now),
-            next=shown[-1] if more else None,
+            items=self._bodies([snapshot.registry.tasks[task_id] for task_id in page_ids], index, snapshot, pauses, now),
+            next=page_ids[-1] if has_more else None,
             matching=len(ids),
             generation=snapshot.number,
         )
@@ -167,35 +167,37 @@ class Overview:
                 self._index = _TaskIndex(snapshot.registry)
             return self._index
 
-    def _matching(self, index: _TaskIndex, snapshot: Snapshot, pauses: Mapping[str, Pause], where: TaskFilter) -> Sequence[str]:
-        tasks, words = snapshot.registry.tasks, where.words.lower().split()
+    def _matching(
+        self, index: _TaskIndex, snapshot: Snapshot, pauses: Mapping[str, Pause], filters: TaskFilter
+    ) -> Sequence[str]:
+        tasks, words = snapshot.registry.tasks, filters.words.lower().split()
         ids: Sequence[str] = index.ids
         if words:
             ids = index.with_word(words[0])
             for word in words[1:]:
                 having = frozenset(index.with_word(word))
-                ids = [each for each in ids if each in having]
-        if where.owner is not None:
-            ids = [each for each in ids if tasks[each].spec.owner == where.owner]
-        if where.runtime is not None:
-            ids = [each for each in ids if tasks[each].spec.agent_runtime == where.runtime]
-        if where.state is not None:
-            ids = [each for each in ids if state_of(tasks[each], snapshot, pauses) == where.state]
+                ids = [task_id for task_id in ids if task_id in having]
+        if filters.owner is not None:
+            ids = [task_id for task_id in ids if tasks[task_id].spec.owner == filters.owner]
+        if filters.runtime is not None:
+            ids = [task_id for task_id in ids if tasks[task_id].spec.agent_runtime == filters.runtime]
+        if filters.state is not None:
+            ids = [task_id for task_id in ids if state_of(tasks[task_id], snapshot, pauses) == filters.state]
         return ids
 
     def _ordered(self, index: _TaskIndex, ids: Sequence[str], order: TaskOrder, now: datetime) -> Sequence[str]:
         if order == "id":
             return ids
         if order == "name":
-            found = index.names
+            ids_in_order = index.names
         elif order == "next":
-            found = index.by_next(now)
+            ids_in_order = index.by_next(now)
         else:
-            found = index.by_cost(self._totals.of_days(DAYS))
-        if len(ids) == len(found):
-            return found
-        kept = frozenset(ids)
-        return [each for each in found if each in kept]
+            ids_in_order = index.by_cost(self._totals.of_days(DAYS))
+        if len(ids) == len(ids_in_order):
+            return ids_in_order
+        id_set = frozenset(ids)
+        return [task_id for task_id in ids_in_order if task_id in id_set]
 
     def _bodies(
         self,
@@ -237,11 +239,6 @@ def state_of(task: CompiledTask, snapshot: Snapshot, pauses: Mapping[str, Pause]
     return "held" if task.id in snapshot.held else "served"
 
 
-def usd_text(amount: Decimal) -> str:
-    """Return an amount of US dollars as the API writes it."""
-    return f"{amount:f}"
-
-
 def _after(ids: Sequence[str], cursor: str, order: TaskOrder) -> int:
     if order == "id":
         return bisect_right(ids, cursor)
@@ -267,7 +264,12 @@ def _body(
         triggers.append("schedule")
     if spec.webhook is not None:
         triggers.append("webhook")
-    return TaskOverviewBody(
+    last_runs = [
+        to_body(LastRunBody, run, duration_ms=None if run.duration_s is None else round(run.duration_s * 1000)) for run in runs
+    ]
+    return to_body(
+        TaskOverviewBody,
+        totals,
         id=task.id,
         name=spec.name,
         owner=spec.owner,
@@ -275,23 +277,10 @@ def _body(
         state=state,
         pause_reason=None if pause is None else pause.reason,
         triggers=triggers,
-        next_fire=at_if_known(fire),
+        next_fire=fire,
         queued=queued,
-        last_runs=[
-            LastRunBody(
-                id=run.id,
-                state=run.state,
-                reason=run.reason,
-                created_at=at(run.created_at),
-                duration_ms=None if run.duration_s is None else round(run.duration_s * 1000),
-            )
-            for run in runs
-        ],
-        ended=totals.ended,
-        success=totals.success,
+        last_runs=last_runs,
         median_duration_ms=None if took is None else round(took * 1000),
-        cost_usd=usd_text(totals.cost),
-        unpriced=totals.unpriced,
-        worst_case_usd=None if bound is None else usd_text(bound),
-        ceiling_usd=None if ceiling is None else usd_text(ceiling),
+        worst_case_usd=bound,
+        ceiling_usd=ceiling,
     )

@@ -20,15 +20,15 @@ class ServedPolicy:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._lock = threading.Lock()
-        self._known: tuple[_Stamp, PolicySpec | None] = (None, None)
+        self._stored: tuple[_Stamp, PolicySpec | None] = (None, None)
 
     def spec(self) -> PolicySpec | None:
         """Return the policy."""
         stamp = self._stamp()
         with self._lock:
-            if stamp != self._known[0]:
-                self._known = (stamp, None if stamp is None else TreePolicy(DirectoryTree(self._directory)).spec)
-            return self._known[1]
+            if stamp != self._stored[0]:
+                self._stored = (stamp, None if stamp is None else TreePolicy(DirectoryTree(self._directory)).spec)
+            return self._stored[1]
 
     @property
     def task_month_usd(self) -> Decimal | None:
@@ -44,10 +44,10 @@ class ServedPolicy:
 
     def _stamp(self) -> _Stamp:
         try:
-            found = os.stat(self._directory / POLICY)
+            status = os.stat(self._directory / POLICY)
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def _money(text: str | None) -> Decimal | None:

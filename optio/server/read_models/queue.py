@@ -38,64 +38,67 @@ class QueueOverview:
     def __init__(self, store: Store, max_running: int) -> None:
         self._store, self._max_running = store, max_running
         self._lock = threading.Lock()
-        self._known: _QueueDecision | None = None
+        self._latest: _QueueDecision | None = None
 
     def read(
         self, *, reason: HoldReason | None = None, task_id: str | None = None, cursor: str | None = None, limit: int = 50
     ) -> QueueBody:
         """Return all groups, and the runs that wait for `reason` (None: for anything), oldest first. Raises Invalid for a
         cursor that no page gave."""
-        found = self._decision()
+        decision = self._decision()
         first = _seq(cursor)
         waiting = [
-            each
-            for each in found.view.waiting
-            if each.seq > first
-            and (task_id is None or each.task_id == task_id)
-            and (reason is None or _reason(found.holds.get(each.run_id)) == reason)
+            queued_run
+            for queued_run in decision.view.waiting
+            if queued_run.seq > first
+            and (task_id is None or queued_run.task_id == task_id)
+            and (reason is None or _reason(decision.holds.get(queued_run.run_id)) == reason)
         ]
         return QueueBody(
-            groups=found.groups,
-            items=[_item(each, found.holds.get(each.run_id)) for each in waiting[:limit]],
+            groups=decision.groups,
+            items=[_item(queued_run, decision.holds.get(queued_run.run_id)) for queued_run in waiting[:limit]],
             next=str(waiting[limit - 1].seq) if len(waiting) > limit else None,
-            queued=len(found.view.waiting),
-            running=sum(found.view.running.values()),
+            queued=len(decision.view.waiting),
+            running=sum(decision.view.running.values()),
             max_running=self._max_running,
-            at=at(found.view.now),
+            at=at(decision.view.now),
         )
 
     def _decision(self) -> _QueueDecision:
         with self._lock:
-            began = time.monotonic()
-            if self._known is None or began > self._known.until:
-                self._known = self._decide(began)
-            return self._known
+            now = time.monotonic()
+            if self._latest is None or now > self._latest.until:
+                self._latest = self._decide(now)
+            return self._latest
 
-    def _decide(self, began: float) -> _QueueDecision:
+    def _decide(self, started_at: float) -> _QueueDecision:
         view = self._store.admission()
         holds = admission.explain(view, max_running=self._max_running)
         groups = _groups(view.waiting, holds)
         now = time.monotonic()
-        return _QueueDecision(view=view, holds=holds, groups=groups, until=now + max(_FRESH_S, (now - began) / _SHARE_OF_TIME))
+        return _QueueDecision(
+            view=view, holds=holds, groups=groups, until=now + max(_FRESH_S, (now - started_at) / _SHARE_OF_TIME)
+        )
 
 
 def _groups(waiting: Sequence[QueuedRun], holds: Mapping[str, Hold]) -> list[QueueGroupBody]:
     parts: dict[HoldReason | None, list[QueuedRun]] = defaultdict(list)
-    for each in waiting:
-        parts[_reason(holds.get(each.run_id))].append(each)
-    found = []
+    for queued_run in waiting:
+        parts[_reason(holds.get(queued_run.run_id))].append(queued_run)
+    groups = []
     for reason, runs in parts.items():
-        starts = [hold.earliest for each in runs if (hold := holds.get(each.run_id)) is not None and hold.earliest is not None]
-        found.append(
+        group_holds = [holds[run.run_id] for run in runs if run.run_id in holds]
+        starts = [hold.earliest for hold in group_holds if hold.earliest is not None]
+        groups.append(
             QueueGroupBody(
                 reason=reason,
                 runs=len(runs),
-                tasks=len({each.task_id for each in runs}),
-                oldest=at(min(each.queued_at for each in runs)),
+                tasks=len({run.task_id for run in runs}),
+                oldest=at(min(run.queued_at for run in runs)),
                 earliest_start=at_if_known(min(starts, default=None)),
             )
         )
-    return sorted(found, key=lambda group: -group.runs)
+    return sorted(groups, key=lambda group: -group.runs)
 
 
 def _reason(hold: Hold | None) -> HoldReason | None:
@@ -103,19 +106,19 @@ def _reason(hold: Hold | None) -> HoldReason | None:
 
 
 def _item(run: QueuedRun, hold: Hold | None) -> QueuedRunBody:
-    shown = hold or _STARTING
+    reported_hold = hold or _STARTING
     return QueuedRunBody(
         id=run.run_id,
         task_id=run.task_id,
         queued_at=at(run.queued_at),
         priority=run.priority,
         reason=_reason(hold),
-        message=shown.message,
-        rule=shown.rule,
-        position=shown.position,
-        earliest_start=at_if_known(shown.earliest),
-        occupied_by=list(shown.occupied_by[:_MAX_OCCUPANTS]),
-        occupied=len(shown.occupied_by),
+        message=reported_hold.message,
+        rule=reported_hold.rule,
+        position=reported_hold.position,
+        earliest_start=at_if_known(reported_hold.earliest),
+        occupied_by=list(reported_hold.occupied_by[:_MAX_OCCUPANTS]),
+        occupied=len(reported_hold.occupied_by),
     )
 
 

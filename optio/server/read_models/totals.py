@@ -50,7 +50,7 @@ class RecentTotals:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._found: dict[int, AllTotals] = {}
+        self._totals_by_days: dict[int, AllTotals] = {}
         self._reading: set[int] = set()
 
     def of_days(self, days: int) -> AllTotals:
@@ -58,26 +58,26 @@ class RecentTotals:
         for. Raises StoreUnavailable if there are none yet."""
         now = self._store.now()
         with self._lock:
-            found = self._found.get(days)
-            if found is None:
+            totals = self._totals_by_days.get(days)
+            if totals is None:
                 return self._read(days, now)
-            is_old = not timedelta(0) <= now - found.at < timedelta(seconds=_FRESH_S)
+            is_old = not timedelta(0) <= now - totals.at < timedelta(seconds=_FRESH_S)
             if is_old and days not in self._reading:
                 self._reading.add(days)
                 threading.Thread(target=self._read_again, args=(days, now), name="totals", daemon=True).start()
-        return found
+        return totals
 
     def _read(self, days: int, now: datetime) -> AllTotals:
         since = first_day(now, days)
         by_day = self._store.totals_by_day(since, None)
-        found = AllTotals(
+        totals = AllTotals(
             since=since,
             at=now,
             by_task=self._store.totals_by_task(since),
-            by_day={day: totals[""] for day, totals in by_day.items()},
+            by_day={day: totals_of_day[""] for day, totals_of_day in by_day.items()},
         )
-        self._found[days] = found
-        return found
+        self._totals_by_days[days] = totals
+        return totals
 
     def _read_again(self, days: int, now: datetime) -> None:
         try:

@@ -78,35 +78,35 @@ def read(store: RunReader, run_id: str, *, before: int | None = None, after: int
 def _read_window(store: RunReader, run_id: str, end: int, before: int | None, after: int | None) -> Sequence[LogLine]:
     """Return the lines of some whole turns; a turn that is too long for a window is cut."""
     if after is not None:
-        lines = store.log(run_id, after=after, limit=_LINES)
-        starts = [place for place in _starts(lines) if place]
-        return lines[: starts[_TURNS - 1]] if len(starts) >= _TURNS else lines
-    found: list[LogLine] = []
+        following = store.log(run_id, after=after, limit=_LINES)
+        starts = [place for place in _starts(following) if place]
+        return following[: starts[_TURNS - 1]] if len(starts) >= _TURNS else following
+    lines: list[LogLine] = []
     size, edge = 0, end + 1 if before is None else before
-    while edge > 1 and size < _BYTES and len(found) < _LINES and len(_starts(found)) <= _TURNS:
+    while edge > 1 and size < _BYTES and len(lines) < _LINES and len(_starts(lines)) <= _TURNS:
         part = store.log(run_id, before=edge, limit=_STEP)
         if not part:
             break
-        found, edge = part + found, part[0].seq
+        lines, edge = part + lines, part[0].seq
         size += sum(len(line.data) for line in part)
-    starts = _starts(found)[-_TURNS:]
+    starts = _starts(lines)[-_TURNS:]
     # What is before the first turn of a window belongs to another turn, unless the log begins with it.
-    return found[starts[0] :] if (starts and edge > 1) or len(starts) == _TURNS else found
+    return lines[starts[0] :] if (starts and edge > 1) or len(starts) == _TURNS else lines
 
 
 def _starts(lines: Sequence[LogLine]) -> list[int]:
     """Return the places at which a turn begins."""
-    found, turn = [], None
+    starts, turn = [], None
     for place, line in enumerate(lines):
         if line.turn is not None and (line.attempt, line.turn) != turn:
             turn = line.attempt, line.turn
-            found.append(place)
-    return found
+            starts.append(place)
+    return starts
 
 
 def fit(lines: Sequence[LogLine], *, from_end: bool) -> list[LogLine]:
     """Return as many of the lines as a page shows, the last or the first ones, with long ones cut."""
-    kept: list[LogLine] = []
+    fitting: list[LogLine] = []
     size = 0
     for line in reversed(lines) if from_end else lines:
         # A tool call in full: what is cut here is in its data once more.
@@ -116,15 +116,15 @@ def fit(lines: Sequence[LogLine], *, from_end: bool) -> list[LogLine]:
             # The note resets the terminal: a sequence that the cut leaves open, such as a link, would reach to the note's end.
             note = f"\x1b[0m ... [{rest:,} bytes more: download the log]"
             line = replace(line, data=line.data[:_MAX_LINE_BYTES] + note.encode())
-        if kept and size > _MAX_SHOWN_BYTES:
+        if fitting and size > _MAX_SHOWN_BYTES:
             break
-        kept.append(line)
-    return kept[::-1] if from_end else kept
+        fitting.append(line)
+    return fitting[::-1] if from_end else fitting
 
 
 def turns(lines: Iterable[LogLine]) -> list[TranscriptTurn]:
     """Return the conversation in the order in which it was logged. A result stands with its call, wherever it came."""
-    found: list[TranscriptTurn] = []
+    turn_list: list[TranscriptTurn] = []
     calls: dict[tuple[int, str], TranscriptBlock] = {}
     for line in lines:
         event = line.event
@@ -132,10 +132,10 @@ def turns(lines: Iterable[LogLine]) -> list[TranscriptTurn]:
             call = calls[line.attempt, event.id]
             call.text, call.ok, call.exit_code = line.text, event.ok, event.exit_code
             continue
-        turn = found[-1] if found else None
+        turn = turn_list[-1] if turn_list else None
         if turn is None or turn.attempt != line.attempt or (line.turn is not None and turn.number != line.turn):
             turn = TranscriptTurn(attempt=line.attempt, number=line.turn, seq=line.seq)
-            found.append(turn)
+            turn_list.append(turn)
         if isinstance(event, TurnEnd):
             turn.end = event
         elif isinstance(event, ToolCall):
@@ -146,12 +146,12 @@ def turns(lines: Iterable[LogLine]) -> list[TranscriptTurn]:
             turn.blocks[-1].text += "\n" + line.text
         else:
             turn.blocks.append(TranscriptBlock(kind=line.kind, seq=line.seq, text=line.text))
-    return found
+    return turn_list
 
 
 def _call(event: ToolCall, seq: int) -> TranscriptBlock:
-    given = event.input if isinstance(event.input, dict) else {}
-    gist = next((given[name] for name in _GISTS if isinstance(given.get(name), str)), "")
+    arguments = event.input if isinstance(event.input, dict) else {}
+    gist = next((arguments[name] for name in _GISTS if isinstance(arguments.get(name), str)), "")
     gist = gist.partition("\n")[0]
     name = event.name if event.server is None else f"{event.server}: {event.name}"
     return TranscriptBlock(
@@ -160,13 +160,13 @@ def _call(event: ToolCall, seq: int) -> TranscriptBlock:
         name=name,
         gist=gist if len(gist) <= _MAX_GIST else gist[:_MAX_GIST] + "…",
         input=json.dumps(event.input, indent=2, ensure_ascii=False),
-        diff=list(_diff(given)),
+        diff=list(_diff(arguments)),
     )
 
 
-def _diff(given: dict[str, Any]) -> Iterator[str]:
-    before = next((given[name] for name in _BEFORE if isinstance(given.get(name), str)), None)
-    after = next((given[name] for name in _AFTER if isinstance(given.get(name), str)), None)
+def _diff(arguments: dict[str, Any]) -> Iterator[str]:
+    before = next((arguments[name] for name in _BEFORE if isinstance(arguments.get(name), str)), None)
+    after = next((arguments[name] for name in _AFTER if isinstance(arguments.get(name), str)), None)
     if before is not None and after is not None:
-        changed = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=3)
-        yield from list(changed)[3:]
+        difference = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=3)
+        yield from list(difference)[3:]

@@ -3,7 +3,6 @@
 import asyncio
 from typing import Any
 
-import msgspec
 from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 
@@ -36,38 +35,28 @@ class BulkRunController(Controller):
     async def bulk_runs(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> BulkResultBody:
         """Cancel or retry many runs: those of `runs`, or the newest that fit `where`, 200 at most. With `{"dryRun": true}` the
         answer tells which, and nothing is done. Runs that ended or changed meanwhile are listed under `refused`."""
-        document = request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes))
-        asked = _asked(document)
+        act = await request_body.read_as(request, hub, ActOnRuns)
+        if (act.runs is None) is (act.where is None):
+            raise Invalid("invalid request", [Problem("/runs", "give either `runs` or `where`")])
         store = hub.services.store
-        if asked.runs is not None:
-            plan = await asyncio.to_thread(plan_of_runs, store, asked.act, asked.runs)
+        if act.runs is not None:
+            plan = await asyncio.to_thread(plan_of_runs, store, act.act, act.runs)
         else:
-            plan = await asyncio.to_thread(plan_of_filter, store, asked.act, _filter(asked.where or BulkFilter()))
-        done, refused = [run.id for run in plan.runs], list(plan.refused)
-        if not asked.dry_run:
-            done, others = await do_bulk(hub, asked.act, done, request.state.actor)
-            refused += others
-        return BulkResultBody(act=asked.act, dry_run=asked.dry_run, runs=done, refused=refused, more=plan.more)
+            plan = await asyncio.to_thread(plan_of_filter, store, act.act, _filter(act.where or BulkFilter()))
+        changed_ids, refusals = [run.id for run in plan.runs], list(plan.refused)
+        if not act.dry_run:
+            changed_ids, new_refusals = await do_bulk(hub, act.act, changed_ids, request.state.actor)
+            refusals += new_refusals
+        return BulkResultBody(act=act.act, dry_run=act.dry_run, runs=changed_ids, refused=refusals, more=plan.more)
 
 
-def _asked(document: dict[str, Any]) -> ActOnRuns:
-    try:
-        asked = msgspec.convert(document, ActOnRuns)
-    except msgspec.ValidationError as err:
-        message, _, place = str(err).partition(" - at `$")
-        raise Invalid("invalid request", [Problem(place.rstrip("`").replace(".", "/"), message)]) from err
-    if (asked.runs is None) is (asked.where is None):
-        raise Invalid("invalid request", [Problem("/runs", "give either `runs` or `where`")])
-    return asked
-
-
-def _filter(where: BulkFilter) -> RunFilter:
+def _filter(filters: BulkFilter) -> RunFilter:
     return RunFilter(
-        task_id=where.task,
-        state=where.state,
-        trigger=where.trigger,
-        reason=where.reason,
-        since=time_of("where/since", where.since),
-        until=time_of("where/until", where.until),
-        min_cost=cost_of("where/minCost", where.min_cost),
+        task_id=filters.task,
+        state=filters.state,
+        trigger=filters.trigger,
+        reason=filters.reason,
+        since=time_of("where/since", filters.since),
+        until=time_of("where/until", filters.until),
+        min_cost=cost_of("where/minCost", filters.min_cost),
     )

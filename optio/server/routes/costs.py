@@ -6,10 +6,10 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
+from optio.server.answers.costs import Span, read_costs
 from optio.server.auth import role
 from optio.server.bodies.costs import CostsBody
 from optio.server.dependencies import Hub
-from optio.server.read_models.costs import Span, read_costs
 from optio.server.routes.runs import Cursor, Limit
 
 

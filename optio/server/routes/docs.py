@@ -13,11 +13,10 @@ from litestar.params import FromPath
 
 from optio.errors import NotFound
 from optio.server.auth import PUBLIC, role
+from optio.server.built_docs import site
 from optio.server.dependencies import Hub
 from optio.server.problems import HttpProblem
-from optio.settings import Settings
 
-BUILT = Path(__file__).parent.parent / "site"
 HOW_TO_BUILD = (
     "the documentation is not built here: run `mkdocs build --strict` in a clone of the repository, after installing "
     "`optio-taskrunner[docs]`, or set OPTIO_DOCS to a directory with built pages"
@@ -58,16 +57,6 @@ class DocsController(Controller):
         if suffix == ".html":
             headers["content-security-policy"] = policy(data)
         return Response(data, media_type=_TYPES.get(suffix, "application/octet-stream"), headers=headers)
-
-
-def site(settings: Settings) -> Path:
-    """Return the directory of the built pages, whether or not it exists."""
-    return settings.docs or BUILT
-
-
-def is_built(settings: Settings) -> bool:
-    """Return whether there are pages to show."""
-    return (site(settings) / "index.html").is_file()
 
 
 def policy(page: bytes) -> str:

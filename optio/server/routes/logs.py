@@ -117,7 +117,7 @@ class LogController(Controller):
         while searched < last and asyncio.get_running_loop().time() < end:
             middle, until = min(searched + lines, last), min(searched + 2 * lines, last)
             find = partial(store.search_log, run_id, text=text, errors=errors, limit=limit - len(matches))
-            async with hub.search:
+            async with hub.search_lock:
                 (near, first), (far, second) = await asyncio.gather(
                     asyncio.to_thread(find, after=searched, until=middle), asyncio.to_thread(find, after=middle, until=until)
                 )
@@ -133,19 +133,19 @@ class LogController(Controller):
     ) -> TranscriptBody:
         """Return some turns of the conversation: the last ones, or those after or before a cursor."""
         await asyncio.to_thread(hub.services.store.run, run_id)
-        found = await asyncio.to_thread(transcript.read, hub.services.store, run_id, before=before, after=after)
-        return msgspec.convert(found, TranscriptBody, from_attributes=True)
+        conversation = await asyncio.to_thread(transcript.read, hub.services.store, run_id, before=before, after=after)
+        return msgspec.convert(conversation, TranscriptBody, from_attributes=True)
 
 
 async def batches(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncGenerator[LineBatch, None]:
     """Yield the batches of a live log. Raises Unauthorized once the actor's token is no longer valid."""
     now = asyncio.get_running_loop().time
     checked = now()
-    async with aclosing(hub.feed.follow(hub.services.store, run_id, after)) as following:
+    async with aclosing(hub.log_fanout.follow(hub.services.store, run_id, after)) as following:
         async for batch in following:
             if now() - checked >= CHECK_S:
                 checked = now()
-                if not await hub.gate.is_still_valid(actor):
+                if not await hub.access_control.is_still_valid(actor):
                     raise Unauthorized("the token has expired or was revoked")
             yield batch
 
@@ -158,8 +158,8 @@ def encode_end(kind: type[LogEndBody], run: Run) -> bytes:
 async def _events(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncIterator[bytes]:
     yield b"retry: 1000\n\n"
     try:
-        async with aclosing(batches(hub, actor, run_id, after)) as found:
-            async for batch in found:
+        async with aclosing(batches(hub, actor, run_id, after)) as live_batches:
+            async for batch in live_batches:
                 if batch.lines:
                     yield b"".join(b"event: line\nid: %d\ndata: %b\n\n" % (line.seq, line.data) for line in batch.lines)
                 elif batch.ended is not None:
@@ -181,8 +181,8 @@ async def _export(
     hub: Hub, run_id: str, after: int, attempt: int | None, encode: Callable[[LogLine], bytes]
 ) -> AsyncIterator[bytes]:
     """Yield every line in its encoding, each ended by a newline."""
-    read = partial(hub.services.store.log, run_id, limit=BATCH_LINES, attempt=attempt)
-    while lines := await asyncio.to_thread(read, after=after):
+    read_lines = partial(hub.services.store.log, run_id, limit=BATCH_LINES, attempt=attempt)
+    while lines := await asyncio.to_thread(read_lines, after=after):
         after = lines[-1].seq
         yield b"".join(encode(line) + b"\n" for line in lines)
 

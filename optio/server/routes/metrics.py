@@ -12,11 +12,11 @@ from litestar.di import NamedDependency
 from optio.errors import OptioError
 from optio.model.fleet import ProblemCode, ProcessKind
 from optio.processes.health import slower
+from optio.server.answers.health import tree_faults
 from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.server.problems import HttpProblem
 from optio.server.read_models.fleet import FleetReader
-from optio.server.routes.health import tree_faults
 from optio.store.base import QueueStore
 from optio.store.values import QueueDepth
 from optio.telemetry.base import MISSING, Gauge
@@ -41,11 +41,11 @@ class MetricsController(Controller):
         return Response(text, media_type=media_type)
 
 
-def store_samples(store: QueueStore, live: ServedRegistry) -> Iterator[Gauge]:
+def store_samples(store: QueueStore, served_registry: ServedRegistry) -> Iterator[Gauge]:
     """Yield gauges of the store: waiting and running runs by task, including tasks that are no longer served, and the last ends
     of tasks with a schedule. A process loses its counts when it ends; these stay."""
     up = {"part": "store"}
-    tasks = live.current.registry.tasks
+    tasks = served_registry.current.registry.tasks
     scheduled = {task_id for task_id, task in tasks.items() if task.spec.schedule is not None}
     try:
         depths = {depth.task_id: depth for depth in store.depths()}
@@ -69,16 +69,16 @@ def store_samples(store: QueueStore, live: ServedRegistry) -> Iterator[Gauge]:
             )
 
 
-def health_samples(services: Services, live: ServedRegistry, reader: FleetReader) -> Iterator[Gauge]:
+def health_samples(services: Services, served_registry: ServedRegistry, reader: FleetReader) -> Iterator[Gauge]:
     """Yield gauges of the fleet, and of the reasons for which `/readyz` says `degraded`."""
-    reasons = [*slower(services), *tree_faults(live.current), *reader.problems]
+    reasons = [*slower(services), *tree_faults(served_registry.current), *reader.problems]
     yield Gauge("degraded", "reasons for which this server works slower, or with looser limits", len(reasons))
     fleet = reader.fleet
     if fleet is None:
         return
     for kind in ProcessKind:
-        found = Counter(problem.code for problem in reader.problems if problem.kind is kind)
-        silent, missing = found[ProblemCode.SILENT], found[ProblemCode.MISSING] > 0
+        counts = Counter(problem.code for problem in reader.problems if problem.kind is kind)
+        silent, missing = counts[ProblemCode.SILENT], counts[ProblemCode.MISSING] > 0
         yield Gauge("live", "live processes; one of `optio dev` is one of each kind", len(fleet.live(kind)), {"kind": kind})
         yield Gauge("silent", "processes that ended without stopping, or hang", silent, {"kind": kind})
         yield Gauge("missing", "1 while something waits for a process and none is live", missing, {"kind": kind})
@@ -86,10 +86,10 @@ def health_samples(services: Services, live: ServedRegistry, reader: FleetReader
     yield Gauge("live_versions", "versions of the live processes", len(fleet.versions))
 
 
-def registry_samples(live: ServedRegistry) -> Iterator[Gauge]:
+def registry_samples(served_registry: ServedRegistry) -> Iterator[Gauge]:
     """Yield gauges of the registry: the generation that this server serves, how many tasks are stale or held, and what a run
     may cost."""
-    current = live.current
+    current = served_registry.current
     for task_id, task in current.registry.tasks.items():
         if task.spec.budget_limit is not None:
             yield Gauge("task_budget_usd", "US dollars that a run may cost", float(task.spec.budget_limit), {"task": task_id})

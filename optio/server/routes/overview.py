@@ -41,5 +41,5 @@ class OverviewController(Controller):
     ) -> OverviewBody:
         """List the served tasks with their state, last runs, and success, time and cost of 30 days. `order` is by `id`, `name`,
         `next` fire or `cost`, the highest first. The costs of that order may be a minute old."""
-        where = TaskFilter(words=words, state=state_name, owner=owner or None, runtime=runtime)
-        return await asyncio.to_thread(hub.overview.read, hub.live.current, where, order=order, cursor=cursor, limit=limit)
+        task_filter = TaskFilter(words=words, state=state_name, owner=owner or None, runtime=runtime)
+        return await asyncio.to_thread(hub.overview.read, hub.snapshot, task_filter, order=order, cursor=cursor, limit=limit)

@@ -2,22 +2,18 @@
 `optio.model.removal`)."""
 
 import asyncio
-import logging
-from collections.abc import Sequence
 from typing import Any
 
 from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 
-from optio.errors import Conflict, Invalid, Problem
+from optio.errors import Conflict
 from optio.model.removal import removal_digest
 from optio.server import request_body
 from optio.server.auth import role
 from optio.server.bodies.registry import ReleasedBody, ReleaseRemoval
 from optio.server.dependencies import Hub
-from optio.server.routes.runs import refuse_unknown
-
-log = logging.getLogger(__name__)
+from optio.server.task_changes import release
 
 
 class RemovalController(Controller):
@@ -37,38 +33,26 @@ class RemovalController(Controller):
     async def release_removal(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> ReleasedBody:
         """Remove the held tasks, in every server of this database. `digest` is that of `removal` in `GET /api/registry`: if
         the held tasks are others by now, nothing is removed and the answer is 409."""
-        document = request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes))
-        refuse_unknown(document, "digest")
-        digest = document.get("digest")
-        if not isinstance(digest, str):
-            hint = "send the `digest` of `removal` in GET /api/registry"
-            raise Invalid("the request names no removal", [Problem("/digest", "must be a string", hint=hint)])
-        async with hub.turn:
+        digest = (await request_body.read_as(request, hub, ReleaseRemoval)).digest
+        async with hub.write_lock:
             task_ids = await _find(hub, digest)
             await release(hub, task_ids, request.state.actor)
-            served = len(hub.live.current.registry.tasks)
-            return ReleasedBody(digest=digest, count=len(task_ids), tasks=task_ids, served=served)
+            task_count = len(hub.snapshot.registry.tasks)
+            return ReleasedBody(digest=digest, count=len(task_ids), tasks=task_ids, served=task_count)
 
 
 async def _find(hub: Hub, digest: str) -> list[str]:
     """Return the ids of the held tasks that the digest names. Another server alone may hold them, so the store is asked too.
     Raises Conflict."""
-    snapshot = hub.live.current
+    snapshot = hub.snapshot
     if snapshot.removal is not None and snapshot.removal.digest == digest:
         if snapshot.unreadable:
             raise Conflict("the task directory cannot be read now: put it back, even if it is empty, then release again")
         return list(snapshot.removal.tasks)
     rows = await asyncio.to_thread(hub.services.store.removals)
-    held = sorted(task_id for task_id, row in rows.items() if row.released_at is None)
-    if held and removal_digest(held) == digest:
-        return held
+    held_ids = sorted(task_id for task_id, row in rows.items() if row.released_at is None)
+    if held_ids and removal_digest(held_ids) == digest:
+        return held_ids
     if snapshot.removal is not None:
         raise Conflict(f"other tasks are held now: see GET /api/registry, then run `{snapshot.removal.command}`")
     raise Conflict("no such removal is held: its tasks are served, or gone already")
-
-
-async def release(hub: Hub, task_ids: Sequence[str], actor: str) -> None:
-    """Release held tasks: record it for all servers, and reload without them here. Raises StoreUnavailable."""
-    await asyncio.to_thread(hub.services.store.release_removals, task_ids, actor)
-    log.warning("%d held tasks were released by %s", len(task_ids), actor)
-    await hub.reload(())

@@ -12,7 +12,6 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.errors import Invalid, Problem
-from optio.model.route import pointer
 from optio.model.run import Run, RunState, RunTrigger
 from optio.runs import admission
 from optio.runs.admission import Hold
@@ -74,17 +73,17 @@ class RunController(Controller):
         """Start a run by hand. An empty body, `{}` and `{"params": null}` all mean: no parameters. The same `Idempotency-Key`
         with the same body returns the same run, with status 200 instead of 202. A run with the same business key (the task's
         `dedupe`) is returned likewise, with `duplicate`, or named by a 409, as the task says."""
-        began = datetime.now(UTC)
+        requested_at = datetime.now(UTC)
         body = await request_body.read_raw(request, hub.services.settings.max_body_bytes)
-        once = idempotency_of(request, f"runs:{task_id}", body)
+        idempotency_key = idempotency_of(request, f"runs:{task_id}", body)
         store = hub.services.store
-        known = None if once is None else await asyncio.to_thread(store.recall, once)
-        if known is not None:
-            return _started(await asyncio.to_thread(store.run, known), first=False)
-        snapshot = hub.live.current
+        earlier_id = None if idempotency_key is None else await asyncio.to_thread(store.recall, idempotency_key)
+        if earlier_id is not None:
+            return _start_response(await asyncio.to_thread(store.run, earlier_id), first=False)
+        snapshot = hub.snapshot
         task = snapshot.registry.task(task_id)
         document = request_body.parse_object(body)
-        refuse_unknown(document, "params", hint="put parameters under `params`")
+        request_body.refuse_unknown(document, "params", hint="put parameters under `params`")
         run = prepare_run(
             task,
             document.get("params"),
@@ -94,9 +93,9 @@ class RunController(Controller):
             traceparent=request.headers.get("traceparent"),
             generation=snapshot.number,
         )
-        accepted = await hub.start(run, once, began)
-        found = await asyncio.to_thread(store.run, accepted.run_id or run.id)
-        return _started(found, first=accepted.first, duplicate=accepted.duplicate)
+        accepted = await hub.start(run, idempotency_key, requested_at)
+        stored_run = await asyncio.to_thread(store.run, accepted.run_id or run.id)
+        return _start_response(stored_run, first=accepted.first, duplicate=accepted.duplicate)
 
     @get("/api/tasks/{task_id:str}/runs", opt=role("viewer"))
     async def list_task_runs(
@@ -114,11 +113,11 @@ class RunController(Controller):
         limit: Limit = 50,
     ) -> RunPageBody:
         """List the runs of one task, newest first. A task that is gone still has its runs."""
-        where = _filter(task_id, state_name, trigger, reason, beginning, since, until, min_cost)
-        listed = await _page(hub, where, cursor, limit)
-        if not listed.items:
-            hub.live.current.registry.task(task_id)
-        return listed
+        run_filter = _filter(task_id, state_name, trigger, reason, beginning, since, until, min_cost)
+        run_page = await _page(hub, run_filter, cursor, limit)
+        if not run_page.items:
+            hub.snapshot.registry.task(task_id)
+        return run_page
 
     @get("/api/runs", opt=role("viewer"))
     async def list_runs(
@@ -156,7 +155,7 @@ class RunController(Controller):
     ) -> StartedRunBody:
         """Start a failed run again, at once, with its original definition and parameters, all its retries and its whole
         budget."""
-        refuse_unknown(request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes)))
+        await request_body.read_empty(request, hub)
         return serializers.started_run(await hub.retry(run_id, request.state.actor))
 
     @post(
@@ -177,30 +176,31 @@ class RunController(Controller):
         with `{"current": true}` the task as it is served now. Its first event names the earlier run. While the earlier run is
         queued or running, and when its task is not served any more, the answer is 409. Business keys and `Idempotency-Key`
         count as for any run."""
-        began = datetime.now(UTC)
+        requested_at = datetime.now(UTC)
         body = await request_body.read_raw(request, hub.services.settings.max_body_bytes)
-        document = request_body.parse_object(body)
-        refuse_unknown(document, "current")
-        current = document.get("current", False)
-        if not isinstance(current, bool):
-            raise Invalid("invalid request", [Problem("/current", "must be true or false")])
-        once = idempotency_of(request, f"rerun:{run_id}", body)
+        current = request_body.as_body(request_body.parse_object(body), RerunRun).current
+        idempotency_key = idempotency_of(request, f"rerun:{run_id}", body)
         store = hub.services.store
-        known = None if once is None else await asyncio.to_thread(store.recall, once)
-        if known is not None:
-            return _started(await asyncio.to_thread(store.run, known), first=False)
+        earlier_id = None if idempotency_key is None else await asyncio.to_thread(store.recall, idempotency_key)
+        if earlier_id is not None:
+            return _start_response(await asyncio.to_thread(store.run, earlier_id), first=False)
         accepted = await hub.rerun(
-            run_id, request.state.actor, began, current=current, once=once, traceparent=request.headers.get("traceparent")
+            run_id,
+            request.state.actor,
+            requested_at,
+            current=current,
+            idempotency_key=idempotency_key,
+            traceparent=request.headers.get("traceparent"),
         )
-        found = await asyncio.to_thread(store.run, accepted.run_id or "")
-        return _started(found, first=accepted.first, duplicate=accepted.duplicate)
+        stored_run = await asyncio.to_thread(store.run, accepted.run_id or "")
+        return _start_response(stored_run, first=accepted.first, duplicate=accepted.duplicate)
 
     @post("/api/workflow-runs/{run_id:str}/cancel", status_code=202, opt=role("operator"), problems=("conflict",))
     async def cancel_run(
         self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
     ) -> StartedRunBody:
         """Cancel a queued run, or stop a running one with every process it started."""
-        refuse_unknown(request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes)))
+        await request_body.read_empty(request, hub)
         return serializers.started_run(await hub.cancel(run_id, request.state.actor))
 
     @delete("/api/workflow-runs/{run_id:str}", opt=role("admin"), problems=("conflict",))
@@ -232,8 +232,8 @@ def _details(hub: Hub, run_id: str) -> RunDetailsBody:
     run = store.run(run_id)
     hold: Hold | None = None
     if run.state is RunState.QUEUED:
-        most = hub.services.settings.max_workflow_concurrent
-        hold = admission.hold_of(run_id, store.admission(), max_running=most)
+        max_running = hub.services.settings.max_workflow_concurrent
+        hold = admission.hold_of(run_id, store.admission(), max_running=max_running)
     parts = store.attempts(run_id), store.events(run_id), store.prompt(run_id), hold
     return serializers.run_details(run, *parts, commit_of_run(store, run))
 
@@ -266,20 +266,13 @@ def _filter(
     )
 
 
-async def _page(hub: Hub, where: RunFilter, cursor: str | None, limit: int) -> RunPageBody:
-    return serializers.run_page(await asyncio.to_thread(hub.services.store.runs, where, cursor=cursor, limit=limit))
+async def _page(hub: Hub, run_filter: RunFilter, cursor: str | None, limit: int) -> RunPageBody:
+    return serializers.run_page(await asyncio.to_thread(hub.services.store.runs, run_filter, cursor=cursor, limit=limit))
 
 
-def _started(run: Run, *, first: bool, duplicate: bool = False) -> Response[StartedRunBody]:
+def _start_response(run: Run, *, first: bool, duplicate: bool = False) -> Response[StartedRunBody]:
     headers = {"Location": f"/api/workflow-runs/{run.id}"}
     if not first and not duplicate:
         headers["Idempotency-Replayed"] = "true"
     content = serializers.started_run(run, duplicate=duplicate)
     return Response(content, status_code=202 if first else 200, headers=headers)
-
-
-def refuse_unknown(document: dict[str, Any], *known: str, hint: str | None = None) -> None:
-    """Raise Invalid for keys that would otherwise be ignored."""
-    unknown = sorted(set(document) - set(known))
-    if unknown:
-        raise Invalid("unknown keys", [Problem(pointer((key,)), "is unknown", hint=hint) for key in unknown])

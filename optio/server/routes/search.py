@@ -31,15 +31,15 @@ class SearchController(Controller):
     async def find(self, hub: NamedDependency[Hub], text: Words) -> FoundBody:
         """Find served tasks with these words in id, name, owner or description, and runs whose id begins so."""
         words = text.lower().split()
-        tasks = (task for _, task in sorted(hub.live.current.registry.tasks.items()) if has_words(task, words))
+        tasks = (task for _, task in sorted(hub.snapshot.registry.tasks.items()) if has_words(task, words))
         # Those whose id or name has the words come first.
-        found = sorted(tasks, key=lambda task: not all(word in f"{task.id} {task.spec.name}".lower() for word in words))
+        matching = sorted(tasks, key=lambda task: not all(word in f"{task.id} {task.spec.name}".lower() for word in words))
         runs: list[Run] = []
         if _RUN_ID.fullmatch(text.strip().lower()):
-            where = RunFilter(id_prefix=text.strip().lower())
-            runs = (await asyncio.to_thread(hub.services.store.runs, where, limit=_MAX_FOUND)).items
+            run_filter = RunFilter(id_prefix=text.strip().lower())
+            runs = (await asyncio.to_thread(hub.services.store.runs, run_filter, limit=_MAX_FOUND)).items
         return FoundBody(
-            tasks=[FoundTaskBody(id=task.id, name=task.spec.name) for task in found[:_MAX_FOUND]],
+            tasks=[FoundTaskBody(id=task.id, name=task.spec.name) for task in matching[:_MAX_FOUND]],
             runs=[FoundRunBody(id=run.id, task_id=run.task_id, state=run.state) for run in runs],
         )
 

@@ -22,6 +22,7 @@ from optio.server.bodies.tasks import (
     DefinitionBody,
     NewTask,
     NewTrigger,
+    PauseBody,
     PausedTaskBody,
     PauseTask,
     SlotPageBody,
@@ -36,8 +37,7 @@ from optio.server.bodies.tasks import (
 )
 from optio.server.dependencies import Hub
 from optio.server.loop_bridge import read_small
-from optio.server.routes.drafts import text_of
-from optio.server.routes.runs import Cursor, Since, Until, idempotency_of, refuse_unknown, require_zone
+from optio.server.routes.runs import Cursor, Since, Until, idempotency_of, require_zone
 from optio.server.task_changes import delete_task, filed_tasks, put_text, warnings_of, with_file, write_file
 from optio.store.values import IdempotencyKey, Pause, RunFilter, SlotFilter, SlotOutcome
 from optio.tree.served import Snapshot
@@ -86,7 +86,7 @@ class TaskController(Controller):
     @get("/api/tasks", opt=role("viewer"))
     async def list_tasks(self, hub: NamedDependency[Hub], cursor: Cursor = None, limit: TaskLimit = None) -> TaskPageBody:
         """List the tasks of the served generation, by id: all of them, unless `limit` asks for a page."""
-        snapshot, pauses = hub.live.current, await _pauses(hub)
+        snapshot, pauses = hub.snapshot, await _pauses(hub)
         if cursor is not None or limit is not None:
             return serializers.task_page(snapshot, pauses, after=cursor or "", limit=limit)
         items: Any = hub.task_list.encoded(snapshot, pauses)
@@ -107,18 +107,20 @@ class TaskController(Controller):
     async def create_task(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[WrittenTaskBody]:
         """Write a file for a new task, and serve it. Compiler warnings are listed under `warnings`. The same `Idempotency-Key`
         with the same body returns the first answer again, with status 200."""
-        document, once = await _received(request, hub, "tasks")
+        document, idempotency_key = await _received(request, hub, "tasks")
 
         def write() -> WriteResult:
-            return hub.files.create(document, filed_tasks(hub.live.current))
+            return hub.task_writer.create(document, filed_tasks(hub.snapshot))
 
-        async with hub.turn:
-            return await _first_answer(hub, once) or await _written(hub, write, once, _task_answer(await _pauses(hub)))
+        async with hub.write_lock:
+            return await _first_answer(hub, idempotency_key) or await _write_response(
+                hub, write, idempotency_key, _task_answer(await _pauses(hub))
+            )
 
     @get("/api/tasks/{task_id:str}", opt=role("viewer"), answers_with=("ETag",))
     async def get_task(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Response[TaskBody]:
         """Show one task. Its `ETag` is its digest: send it as `If-Match` with a change."""
-        snapshot = hub.live.current
+        snapshot = hub.snapshot
         task = snapshot.registry.task(task_id)
         paused = (await _pauses(hub)).get(task_id)
         return Response(serializers.task(task, snapshot, paused), headers={"ETag": f'"{task.digest}"'})
@@ -143,10 +145,10 @@ class TaskController(Controller):
         """Change the task's file by a JSON Merge Patch (RFC 7396): members replace those of the file, null removes them."""
         document, _ = await _received(request, hub, None)
         digests = _digests(request)
-        async with hub.turn:
+        async with hub.write_lock:
             task = with_file(hub, task_id)
             answer = _task_answer(await _pauses(hub))
-            return await _written(hub, lambda: hub.files.patch(task, document, digests), None, answer, status=200)
+            return await _write_response(hub, lambda: hub.task_writer.patch(task, document, digests), None, answer, status=200)
 
     @delete("/api/tasks/{task_id:str}", status_code=204, opt=role("admin"), problems=_CHANGE)
     async def delete_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> None:
@@ -164,36 +166,33 @@ class TaskController(Controller):
     async def pause_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> PausedTaskBody:
         """Pause a task until it is resumed: triggers are accepted, new runs wait, running ones continue. A pause outlasts
         restarts and edits. `{"reason": "..."}` is shown to everybody who asks why a run waits."""
-        document = request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes))
-        refuse_unknown(document, "reason")
-        reason = document.get("reason")
-        reason = "" if reason is None else reason
-        if not isinstance(reason, str) or len(reason) > MAX_REASON_LENGTH or not reason.isprintable():
+        reason = (await request_body.read_as(request, hub, PauseTask)).reason or ""
+        if not reason.isprintable():
             problem = Problem("/reason", f"must be a line of text with at most {MAX_REASON_LENGTH} characters")
             raise Invalid("invalid reason", [problem])
         store = hub.services.store
-        if task_id not in hub.live.current.registry.tasks:
+        if task_id not in hub.snapshot.registry.tasks:
             # A task that is gone may have queued runs that nobody wants to start.
             page = await asyncio.to_thread(store.runs, RunFilter(task_id=task_id), limit=1)
             if not page.items:
-                hub.live.current.registry.task(task_id)
+                hub.snapshot.registry.task(task_id)
         paused = await asyncio.to_thread(store.pause, task_id, reason, request.state.actor)
-        return PausedTaskBody(id=task_id, paused=serializers.pause(paused))
+        return PausedTaskBody(id=task_id, paused=serializers.to_body(PauseBody, paused))
 
     @post("/api/tasks/{task_id:str}/resume", status_code=200, opt=role("operator"))
     async def resume_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> PausedTaskBody:
         """End the task's pause: runs that wait for nothing else start at once."""
-        refuse_unknown(request_body.parse_object(await request_body.read_raw(request, hub.services.settings.max_body_bytes)))
-        ended = await asyncio.to_thread(hub.services.store.resume, task_id)
-        if ended is None:
-            hub.live.current.registry.task(task_id)
+        await request_body.read_empty(request, hub)
+        pause = await asyncio.to_thread(hub.services.store.resume, task_id)
+        if pause is None:
+            hub.snapshot.registry.task(task_id)
         hub.services.broker.tell(Topic.QUEUE)
         return PausedTaskBody(id=task_id, paused=None)
 
     @get("/api/tasks/{task_id:str}/triggers", opt=role("viewer"))
     async def list_triggers(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> TriggerListBody:
         """List the triggers of a task, at most one of each type."""
-        return TriggerListBody(items=serializers.triggers(hub.live.current.registry.task(task_id)), next=None)
+        return TriggerListBody(items=serializers.triggers(hub.snapshot.registry.task(task_id)), next=None)
 
     @get("/api/tasks/{task_id:str}/slots", opt=role("viewer"))
     async def list_slots(
@@ -208,11 +207,11 @@ class TaskController(Controller):
     ) -> SlotPageBody:
         """List the times of the task's schedule, newest first, each with the run that it started, or why it started none. Where
         many were missed in a row, the older ones are one item with their number. A task that is gone still has its slots."""
-        where = SlotFilter(verdict=verdict, since=require_zone("since", since), until=require_zone("until", until))
-        found = await asyncio.to_thread(hub.services.store.slots, task_id, where, cursor=cursor, limit=limit)
-        if not found.items and cursor is None:
-            hub.live.current.registry.task(task_id)
-        return serializers.slot_page(found)
+        slot_filter = SlotFilter(verdict=verdict, since=require_zone("since", since), until=require_zone("until", until))
+        slots = await asyncio.to_thread(hub.services.store.slots, task_id, slot_filter, cursor=cursor, limit=limit)
+        if not slots.items and cursor is None:
+            hub.snapshot.registry.task(task_id)
+        return serializers.slot_page(slots)
 
     @post(
         "/api/tasks/{task_id:str}/triggers",
@@ -233,25 +232,25 @@ class TaskController(Controller):
     ) -> Response[WrittenTriggerBody]:
         """Add a trigger to the task. A webhook's `secret` may be sent as text: it is stored separately, its name goes into the
         file, and no answer ever contains it. `Idempotency-Key` works as for tasks."""
-        document, once = await _received(request, hub, f"triggers:{task_id}")
+        document, idempotency_key = await _received(request, hub, f"triggers:{task_id}")
         kind = str(document.get("type"))
 
-        def answer(snapshot: Snapshot, written: WriteResult) -> tuple[str, str, Any]:
+        def answer(snapshot: Snapshot, result: WriteResult) -> tuple[str, str, Any]:
             task = snapshot.registry.task(task_id)
             return f"/api/tasks/{task_id}/triggers/{kind}", task.digest, _trigger(task, kind)
 
-        async with hub.turn:
-            known = await _first_answer(hub, once)
-            if known is not None:
-                return known
+        async with hub.write_lock:
+            earlier_answer = await _first_answer(hub, idempotency_key)
+            if earlier_answer is not None:
+                return earlier_answer
             task = with_file(hub, task_id)
-            return await _written(hub, lambda: hub.files.add_trigger(task, document), once, answer)
+            return await _write_response(hub, lambda: hub.task_writer.add_trigger(task, document), idempotency_key, answer)
 
     @get("/api/tasks/{task_id:str}/triggers/{kind:str}", opt=role("viewer"))
     async def get_trigger(self, task_id: FromPath[str], kind: FromPath[str], hub: NamedDependency[Hub]) -> TriggerBody:
         """Show the trigger of this type."""
-        found: TriggerBody = _trigger(hub.live.current.registry.task(task_id), kind)
-        return found
+        trigger: TriggerBody = _trigger(hub.snapshot.registry.task(task_id), kind)
+        return trigger
 
     @patch(
         "/api/tasks/{task_id:str}/triggers/{kind:str}",
@@ -265,26 +264,24 @@ class TaskController(Controller):
         self, task_id: FromPath[str], kind: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
     ) -> Response[WrittenTriggerBody]:
         """Turn the trigger of this type on or off, in the task's file."""
-        document, _ = await _received(request, hub, None)
-        refuse_unknown(document, "enabled")
-        enabled = document.get("enabled")
-        if not isinstance(enabled, bool):
-            raise Invalid("invalid trigger", [Problem("/enabled", "must be true or false")])
+        enabled = (await request_body.read_as(request, hub, TriggerPatch)).enabled
         digests = _digests(request)
 
-        def answer(snapshot: Snapshot, written: WriteResult) -> tuple[str, str, Any]:
+        def answer(snapshot: Snapshot, result: WriteResult) -> tuple[str, str, Any]:
             task = snapshot.registry.task(task_id)
             return "", task.digest, _trigger(task, kind)
 
-        async with hub.turn:
+        async with hub.write_lock:
             task = with_file(hub, task_id)
-            return await _written(hub, lambda: hub.files.enable_trigger(task, kind, enabled, digests), None, answer, status=200)
+            return await _write_response(
+                hub, lambda: hub.task_writer.enable_trigger(task, kind, enabled, digests), None, answer, status=200
+            )
 
     @get("/api/tasks/{task_id:str}/file", opt=role("viewer"), answers_with=("ETag",))
     async def get_task_file(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Response[TaskFileBody]:
         """Show the file of a task as it is on disk. Its `ETag` is the digest of its bytes: send it as `If-Match` with a new
         text."""
-        file = await asyncio.to_thread(hub.files.read_file, with_file(hub, task_id))
+        file = await asyncio.to_thread(hub.task_writer.read_file, with_file(hub, task_id))
         body = TaskFileBody(path=file.path, text=file.data.decode("utf-8", "replace"), digest=file.digest)
         return Response(body, headers={"ETag": f'"{file.digest}"'})
 
@@ -303,16 +300,15 @@ class TaskController(Controller):
     ) -> Response[WrittenTaskBody]:
         """Write a text as the task's file, of a new task too, and serve it. It must give the task this id. With `If-Match` the
         file must have that digest."""
-        document, _ = await _received(request, hub, None)
-        text = text_of(document)
+        text = (await request_body.read_as(request, hub, WriteTaskFile)).text
         digests = _digests(request)
-        async with hub.turn:
-            is_new = task_id not in hub.live.current.registry.tasks
+        async with hub.write_lock:
+            is_new = task_id not in hub.snapshot.registry.tasks
             answer = _task_answer(await _pauses(hub))
-            written = await put_text(hub, task_id, text, digests)
-            _, _, shown = answer(hub.live.current, written)
-        content: Any = {**shown, "warnings": [_warning(problem) for problem in warnings_of(hub, written)]}
-        digest = TaskFile(written.path, text.encode()).digest
+            result = await put_text(hub, task_id, text, digests)
+            _, _, document_shown = answer(hub.snapshot, result)
+        content: Any = {**document_shown, "warnings": [_warning(problem) for problem in warnings_of(hub, result)]}
+        digest = TaskFile(result.path, text.encode()).digest
         return Response(content, status_code=201 if is_new else 200, headers={"ETag": f'"{digest}"'})
 
     @delete("/api/tasks/{task_id:str}/triggers/{kind:str}", status_code=204, opt=role("admin"), problems=_CHANGE)
@@ -321,31 +317,31 @@ class TaskController(Controller):
     ) -> None:
         """Remove the trigger of this type from the task's file."""
         digests = _digests(request)
-        async with hub.turn:
+        async with hub.write_lock:
             task = with_file(hub, task_id)
-            await write_file(hub, lambda: hub.files.remove_trigger(task, kind, digests))
+            await write_file(hub, lambda: hub.task_writer.remove_trigger(task, kind, digests))
 
 
 def _trigger(task: CompiledTask, kind: str) -> Any:
-    shown: list[Any] = [*serializers.triggers(task)]
-    found = next((trigger for trigger in shown if trigger["type"] == kind), None)
-    if found is None:
+    documents: list[Any] = [*serializers.triggers(task)]
+    document = next((trigger for trigger in documents if trigger["type"] == kind), None)
+    if document is None:
         raise NotFound("trigger", kind)
-    return found
+    return document
 
 
 async def _received(request: Incoming, hub: Hub, scope: str | None) -> tuple[dict[str, Any], IdempotencyKey | None]:
     body = await request_body.read_raw(request, hub.services.settings.max_body_bytes)
-    once = None if scope is None else idempotency_of(request, scope, body)
-    return request_body.parse_object(body), once
+    idempotency_key = None if scope is None else idempotency_of(request, scope, body)
+    return request_body.parse_object(body), idempotency_key
 
 
-async def _first_answer(hub: Hub, once: IdempotencyKey | None) -> Response[Any] | None:
-    known = None if once is None else await asyncio.to_thread(hub.services.store.recall, once)
-    if known is None:
+async def _first_answer(hub: Hub, idempotency_key: IdempotencyKey | None) -> Response[Any] | None:
+    stored_answer = None if idempotency_key is None else await asyncio.to_thread(hub.services.store.recall, idempotency_key)
+    if stored_answer is None:
         return None
-    kept = msgspec.json.decode(known)
-    return Response(kept["content"], status_code=200, headers=kept["headers"])
+    answer = msgspec.json.decode(stored_answer)
+    return Response(answer["content"], status_code=200, headers=answer["headers"])
 
 
 async def _pauses(hub: Hub) -> dict[str, Pause]:
@@ -353,42 +349,42 @@ async def _pauses(hub: Hub) -> dict[str, Pause]:
 
 
 def _task_answer(pauses: Mapping[str, Pause]) -> Callable[[Snapshot, WriteResult], tuple[str, str, Any]]:
-    def answer(snapshot: Snapshot, written: WriteResult) -> tuple[str, str, Any]:
-        task = snapshot.registry.task(written.task_id)
+    def answer(snapshot: Snapshot, result: WriteResult) -> tuple[str, str, Any]:
+        task = snapshot.registry.task(result.task_id)
         return f"/api/tasks/{task.id}", task.digest, serializers.task(task, snapshot, pauses.get(task.id))
 
     return answer
 
 
-async def _written(
+async def _write_response(
     hub: Hub,
     write: Callable[[], WriteResult],
-    once: IdempotencyKey | None,
+    idempotency_key: IdempotencyKey | None,
     answer: Callable[[Snapshot, WriteResult], tuple[str, str, Any]],
     *,
     status: int = 201,
 ) -> Response[Any]:
     """Write a file, serve the result, and answer with what is served then."""
-    written = await write_file(hub, write)
-    location, digest, content = answer(hub.live.current, written)
-    content = {**content, "warnings": [_warning(problem) for problem in warnings_of(hub, written)]}
+    result = await write_file(hub, write)
+    location, digest, content = answer(hub.snapshot, result)
+    content = {**content, "warnings": [_warning(problem) for problem in warnings_of(hub, result)]}
     headers = {"ETag": f'"{digest}"', **({"Location": location} if status == 201 else {})}
-    if once is not None:
-        kept = msgspec.json.encode({"content": content, "headers": headers}).decode()
-        await asyncio.to_thread(hub.services.store.remember, once, kept)
+    if idempotency_key is not None:
+        encoded = msgspec.json.encode({"content": content, "headers": headers}).decode()
+        await asyncio.to_thread(hub.services.store.remember, idempotency_key, encoded)
     return Response(content, status_code=status, headers=headers)
 
 
 def _warning(problem: Problem) -> WarningBody:
-    return WarningBody(pointer=problem.pointer, message=problem.message, code=problem.code, hint=problem.hint)
+    return serializers.to_body(WarningBody, problem)
 
 
 def _digests(request: Incoming) -> Collection[str] | None:
     """Return the digests of `If-Match`, or None without that header."""
-    given = request.headers.get("if-match")
-    if given is None:
+    header = request.headers.get("if-match")
+    if header is None:
         return None
-    digests = {one.strip().removeprefix("W/") for one in given.split(",")}
-    if not all(re.fullmatch(r'[*]|"[^"]+"', one) for one in digests):
+    digests = {digest.strip().removeprefix("W/") for digest in header.split(",")}
+    if not all(re.fullmatch(r'[*]|"[^"]+"', digest) for digest in digests):
         raise Invalid('If-Match must be `*` or digests in double quotes: `"sha256:..."`')
-    return {one.strip('"') for one in digests}
+    return {digest.strip('"') for digest in digests}

@@ -17,9 +17,9 @@ from optio.model.usage import CostSource
 from optio.plan import money
 from optio.server.bodies.costs import CostsBody, CostSourcesBody, DayCostBody, TaskCostBody
 from optio.server.dependencies import Hub
-from optio.server.read_models.overview import DAYS, usd_text
+from optio.server.read_models.overview import DAYS
 from optio.server.read_models.totals import AllTotals
-from optio.server.serializers import at
+from optio.server.serializers import to_body
 from optio.tree.served import Snapshot
 
 # The spans that may be asked for, in days.
@@ -35,26 +35,25 @@ _COLUMNS = (
 
 def read_costs(hub: Hub, *, days: Span = 30, cursor: str | None = None, limit: int = 50) -> CostsBody:
     """Return the costs of so many days and a page of the tasks. Raises Invalid for a cursor that no page gave."""
-    snapshot, found = hub.live.current, hub.totals.of_days(days)
-    ids = list(found.costs)
+    snapshot, totals = hub.snapshot, hub.totals.of_days(days)
+    ids = list(totals.costs)
     first = _position(cursor)
-    month = found if days == DAYS else hub.totals.of_days(DAYS)
-    dearest = [task_id for task_id in ids[:_MAX_DEAREST] if found.costs[task_id]]
-    total, worst = found.cost, hub.overview.worst_case(snapshot)
-    shown = ids[first : first + limit]
-    return CostsBody(
-        since=found.since.isoformat(),
-        at=at(found.at),
-        cost_usd=usd_text(total),
-        ended=found.ended,
-        month_usd=usd_text(month.cost),
-        fleet_ceiling_usd=_usd(hub.policy.fleet_month_usd),
-        task_ceiling_usd=_usd(hub.policy.task_month_usd),
-        worst_case_usd=usd_text(worst.month),
+    month = totals if days == DAYS else hub.totals.of_days(DAYS)
+    dearest = [task_id for task_id in ids[:_MAX_DEAREST] if totals.costs[task_id]]
+    total, worst = totals.cost, hub.overview.worst_case(snapshot)
+    page_ids = ids[first : first + limit]
+    return to_body(
+        CostsBody,
+        totals,
+        cost_usd=total,
+        month_usd=month.cost,
+        fleet_ceiling_usd=hub.policy.fleet_month_usd,
+        task_ceiling_usd=hub.policy.task_month_usd,
+        worst_case_usd=worst.month,
         unbounded=len(worst.lacking),
         dearest=dearest,
-        days=list(_days(hub, found, dearest, days)),
-        items=[_task(task_id, found.by_task[task_id], total, snapshot) for task_id in shown],
+        days=list(_days(hub, totals, dearest, days)),
+        items=[_task(task_id, totals.by_task[task_id], total, snapshot) for task_id in page_ids],
         next=str(first + limit) if len(ids) > first + limit else None,
     )
 
@@ -67,60 +66,48 @@ def _position(cursor: str | None) -> int:
     return int(cursor)
 
 
-def _usd(amount: Decimal | None) -> str | None:
-    return None if amount is None else usd_text(amount)
-
-
-def _days(hub: Hub, found: AllTotals, dearest: Sequence[str], count: int) -> Iterator[DayCostBody]:
-    of_dearest = hub.services.store.totals_by_day(found.since, dearest) if dearest else {}
+def _days(hub: Hub, totals_by_task: AllTotals, dearest: Sequence[str], count: int) -> Iterator[DayCostBody]:
+    of_dearest = hub.services.store.totals_by_day(totals_by_task.since, dearest) if dearest else {}
     for place in range(count):
-        day = found.since + timedelta(days=place)
-        totals, parts = found.by_day.get(day, RunTotals()), of_dearest.get(day, {})
+        day = totals_by_task.since + timedelta(days=place)
+        totals, parts = totals_by_task.by_day.get(day, RunTotals()), of_dearest.get(day, {})
         costs = [parts[task_id].cost if task_id in parts else Decimal(0) for task_id in dearest]
         # The parts may be a minute newer than the sum.
-        whole = max(totals.cost, sum(costs, Decimal(0)))
-        yield DayCostBody(
-            date=day.isoformat(),
-            cost_usd=usd_text(whole),
-            ended=totals.ended,
-            dearest=[usd_text(cost) for cost in costs],
-            others_usd=usd_text(whole - sum(costs, Decimal(0))),
-        )
+        day_cost = max(totals.cost, sum(costs, Decimal(0)))
+        others = day_cost - sum(costs, Decimal(0))
+        dearest_usd = [f"{cost:f}" for cost in costs]
+        yield to_body(DayCostBody, totals, date=day, cost_usd=day_cost, dearest=dearest_usd, others_usd=others)
 
 
 def _task(task_id: str, totals: RunTotals, all_tasks: Decimal, snapshot: Snapshot) -> TaskCostBody:
     task, cost = snapshot.registry.tasks.get(task_id), totals.cost
     bound = None if task is None else money.task_spend(task).bound
-    return TaskCostBody(
+    return to_body(
+        TaskCostBody,
+        totals,
         task_id=task_id,
         name=None if task is None else task.spec.name,
-        ended=totals.ended,
-        attempts=totals.attempts,
-        unpriced=totals.unpriced,
-        cost_usd=usd_text(cost),
-        per_run_usd=usd_text((cost / totals.ended).quantize(_CENT_MILLIONTH)) if totals.ended else None,
+        per_run_usd=(cost / totals.ended).quantize(_CENT_MILLIONTH) if totals.ended else None,
         share=float(cost / all_tasks) if all_tasks else None,
-        tokens=totals.usage.total,
-        cached=totals.cached_share,
-        sources=CostSourcesBody(**{each.value: usd_text(totals.costs.get(each, Decimal(0))) for each in CostSource}),
-        worst_case_usd=_usd(bound),
+        sources=CostSourcesBody(**{source.value: f"{totals.costs.get(source, Decimal(0)):f}" for source in CostSource}),
+        worst_case_usd=bound,
     )
 
 
 def costs_csv(hub: Hub, days: Span) -> str:
     """Return the totals of all tasks over so many days as CSV, the dearest first."""
-    snapshot, found = hub.live.current, hub.totals.of_days(days)
+    snapshot, all_totals = hub.snapshot, hub.totals.of_days(days)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(_COLUMNS)
-    for task_id in found.costs:
-        totals, task = found.by_task[task_id], snapshot.registry.tasks.get(task_id)
+    for task_id in all_totals.costs:
+        totals, task = all_totals.by_task[task_id], snapshot.registry.tasks.get(task_id)
         usage, costs = totals.usage, totals.costs
         writer.writerow(
             [
                 _cell(task_id), _cell("" if task is None else task.spec.name), totals.ended, totals.completed, totals.failed,
-                totals.cancelled, totals.attempts, totals.unpriced, usd_text(totals.cost),
-                *(usd_text(costs.get(each, Decimal(0))) for each in CostSource),
+                totals.cancelled, totals.attempts, totals.unpriced, f"{totals.cost:f}",
+                *(f"{costs.get(source, Decimal(0)):f}" for source in CostSource),
                 usage.fresh, usage.cached, usage.cache_write, usage.output,
             ]
         )  # fmt: skip
