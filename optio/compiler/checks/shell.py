@@ -2,6 +2,7 @@
 conservative and reports nothing where shells differ."""
 
 import re
+import shlex
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -17,8 +18,13 @@ _PIPED_TO_SHELL = (
     rf"OPTIO_PARAMS_FILE[^;&\n]{{0,200}}\|[ \t]{{0,9}}{_SHELL}(?:[ \t]{{1,9}}-\w{{1,9}}){{0,3}}[ \t]{{0,9}}(?=\Z|[;&\n)])"
 )
 _MAX_EVALUATED = 1000
+_MAX_SPLIT_LENGTH = 20_000
+_ENDS = frozenset("();<>|&\n")
+# Words before the name of a program.
+_BEFORE_PROGRAM = frozenset({"sudo", "exec", "time", "env", "then", "do", "if", "!", "while", "command", "nohup"})
 # Linux limits an argument to this length, so longer commands are wrong anyway.
 _MAX_COMMAND_LENGTH = 128 * 1024
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _WORD_ENDS = " \t\n;&|()"
 _SIGNS = re.compile(r"[\\\"'$()#]")
 
@@ -60,6 +66,42 @@ def unset_variables(text: str) -> Iterator[Variable]:
         if name not in own and not is_in_ranges(single, found.start()) and not _escaped(text, found.start()):
             own.add(name)
             yield Variable(name, found[0], bool(found[3]))
+
+
+def simple_commands(text: str) -> Iterator[list[str]]:
+    """Yield the words of each simple command of a text, without quotes. Yields nothing for here-documents, and for text whose
+    quotes are not closed."""
+    if len(text) > _MAX_SPLIT_LENGTH or "<<" in text:
+        return
+    lexer = shlex.shlex(text, posix=True, punctuation_chars="".join(sorted(_ENDS)))
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""
+    try:
+        tokens = list(lexer)
+    except ValueError:
+        return
+    words: list[str] = []
+    is_comment = False
+    for token in (*tokens, "\n"):
+        if token and _ENDS.issuperset(token):
+            is_comment = is_comment and "\n" not in token
+            if words and not token.startswith((">", "<")):
+                yield words
+                words = []
+        elif token.startswith("#") or is_comment:
+            is_comment = True
+        else:
+            words.append(token)
+
+
+def call_of(words: Sequence[str]) -> list[str]:
+    """Return a simple command from the name of its program on, without the program's directory and without `python -m`."""
+    start = next(
+        (at for at, word in enumerate(words) if word not in _BEFORE_PROGRAM and not _ASSIGNMENT.match(word)), len(words)
+    )
+    program, arguments = (words[start].rpartition("/")[2] if start < len(words) else ""), list(words[start + 1 :])
+    if program in ("python", "python3") and arguments[:1] == ["-m"]:
+        return arguments[1:]
+    return [program, *arguments] if program else []
 
 
 def evaluated(text: str) -> Iterator[Evaluated]:
