@@ -243,10 +243,7 @@ def check_credential(task: ResolvedTask) -> Iterator[Diagnostic]:
     known = all(task.is_known(route) for route in (("agentRuntime",), ("environment", "secrets"), ("environment", "env")))
     if not known or _is_signed_in_elsewhere(task):
         return
-    from optio.compiler.checks.secrets_use import (
-        RUNTIME_KEYS,
-        of_other_agents,
-    )  # imported only for a few agents or a file with a mistake
+    from optio.compiler.checks.secrets_use import RUNTIME_KEYS, is_mentioned  # imported only for a file with a mistake
 
     agent = declaration_of(runtime)
     title = runtime if agent is None else agent.title
@@ -254,7 +251,8 @@ def check_credential(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from _written_out(task, fitting, title)
         return
     message = f"no credential: {title} cannot reach its model"
-    others = of_other_agents(task) | {name for name in environment.secrets if _is_meant(name, key, title)}
+    others = {name for name in environment.secrets if name in RUNTIME_KEYS and not is_mentioned(task, name)}
+    others |= {name for name in environment.secrets if _is_meant(name, key, title)}
     if runtime == "copilot":  # its variables name the service of another agent, and not that agent's key
         others |= RUNTIME_KEYS - {key}
         others |= {name for name in ("GITHUB_TOKEN", "GH_TOKEN") if key == "COPILOT_GITHUB_TOKEN" and name not in task.prompt}
