@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from zoneinfo import available_timezones
 
 from optio.compiler.checks.samples import paths_of
-from optio.compiler.checks.schedule import MACHINE_ZONES
 from optio.compiler.checks.scheme import GITLAB_HOOKS
+from optio.compiler.checks.zone_names import MACHINE_ZONES
 from optio.compiler.payloads.github import paths_sent
 from optio.compiler.payloads.github_fields import NAMES
 from optio.compiler.source_tree import SUFFIXES

@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from optio.compiler.checks.prompt import almost_placeholders
-from optio.compiler.checks.schedule import PLACES
+from optio.compiler.checks.zone_names import PLACES
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, declared_types, parameter_names
 from optio.compiler.resolved_task import ResolvedTask

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from optio.compiler.checks.zone_names import ABBREVIATIONS, MACHINE_ZONES, suggest_zone
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.param_schema.declared import ROUTE, DeclaredParameters, declared_parameters, parameter_names
 from optio.compiler.resolved_task import ResolvedTask
@@ -17,33 +18,6 @@ from optio.model.trigger import ScheduleTrigger
 
 _FIELDS = "minute, hour, day of month, month, day of week"
 RANGES = ("minute is 0-59", "hour is 0-23", "day of month is 1-31", "month is 1-12 or JAN-DEC", "day of week is 0-7 or SUN-SAT")
-# Abbreviations from the zone database or from common use. None of them follows daylight saving time.
-ABBREVIATIONS = {
-    "PST": "America/Los_Angeles", "PDT": "America/Los_Angeles", "PST8PDT": "America/Los_Angeles", "PT": "America/Los_Angeles",
-    "MST": "America/Denver", "MDT": "America/Denver", "MST7MDT": "America/Denver",
-    "CST": "America/Chicago", "CDT": "America/Chicago", "CST6CDT": "America/Chicago",
-    "EST": "America/New_York", "EDT": "America/New_York", "EST5EDT": "America/New_York", "ET": "America/New_York",
-    "HST": "Pacific/Honolulu", "BST": "Europe/London", "IST": "Asia/Kolkata", "JST": "Asia/Tokyo", "AEST": "Australia/Sydney",
-    "CET": "Europe/Berlin", "CEST": "Europe/Berlin", "MET": "Europe/Berlin", "MEZ": "Europe/Berlin", "EET": "Europe/Athens",
-    "WET": "Europe/Lisbon", "WEST": "Europe/Lisbon", "EEST": "Europe/Athens", "MSK": "Europe/Moscow", "TRT": "Europe/Istanbul",
-    "CT": "America/Chicago", "MT": "America/Denver", "AKST": "America/Anchorage", "BRT": "America/Sao_Paulo",
-    "ART": "America/Buenos_Aires", "SAST": "Africa/Johannesburg", "EAT": "Africa/Nairobi", "WAT": "Africa/Lagos",
-    "GST": "Asia/Dubai", "PKT": "Asia/Karachi", "NPT": "Asia/Kathmandu", "ICT": "Asia/Bangkok", "WIB": "Asia/Jakarta",
-    "SGT": "Asia/Singapore", "HKT": "Asia/Hong_Kong", "PHT": "Asia/Manila", "KST": "Asia/Seoul", "AEDT": "Australia/Sydney",
-    "AWST": "Australia/Perth", "ACST": "Australia/Adelaide", "NZST": "Pacific/Auckland", "NZDT": "Pacific/Auckland",
-    "AoE": "Etc/GMT+12", "Z": "UTC", "utc": "UTC",
-}  # fmt: skip
-
-# Names whose zone depends on the machine.
-MACHINE_ZONES = frozenset({"localtime", "posixrules", "Factory"})
-# The place that is usually meant by an offset, which is its winter offset.
-PLACES = {
-    "-8:00": "America/Los_Angeles", "-7:00": "America/Denver", "-6:00": "America/Chicago", "-5:00": "America/New_York",
-    "-4:00": "America/Halifax", "-3:00": "America/Sao_Paulo", "+2:00": "Europe/Berlin", "+3:00": "Europe/Istanbul",
-    "+4:00": "Asia/Dubai", "+5:00": "Asia/Karachi", "+5:30": "Asia/Kolkata", "+7:00": "Asia/Bangkok", "+8:00": "Asia/Singapore",
-    "+9:00": "Asia/Tokyo", "+10:00": "Australia/Sydney", "+12:00": "Pacific/Auckland",
-}  # fmt: skip
-_OFFSET = r"(?i:UTC|GMT)?(?P<sign>[+-])(?P<hours>[0-9]{1,2})(?::?(?P<minutes>[0-9]{2}))?"
 # The days of the month on which the first to fourth of a weekday falls.
 _WEEKS = ("1-7", "8-14", "15-21", "22-28")
 _NTH = ("first", "second", "third", "fourth")
@@ -222,40 +196,6 @@ def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
         hint, known = suggest_zone(name)
         is_spelling = known is not None and known.lower() == name.lower()
         yield task.at("OPT306", f"unknown time zone `{name}`", route, hint=hint, value=known, safe=is_spelling)
-
-
-def suggest_zone(name: str) -> tuple[str, str | None]:
-    """Return the hint for an unknown zone, and the zone name if the hint proposes exactly one."""
-    if name in ABBREVIATIONS:
-        return f"did you mean `{ABBREVIATIONS[name]}`?", ABBREVIATIONS[name]
-    from optio.compiler.checks.zone_names import (  # imported only for a file with a mistake
-        known_zones,
-        zone_of_city,
-        zone_of_windows_name,
-    )
-
-    zones = known_zones() - MACHINE_ZONES
-    if offset := re.fullmatch(_OFFSET, name.removeprefix("Etc/")):
-        hours, minutes = int(offset["hours"]), int(offset["minutes"] or 0)
-        if not (hours or minutes):
-            return "write `UTC`", "UTC"
-        # Etc/GMT zones have the opposite sign.
-        fixed = f"Etc/GMT{'-' if offset['sign'] == '+' else '+'}{hours}"
-        known = not minutes and fixed in zones
-        place = PLACES.get(f"{offset['sign']}{hours}:{minutes:02}", "Europe/Berlin")
-        return f"name a place, such as `{place}`" + (f"; a zone that never changes is `{fixed}`" if known else ""), None
-    if (called := zone_of_windows_name(name)) in zones:
-        return f"write `{called}`", called
-    if places := sorted(zone for zone in zones if zone.lower().startswith(f"{name.lower()}/")):
-        return f"name a place in it, such as `{places[0]}`", None
-    folded = {zone.lower(): zone for zone in zones}
-    same = folded.get(name.lower()) or next(
-        (z for z in zones if z.lower().endswith("/" + name.lower().replace(" ", "_"))), None
-    )
-    bare = "".join(filter(str.isalnum, name.rpartition("/")[2].lower()))
-    near = next((z for z in sorted(zones) if "/" in z and z.rpartition("/")[2].lower().replace("_", "") == bare), None)
-    meant = same or zone_of_city(name) or suggest(name, zones) or near
-    return f"did you mean `{meant}`?" if meant else "use an IANA name such as `Europe/Berlin`, or `UTC`", meant
 
 
 def _missing(task: ResolvedTask, route: Route, name: str) -> Diagnostic:
