@@ -140,7 +140,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _traps(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
     """Report the first trap of each rule that a command holds."""
-    environment, codes = task.spec.environment, set[str]()
+    environment, codes, command = task.spec.environment, set[str](), shell.without_documents(text)
     texts = (*environment.setup_commands, *environment.env, *environment.secrets)
     if any(re.search(_SSH_SETUP, part) for part in texts if "git" in text):
         codes.add("OPT529")  # the task does something about keys
@@ -149,7 +149,7 @@ def _traps(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
     for trap in _TRAPS:
         if trap.code in codes or (trap.only_setup and route == ("command",)) or not any(word in text for word in trap.words):
             continue
-        match = re.search(trap.pattern, text)
+        match = re.search(trap.pattern, command)
         if match is not None:
             codes.add(trap.code)
             groups = {name: value or "" for name, value in match.groupdict().items()}

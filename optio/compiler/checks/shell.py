@@ -17,6 +17,7 @@ _EVALUATES = rf"(?:(?<![\w./-])eval|{_SHELL}[ \t]{{1,9}}(?:-\w{{1,9}}[ \t]{{1,9}
 _PIPED_TO_SHELL = (
     rf"OPTIO_PARAMS_FILE[^;&\n]{{0,200}}\|[ \t]{{0,9}}{_SHELL}(?:[ \t]{{1,9}}-\w{{1,9}}){{0,3}}[ \t]{{0,9}}(?=\Z|[;&\n)])"
 )
+_QUOTED_DOCUMENT = r"(?s)<<-?[ \t]{0,9}['\"](\w{1,80})['\"][^\n]*\n(.*?)(?=\n[ \t]{0,80}\1[ \t]{0,9}(?:\n|\Z)|\Z)"
 _MAX_EVALUATED = 1000
 _MAX_SPLIT_LENGTH = 20_000
 _ENDS = frozenset("();<>|&\n")
@@ -141,8 +142,18 @@ def _end_of_bracket(text: str) -> int:
 
 
 def single_quoted_ranges(text: str) -> list[tuple[int, int]]:
-    """Return the ranges between single quotes, in which a shell expands nothing."""
-    return _Scan(text).single if len(text) <= _MAX_COMMAND_LENGTH else []
+    """Return the ranges between single quotes and in here-documents with a quoted word, in which a shell expands nothing."""
+    if len(text) > _MAX_COMMAND_LENGTH:
+        return []
+    documents = [match.span(2) for match in re.finditer(_QUOTED_DOCUMENT, text)] if "<<" in text else []
+    return sorted([*documents, *_Scan(without_documents(text)).single])
+
+
+def without_documents(text: str) -> str:
+    """Return a command with blanks in the place of here-documents with a quoted word."""
+    if "<<" not in text:
+        return text
+    return re.sub(_QUOTED_DOCUMENT, lambda match: match[0].replace(match[2], re.sub(r"[^\n]", " ", match[2])), text)
 
 
 def is_in_ranges(ranges: Sequence[tuple[int, int]], at: int) -> bool:
