@@ -1,4 +1,4 @@
-"""Good task files in five languages, which nothing here was made from: `optio check` says nothing about them but information."""
+"""Good task files in five languages, by which no rule was made: they have no finding but information."""
 
 import re
 
