@@ -206,7 +206,7 @@ def _no_project(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report a first command that needs the files of a project. A run begins in an empty directory, without a checkout."""
     for index, text in enumerate(task.spec.environment.setup_commands):
         match = re.match(_OF_A_PROJECT, text)
-        if match is not None:
+        if match is not None and not _OF_ITS_SHELL.fullmatch(text.strip()):
             message = f"`{match[0]}` finds no project: a run begins in an empty directory"
             name = match["directory"] or "app"
             rest = "" if match["directory"] else f" && {match[0].strip()}"
