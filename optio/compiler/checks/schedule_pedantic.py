@@ -38,6 +38,8 @@ _RESULTS = {
 }
 _DAYS_OF_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _MONTH, _DAY, _MINUTE = timedelta(days=30), timedelta(days=1), timedelta(minutes=1)
+# What a schedule may cost in 30 days without a word about it, in US dollars.
+_COSTLY_USD = 1_000
 # With more slots, overlapping runs do not matter.
 _MAX_SLOTS = 50
 # No zone changes its clocks by more in one night.
@@ -63,6 +65,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from each_minute or _overlap(task, route, trigger, fields)
         yield from _dialect(task, route, expression, fields) if not _DIALECT.isdisjoint(expression) else ()
         yield from _start_limit(task, trigger)
+        yield from _month_cost(task, route, expression)
         yield from _rare(task, route, expression, fields)
         yield from _short_months(task, route, expression, fields)
         yield from _clock_changes(task, route, trigger.config, fields)
@@ -203,6 +206,25 @@ def _start_limit(task: ResolvedTask, trigger: ScheduleTrigger) -> Iterator[Diagn
         message = "a retry counts as a start, and `startLimit` leaves none for it: the retry waits, or the next run does"
         hint = f"write `startLimit: {{count: {limit.count * tries}, per: {limit.per}}}`, or `maxRetries: 0`"
         yield task.at("OPT324", message, ("startLimit",), key=True, hint=hint)
+
+
+def _month_cost(task: ResolvedTask, route: Route, expression: str) -> Iterator[Diagnostic]:
+    """Report what the budgets of all runs of a month add up to, if that is much."""
+    budget, limit = task.spec.budget_limit, task.spec.start_limit
+    if budget is None or limit is not None or not task.is_known(("budgetUsd",)):
+        return
+    from optio.scheduling.cron import minutes_of_day
+
+    if len(minutes_of_day(expression)) * _MONTH.days * budget <= _COSTLY_USD:
+        return
+    from optio.model.money import dollars
+    from optio.scheduling.max_fires import max_fires
+
+    fires = max_fires(expression, "UTC", _MONTH.days)
+    if fires * budget > _COSTLY_USD:
+        message = f"{fires:,} runs in 30 days at {dollars(budget)} each may cost {dollars(fires * budget)}"
+        hint = "keep it if that is intended, or write a smaller `budgetUsd` or a `startLimit`"
+        yield task.at("OPT325", message, route, hint=hint)
 
 
 def _fires_per(expression: str, window: timedelta) -> int | None:
