@@ -100,30 +100,33 @@ def check_keywords(task: ResolvedTask, at: Route, schema: Any) -> Iterator[Diagn
 
 
 def _words(task: ResolvedTask, at: Route, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
+    """Report keys of a schema that are no keywords, where it is known what they are for."""
     for word in sub:
         if word in WORDS and word not in _ADVICE:
             continue
-        meant = suggest_keyword(word, sub)
-        if meant is None and word not in WORDS and (hint := _checked(word, sub[word])) is not None:
-            message = f"`{word}` is not a keyword of JSON Schema and has no effect"
-            yield task.at("OPT221", message, (*route, word), key=True, hint=hint)
-        elif meant is not None or word in _ADVICE:
-            write = meant if meant not in sub else None
-            hint = _ADVICE.get(word) or f"did you mean `{meant}`? a keyword of your own begins with `x-`"
+        hint, write = _cure_of_word(at, route, sub, word)
+        if hint is not None:
             message = f"`{word}` is not a keyword of JSON Schema and has no effect"
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint, write=write, safe=False)
-        elif route == at and word not in WORDS and "properties" not in sub and _are_parameters(sub[word]):
-            message = f"`{word}` is not a keyword of JSON Schema and has no effect"
-            hint = "write `properties`, with the parameters below it" if at == ROUTE else "write `properties`"
-            yield task.at("OPT221", message, (*route, word), key=True, hint=hint, write="properties", safe=False)
-        elif route == at and _declares(word, sub):
-            message = f"`{word}` is not a keyword of JSON Schema and has no effect"
-            hint = f"write it below `properties:` if it is a {'parameter' if at == ROUTE else 'key of the result'}"
-            if "properties" not in sub:
-                hint = _around_all(sub, "paramsSchema" if at == ROUTE else "schema")
-            yield task.at("OPT221", message, (*route, word), key=True, hint=hint)
-            if "properties" not in sub:
-                return
+        if hint is not None and route == at and "properties" not in sub and _declares(word, sub):
+            return  # the hint is for all of them
+
+
+def _cure_of_word(at: Route, route: Route, sub: dict[str, Any], word: str) -> tuple[str | None, str | None]:
+    """Return the hint for a key that is no keyword, and the keyword to write in its place."""
+    similar, check = suggest_keyword(word, sub), None if word in WORDS else _checked(word, sub[word])
+    if similar is None and check is not None:
+        return check, None
+    if similar is not None or word in _ADVICE:
+        hint = _ADVICE.get(word) or f"did you mean `{similar}`? a keyword of your own begins with `x-`"
+        return hint, similar if similar not in sub else None
+    if route == at and "properties" not in sub and _are_parameters(sub[word]):
+        return "write `properties`" + (", with the parameters below it" if at == ROUTE else ""), "properties"
+    if route == at and _declares(word, sub) and "properties" in sub:
+        return f"write it below `properties:` if it is a {'parameter' if at == ROUTE else 'key of the result'}", None
+    if route == at and _declares(word, sub):
+        return _around_all(sub, "paramsSchema" if at == ROUTE else "schema"), None
+    return None, None
 
 
 def _declares(word: str, sub: dict[str, Any]) -> bool:

@@ -77,35 +77,44 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             "OPT218", f"the prompt has {size:,} bytes, more than {MAX_PROMPT_BYTES:,}", task.prompt_route, key=True, hint=hint
         )
         return
-    if task.prompt_path is not None and not task.prompt.strip():
-        yield task.at("OPT106", f"`{task.spec.prompt_file}` is empty", task.prompt_route, hint="write the prompt into it")
-    if task.prompt_path is not None and (nul := task.prompt.find("\0")) >= 0:
-        yield task.in_prompt("OPT015", "a NUL character", nul, nul + 1, hint="delete it: agents cannot handle it")
-    if task.prompt_path is not None and not task.prompt.isascii():
-        yield from check_invisible(task.prompt_path, task.prompt)
+    if task.prompt_path is not None:
+        yield from _prompt_file(task, task.prompt_path)
     if task.spec.agent_runtime != "command" and ("@" in task.prompt or task.prompt.startswith("---")):
         yield from _text_of_others(task)
-    known = declared_parameters(task)
-    if known is None:
+    declared = declared_parameters(task)
+    if declared is None:
         return
     if "{" in task.prompt or "$" in task.prompt:
-        yield from _syntax(task, known)
-        yield from _names(task, known)
+        yield from _syntax(task, declared)
+        yield from _names(task, declared)
     if "!`" in task.prompt and task.spec.agent_runtime == "claude-code":
         yield from report_first(re.finditer(r"(?<!\S)!`([^`\n]{1,200})`", task.prompt), partial(_not_run, task))
-    if task.prompt_path is None and task.spec.agent_runtime != "command":
-        path = task.prompt.strip()
-        path = re.sub(r"^(?:file://|@(?=[\w./-]+$))", "", path)
-        if path.endswith(_FILES) and len(path.split()) == 1 and not {"{", ":"} & set(path):
-            hint = f"write `promptFile: {path}`, with the path relative to this file"
-            yield task.at("OPT231", f"the whole prompt is `{path}`, the name of a file", task.prompt_route, hint=hint)
-            return
-    unused = set(known.properties).difference(placeholders(task.prompt))
+    if (path := _only_path(task)) is not None:
+        hint = f"write `promptFile: {path}`, with the path relative to this file"
+        yield task.at("OPT231", f"the whole prompt is `{path}`, the name of a file", task.prompt_route, hint=hint)
+        return
+    unused = set(declared.properties).difference(placeholders(task.prompt))
     if unused:
-        marked = list(_marked(task, unused))
-        only = next(iter(unused))
-        yield from report_first(marked, lambda found: _mark(task, found, _name(found) if found.lastindex else only))
-        yield from _unused(task, known, {_name(found) if found.lastindex else only for found in marked})
+        single = next(iter(unused))
+        marks = [(match, _name(match) if match.lastindex else single) for match in _marked(task, unused)]
+        yield from report_first(marks, lambda mark: _mark(task, *mark))
+        yield from _unused(task, declared, {name for _, name in marks})
+
+
+def _prompt_file(task: ResolvedTask, path: str) -> Iterator[Diagnostic]:
+    if not task.prompt.strip():
+        yield task.at("OPT106", f"`{task.spec.prompt_file}` is empty", task.prompt_route, hint="write the prompt into it")
+    if (nul := task.prompt.find("\0")) >= 0:
+        yield task.in_prompt("OPT015", "a NUL character", nul, nul + 1, hint="delete it: agents cannot handle it")
+    if not task.prompt.isascii():
+        yield from check_invisible(path, task.prompt)
+
+
+def _only_path(task: ResolvedTask) -> str | None:
+    """Return the name of a file that is the whole prompt, or None."""
+    path = re.sub(r"^(?:file://|@(?=[\w./-]+$))", "", task.prompt.strip())
+    is_path = path.endswith(_FILES) and len(path.split()) == 1 and not {"{", ":"} & set(path)
+    return path if is_path and task.prompt_path is None and task.spec.agent_runtime != "command" else None
 
 
 def _text_of_others(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -160,55 +169,62 @@ def _mark(task: ResolvedTask, found: re.Match[str], name: str) -> Diagnostic:
     return _literal(task, found, f"write `{write}`", write)
 
 
-def _names(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic]:
-    if known.schema is None:
+def _names(task: ResolvedTask, declared: DeclaredParameters) -> Iterator[Diagnostic]:
+    """Report placeholders without a parameter, and those of parameters that a run may not have."""
+    if declared.schema is None:
         return
-    by_case = {name.casefold(): name for name in known.properties}
-    used: dict[str, re.Match[str]] = {}
-    for found in PLACEHOLDER.finditer(task.prompt):
-        if found[1] in known.properties or not _is_other_syntax(task.prompt, *found.span()):
-            used.setdefault(found[1], found)
-
-    def unset(name: str) -> Diagnostic:
-        from optio.compiler.conversions.entries import always_set_hint  # imported only for a file with a mistake
-
-        hint = always_set_hint(name, known.properties.get(name), default_only=_is_left_out(task, name))
-        message = f"`{used[name][0]}` stays as it is when a run has no `{name}`"
-        return task.in_prompt("OPT217", message, *used[name].span(), hint=hint)
-
-    def otherwise_written(name: str) -> Diagnostic:
-        right = by_case[name.casefold()]
-        message = f"`{used[name][0]}` differs from `{right}` only by case"
-        hint = f"write `{{{{{right}}}}}`"
-        return task.in_prompt("OPT204", message, *used[name].span(), hint=hint, write=f"{{{{{right}}}}}", safe=False)
-
-    def undeclared(name: str) -> Diagnostic:
-        if (hint := _variable_hint(task, name)) is not None:
-            return task.in_prompt(
-                "OPT201", f"`{used[name][0]}` has no parameter and stays as it is", *used[name].span(), hint=hint
-            )
-        from optio.compiler.conversions.entries import declaration_hint  # imported only for a file with a mistake
-
-        meant = suggest(name, [each for each in known.properties if _is_name(each)])
-        hint = f"did you mean `{{{{{meant}}}}}`?" if meant else declaration_hint(task.document.value, name, default=True)
-        if meant is None and (left := _only_unused(task, known)) is not None and _is_name(left):
-            hint = f"did you mean `{{{{{left}}}}}`, which the prompt does not use? else {hint}"
-        message = f"`{used[name][0]}` has no parameter and stays as it is"
-        write = f"{{{{{meant}}}}}" if meant else None
-        return task.in_prompt("OPT201", message, *used[name].span(), hint=hint, write=write, safe=False)
-
-    named = (name for name in used if name in known.properties)
-    optional = (name for name in named if name not in known.required and not known.has_default(name))
-    if not known.undeclared:  # one of them may be this parameter by another name
-        yield from report_first((name for name in optional if not _always_sent(task, known, name)), unset)
+    by_case = {name.casefold(): name for name in declared.properties}
+    matches = _first_placeholders(task.prompt, declared)
+    if not declared.undeclared:  # one of them may be this parameter by another name
+        optional = (name for name in matches if name in declared.properties and name not in declared.required)
+        unset = (name for name in optional if not declared.has_default(name) and not _always_sent(task, declared, name))
+        yield from report_first(unset, lambda name: _unset(task, declared, matches[name]))
     secrets = task.spec.environment.secrets  # reported by `secrets_use`
-    given = parameters_of_triggers(task) if known.closed else set()  # reported as an error by the trigger's check
+    given = parameters_of_triggers(task) if declared.closed else set()  # reported as an error by the trigger's check
     stray = task.document.value.get("paramsSchema")  # one beside `properties` is reported there
-    given = given.union(stray if isinstance(stray, dict) else ())
-    others = [name for name in used if name not in known.properties and name not in secrets and name not in given]
-    yield from report_first((name for name in others if name.casefold() in by_case), otherwise_written)
-    if known.complete:
-        yield from report_first((name for name in others if name.casefold() not in by_case), undeclared)
+    reported = {*declared.properties, *secrets, *given, *(stray if isinstance(stray, dict) else ())}
+    strange = [name for name in matches if name not in reported]
+    other_case = (matches[name] for name in strange if name.casefold() in by_case)
+    yield from report_first(other_case, lambda match: _other_case(task, match, by_case[match[1].casefold()]))
+    if declared.complete:
+        undeclared = (matches[name] for name in strange if name.casefold() not in by_case)
+        yield from report_first(undeclared, partial(_undeclared, task, declared))
+
+
+def _first_placeholders(prompt: str, declared: DeclaredParameters) -> dict[str, re.Match[str]]:
+    """Return the first placeholder of each name."""
+    matches: dict[str, re.Match[str]] = {}
+    for match in PLACEHOLDER.finditer(prompt):
+        if match[1] in declared.properties or not _is_other_syntax(prompt, *match.span()):
+            matches.setdefault(match[1], match)
+    return matches
+
+
+def _unset(task: ResolvedTask, declared: DeclaredParameters, match: re.Match[str]) -> Diagnostic:
+    from optio.compiler.conversions.entries import always_set_hint  # imported only for a file with a mistake
+
+    hint = always_set_hint(match[1], declared.properties.get(match[1]), default_only=_is_left_out(task, match[1]))
+    message = f"`{match[0]}` stays as it is when a run has no `{match[1]}`"
+    return task.in_prompt("OPT217", message, *match.span(), hint=hint)
+
+
+def _other_case(task: ResolvedTask, match: re.Match[str], right: str) -> Diagnostic:
+    message, write = f"`{match[0]}` differs from `{right}` only by case", f"{{{{{right}}}}}"
+    return task.in_prompt("OPT204", message, *match.span(), hint=f"write `{write}`", write=write, safe=False)
+
+
+def _undeclared(task: ResolvedTask, declared: DeclaredParameters, match: re.Match[str]) -> Diagnostic:
+    message = f"`{match[0]}` has no parameter and stays as it is"
+    if (hint := _variable_hint(task, match[1])) is not None:
+        return task.in_prompt("OPT201", message, *match.span(), hint=hint)
+    from optio.compiler.conversions.entries import declaration_hint  # imported only for a file with a mistake
+
+    similar = suggest(match[1], [name for name in declared.properties if _is_name(name)])
+    hint = f"did you mean `{{{{{similar}}}}}`?" if similar else declaration_hint(task.document.value, match[1], default=True)
+    if similar is None and (left := _only_unused(task, declared)) is not None and _is_name(left):
+        hint = f"did you mean `{{{{{left}}}}}`, which the prompt does not use? else {hint}"
+    write = f"{{{{{similar}}}}}" if similar else None
+    return task.in_prompt("OPT201", message, *match.span(), hint=hint, write=write, safe=False)
 
 
 def _is_other_syntax(prompt: str, start: int, end: int) -> bool:
@@ -419,28 +435,33 @@ def _after_prompt(task: ResolvedTask) -> str:
     return task.document.text_at(Span(end, Position(end.line, sys.maxsize)), route) or ""
 
 
-def _unused(task: ResolvedTask, known: DeclaredParameters, told_of: set[str]) -> Iterator[Diagnostic]:
+def _unused(task: ResolvedTask, declared: DeclaredParameters, marked: set[str]) -> Iterator[Diagnostic]:
     if task.spec.agent_runtime == "command":
         return  # the program reads parameters from a file
     used = set(placeholders(task.prompt)) | set(placeholders(task.spec.dedupe.key if task.spec.dedupe else ""))
     folded = {name.casefold() for name in used}
-    # A misspelt placeholder or required name is one mistake, and is reported at that place.
-    declared_names = [name for name in known.properties if name not in known.undeclared]
-    strange = sorted(used.difference(declared_names) | known.undeclared)
-    told_of = told_of | {_only_unused(task, known) or ""}
-    told_of |= set(placeholders(_after_prompt(task)))
-    passed_over = known.undeclared | told_of | {suggest(name, declared_names) for name in strange}
-    if "{" in task.prompt:
-        almost = list(almost_placeholders(task.prompt, known.properties))
-        passed_over = passed_over.union(*map(_words, chain(almost, re.finditer(_TEMPLATED, task.prompt))))
-        passed_over |= {parameter_of_path(each[0].strip("${} \t"), known) for each in almost}
-        passed_over |= {name for source, name in sources_of(task).items() if source in task.prompt}
-    for name, sub in known.properties.items():
-        if name in passed_over or sub is False:  # with False no value is allowed, so it is not a usable parameter
+    reported = _reported_elsewhere(task, declared, used) | marked
+    for name, sub in declared.properties.items():
+        if name in reported or sub is False:  # with False no value is allowed, so it is not a usable parameter
             continue
-        marked = isinstance(sub, dict) and "x-optio-used-by" in sub
-        if name not in used and name.casefold() not in folded and not marked and f"{{{name}}}" not in task.prompt:
-            route = ("paramsSchema", "properties", name)
+        is_elsewhere = isinstance(sub, dict) and "x-optio-used-by" in sub
+        if name.casefold() not in folded and not is_elsewhere and f"{{{name}}}" not in task.prompt:
             mapped = ", here and in `paramMapping`" if name in parameters_of_triggers(task) else ""
             hint = f"use `{{{{{name}}}}}` or delete it{mapped}"
+            route = ("paramsSchema", "properties", name)
             yield task.at("OPT202", f"the prompt does not use `{name}`", route, key=True, hint=hint)
+
+
+def _reported_elsewhere(task: ResolvedTask, declared: DeclaredParameters, used: set[str]) -> set[str]:
+    """Return the parameters that another finding may stand for: a misspelt placeholder or required name is one mistake, and is
+    reported at that place."""
+    names = [name for name in declared.properties if name not in declared.undeclared]
+    strange = sorted(used.difference(names) | declared.undeclared)
+    reported = {*declared.undeclared} | {_only_unused(task, declared) or ""} | set(placeholders(_after_prompt(task)))
+    reported |= {suggest(name, names) or "" for name in strange}
+    if "{" in task.prompt:
+        almost = list(almost_placeholders(task.prompt, declared.properties))
+        reported = reported.union(*map(_words, chain(almost, re.finditer(_TEMPLATED, task.prompt))))
+        reported |= {parameter_of_path(match[0].strip("${} \t"), declared) for match in almost}
+        reported |= {name for source, name in sources_of(task).items() if source in task.prompt}
+    return reported

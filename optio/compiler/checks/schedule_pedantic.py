@@ -14,14 +14,11 @@ from optio.model.route import Route, value_at
 from optio.model.text import parse_duration
 from optio.model.trigger import ScheduleConfig, ScheduleTrigger
 
-# Of each field: how many values it has, its first one, its name, and what it divides.
+# Of each field: how many values it has, its first one, its name with its preposition, and what it divides.
 _STEPPED = (
-    (60, 0, "minute", "hour"),
-    (24, 0, "hour", "day"),
-    (31, 1, "day", "month"),
-    (12, 1, "month", "year"),
-    (7, 0, "day", "week"),
-)
+    (60, 0, "at minute", "hour"), (24, 0, "at hour", "day"), (31, 1, "on day", "month"), (12, 1, "in month", "year"),
+    (7, 0, "on day", "week"),
+)  # fmt: skip
 # Signs that not every cron supports.
 _DIALECT = frozenset("LW#?@")
 # Any start will do, because the pattern repeats.
@@ -74,18 +71,17 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 def _steps(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
     """Report steps that are not an interval: `*/90`, of which only the first value is left, `*/40`, which fires twice in an
     hour, and `*/7`, which leaves an uneven gap at the end."""
-    for index, (field, (size, least, name, period)) in enumerate(zip(fields, _STEPPED, strict=True)):
+    for index, (field, (size, least, at, period)) in enumerate(zip(fields, _STEPPED, strict=True)):
         stepped = re.fullmatch(rf"(\*|\d{{1,2}})(?:-{size - 1 + least})?/([1-9]\d*)", field)
         if stepped is None or (index > 1 and (int(stepped[2]) < size or stepped[1] != "*")):
             continue
         first, step = (least if stepped[1] == "*" else int(stepped[1])), int(stepped[2])
         values = range(first, size + least, step)
         better = " ".join([*fields[:index], ",".join(map(str, values)), *fields[index + 1 :]]) if step > size // 2 else ""
-        span = field_span(task, route, expression, index)
+        name, span = at.partition(" ")[2], field_span(task, route, expression, index)
         interval = f"{shorten(str(step), _MAX_SHOWN_LENGTH)} {name}s"
         if step >= size and stepped[1] == "*":
-            at = f"{'on' if name == 'day' else 'in' if name == 'month' else 'at'} {name} {first}"
-            message = f"a step of {interval.partition(' ')[0]} is longer than the {period}: it fires {at} of each"
+            message = f"a step of {interval.partition(' ')[0]} is longer than the {period}: it fires {at} {first} of each"
             hint = _whole_interval(fields, step) if index == 0 else None
             hint = hint or f"write `{better}` if that is intended; no schedule fires every {interval}"
             yield task.at("OPT317", message, route, hint=hint, span=span)
