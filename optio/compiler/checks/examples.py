@@ -193,10 +193,10 @@ def _expectation(task: ResolvedTask, route: Route, example: Example, kind: str) 
 
 def _other_verdict(task: ResolvedTask, route: Route, example: Example) -> Iterator[Diagnostic]:
     """Report a run by hand whose parameters fit the schema or not, against what the test expects."""
-    declared, word = declared_parameters(task), example.expect.word
-    if example.params is None or declared is None or declared.undeclared or word not in ("accepted", "invalid"):
+    parameters, word = declared_parameters(task), example.expect.word
+    if example.params is None or parameters is None or parameters.undeclared or word not in ("accepted", "invalid"):
         return
-    faults = list(iter_faults(declared.schema, apply_defaults(declared.schema, example.params)))
+    faults = list(iter_faults(parameters.schema, apply_defaults(parameters.schema, example.params)))
     if word == "invalid" and faults:
         yield from _other_reason(task, (*route, "expect"), example, [(place, message) for place, message, _ in faults])
     elif word == "accepted" and faults:
@@ -225,12 +225,12 @@ def _other_reason(task: ResolvedTask, route: Route, example: Example, faults: li
 
 
 def _other_prompt(
-    task: ResolvedTask, route: Route, example: Example, values: dict[str, Any], declared: DeclaredParameters
+    task: ResolvedTask, route: Route, example: Example, values: dict[str, Any], parameters: DeclaredParameters
 ) -> Iterator[Diagnostic]:
     """Report a text that the prompt of the run does not contain, if all of its parameters are known."""
     if not task.prompt or not task.is_known(task.prompt_route) or not {*placeholders(task.prompt)} <= {*values}:
         return
-    if _is_refused(declared, values) or any(almost_placeholders(task.prompt, declared.properties)):
+    if _is_refused(parameters, values) or any(almost_placeholders(task.prompt, parameters.properties)):
         return  # what is meant to be filled in is reported
     prompt = render(task.prompt, values)
     absent = next((part for part in example.expect.parts if part not in prompt), None)
@@ -241,14 +241,14 @@ def _other_prompt(
         yield task.at("OPT430", f"the prompt does not contain `{absent[:_MAX_SHOWN]}`", route, hint=hint)
 
 
-def _is_refused(declared: DeclaredParameters, values: dict[str, Any]) -> bool:
-    return next(iter(iter_faults(declared.schema, apply_defaults(declared.schema, values))), None) is not None
+def _is_refused(parameters: DeclaredParameters, values: dict[str, Any]) -> bool:
+    return next(iter(iter_faults(parameters.schema, apply_defaults(parameters.schema, values))), None) is not None
 
 
 def _all_params(task: ResolvedTask, route: Route, example: Example) -> Iterator[Diagnostic]:
     """Report parameters that each run has and the expected ones do not, such as those with a default."""
-    expected, declared, mapping = example.expect.params, declared_parameters(task), None
-    if example.expect.word != "accepted" or declared is None:
+    expected, parameters, mapping = example.expect.params, declared_parameters(task), None
+    if example.expect.word != "accepted" or parameters is None:
         return
     given = example.params or {}
     if example.schedule is not None:
@@ -258,11 +258,11 @@ def _all_params(task: ResolvedTask, route: Route, example: Example) -> Iterator[
         given = task.spec.schedule.config.param_mapping
     if example.webhook is not None and task.spec.webhook is not None:
         mapping = task.spec.webhook.config.param_mapping or {}
-    values = apply_defaults(declared.schema, given)
-    if mapping is None and _is_refused(declared, values):
+    values = apply_defaults(parameters.schema, given)
+    if mapping is None and _is_refused(parameters, values):
         return  # no run starts, as other checks report
     run_values = _values_of_run(task, route, values, mapping)
-    yield from _other_prompt(task, (*route[:-1], "promptContains"), example, run_values, declared)
+    yield from _other_prompt(task, (*route[:-1], "promptContains"), example, run_values, parameters)
     if expected is not None:
         yield from _other_params(task, route, expected, values, run_values, mapping)
 
@@ -275,11 +275,11 @@ def _other_params(
     run_values: dict[str, Any],
     mapping: dict[str, Any] | None,
 ) -> Iterator[Diagnostic]:
-    declared = declared_parameters(task)
-    names = None if declared is None else parameter_names(task, declared)
+    parameters = declared_parameters(task)
+    names = None if parameters is None else parameter_names(task, parameters)
     unknown = [name for name in expected if names is not None and name not in names and name not in values]
-    if declared is not None and not unknown:
-        yield from _other_values(task, route, expected, run_values, declared)
+    if parameters is not None and not unknown:
+        yield from _other_values(task, route, expected, run_values, parameters)
     for name in unknown[:1]:
         message, hint = (
             f"no run has `{name}`, which is not a parameter of this task",
@@ -312,13 +312,13 @@ def _values_of_run(task: ResolvedTask, route: Route, values: dict[str, Any], map
 
 
 def _other_values(
-    task: ResolvedTask, route: Route, expected: dict[str, Any], values: dict[str, Any], declared: DeclaredParameters
+    task: ResolvedTask, route: Route, expected: dict[str, Any], values: dict[str, Any], parameters: DeclaredParameters
 ) -> Iterator[Diagnostic]:
     """Report the first expected value that differs from the one that the run has."""
     for name, value in expected.items():
         if name not in values or (values[name] == value and isinstance(values[name], bool) == isinstance(value, bool)):
             continue
-        types = declared_types(declared.properties.get(name))
+        types = declared_types(parameters.properties.get(name))
         if types is not None and types[0] in _TYPES and not isinstance(values[name], _TYPES[types[0]]):
             return  # the value itself is reported
         text = flow(values[name])

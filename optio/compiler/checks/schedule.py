@@ -186,12 +186,12 @@ def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
 
 def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterator[Diagnostic]:
     """Report parameters that the task does not have, those that the schedule does not give, and values that do not fit."""
-    declared = declared_parameters(task)
-    if declared is None or not task.is_known(route):
+    parameters = declared_parameters(task)
+    if parameters is None or not task.is_known(route):
         return
-    names = parameter_names(task, declared)
+    names = parameter_names(task, parameters)
     unknown = [name for name in mapping if names is not None and name not in names]
-    absent = declared.missing(mapping)
+    absent = parameters.missing(mapping)
     pair = absent[0] if len(unknown) == len(absent) == 1 else None
     similar = {name: suggest(name, names or ()) for name in unknown}
     for name in unknown:
@@ -199,9 +199,9 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
     misspelt = {*similar.values(), pair} if unknown else set()
     for name in absent:
         if name not in misspelt:
-            yield _missing(task, route, declared, name)
-    reported = misspelt.union(unknown, absent, declared.undeclared)
-    faults = list(_faults(task, route, mapping, declared, reported, open_names=names is None))
+            yield _missing(task, route, parameters, name)
+    reported = misspelt.union(unknown, absent, parameters.undeclared)
+    faults = list(_faults(task, route, mapping, parameters, reported, open_names=names is None))
     yield from faults
     at_faults = [fault.route for fault in faults]
     for name, value in mapping.items():
@@ -213,7 +213,7 @@ def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterat
                 if is_path
                 else f"`{name}` holds `{text}` as a text, which is not replaced"
             )
-            yield task.at("OPT311", message, (*route, name), hint=_constant(declared, name))
+            yield task.at("OPT311", message, (*route, name), hint=_constant(parameters, name))
 
 
 def _unknown(
@@ -235,15 +235,15 @@ def _unknown(
     return task.at("OPT310", message, (*route, name), key=True, hint=hint, write=write, safe=False)
 
 
-def _missing(task: ResolvedTask, route: Route, declared: DeclaredParameters, name: str) -> Diagnostic:
+def _missing(task: ResolvedTask, route: Route, parameters: DeclaredParameters, name: str) -> Diagnostic:
     from optio.compiler.conversions.entries import fitting_value  # imported only for a file with a mistake
 
     tested = next((test.params[name] for test in task.spec.tests if test.params and name in test.params), None)
-    value = fitting_value(declared.properties.get(name), tested)
+    value = fitting_value(parameters.properties.get(name), tested)
     note = f", with your own value in the place of `{value}`" if value in _PLACEHOLDER_VALUES else ""
     entry = f"{name}: {value or '...'}"
     # Several of them share one `paramMapping`.
-    is_only = declared.missing({}) == [name] and value_at(task.document.value, route) is None
+    is_only = parameters.missing({}) == [name] and value_at(task.document.value, route) is None
     hint = f"add `paramMapping: {{{entry}}}`{note}" if is_only else f"add `{entry}` under `paramMapping`{note}"
     return task.at("OPT308", f"the schedule gives no value for `{name}`", (*route, name), key=True, hint=hint)
 
@@ -252,31 +252,31 @@ def _faults(
     task: ResolvedTask,
     route: Route,
     mapping: dict[str, Any],
-    declared: DeclaredParameters,
+    parameters: DeclaredParameters,
     reported: set[str | None],
     *,
     open_names: bool,
 ) -> Iterator[Diagnostic]:
     """Report values that would keep every fire from becoming a run. A default that does not fit is reported in the schema."""
-    for place, message, word in iter_faults(declared.schema, apply_defaults(declared.schema, mapping)):
+    for place, message, word in iter_faults(parameters.schema, apply_defaults(parameters.schema, mapping)):
         if not place:
             if not reported:
                 message = f"the schedule gives no valid parameters: what it gives {message}"
                 yield task.at("OPT309", message, route, key=True, hint="give values that fit `paramsSchema`")
         elif len(place) == 1 and word == "required":
             if place[0] not in reported:
-                yield _missing(task, route, declared, str(place[0]))
+                yield _missing(task, route, parameters, str(place[0]))
         elif len(place) == 1 and word == "additionalProperties":
             if open_names and place[0] not in reported:
                 hint = _declare(task, str(place[0]), mapping)
                 yield task.at("OPT310", f"`{place[0]}` {message}", route + place, key=True, hint=hint)
         elif place[0] in mapping:
-            hint, member = _fitting(task, route, declared, mapping, place, word)
+            hint, member = _fitting(task, route, parameters, mapping, place, word)
             yield task.at("OPT309", f"`{show(place)}` {message}", route + place, hint=hint, value=member, safe=False)
 
 
 def _fitting(
-    task: ResolvedTask, route: Route, declared: DeclaredParameters, mapping: dict[str, Any], place: Route, word: str | None
+    task: ResolvedTask, route: Route, parameters: DeclaredParameters, mapping: dict[str, Any], place: Route, word: str | None
 ) -> tuple[str, str | None]:
     """Return the hint for a value that does not fit, and the member of an `enum` that it is a misspelling of."""
     # Imported only for a file with a mistake.
@@ -284,24 +284,24 @@ def _fitting(
     from optio.compiler.shape.messages import hint_for_commented_value
 
     given = value_at(mapping, place)
-    member = _member(declared, place, given) if word == "enum" else None
+    member = _member(parameters, place, given) if word == "enum" else None
     if member is not None:
         return f"did you mean `{member}`?", member
     if given is None and (hint := hint_for_commented_value(task.document, route + place)) is not None:
         return hint, None
     if _unfilled(mapping[str(place[0])]) is not None:
-        return _constant(declared, str(place[0])), None
+        return _constant(parameters, str(place[0])), None
     if isinstance(given, dict) and list(given) in (["literal"], ["value"], ["const"], ["default"]):
         return f"write `{flow(next(iter(given.values())))}`: a schedule's values stand for themselves", None
-    schema: Any = declared.schema
+    schema: Any = parameters.schema
     for step in place:
         schema = value_at(schema, ("items",) if isinstance(step, int) else ("properties", step))
     hint = hint_for_value(schema, given) if word not in ("required", "additionalProperties") else None
     return hint or "give a value that fits `paramsSchema`", None
 
 
-def _member(declared: DeclaredParameters, place: Route, given: Any) -> str | None:
-    schema = declared.properties.get(str(place[0])) if len(place) == 1 else None
+def _member(parameters: DeclaredParameters, place: Route, given: Any) -> str | None:
+    schema = parameters.properties.get(str(place[0])) if len(place) == 1 else None
     if not isinstance(given, str) or not isinstance(schema, dict):
         return None
     members = [member for member in schema.get("enum", ()) if isinstance(member, str)]
@@ -322,9 +322,9 @@ def _unfilled(value: object) -> str | None:
     return value if value.startswith("$.") else match and match[0]
 
 
-def _constant(declared: DeclaredParameters, name: str) -> str:
+def _constant(parameters: DeclaredParameters, name: str) -> str:
     from optio.compiler.conversions.entries import fitting_value  # imported only for a file with a mistake
 
-    value = fitting_value(declared.properties.get(name))
+    value = fitting_value(parameters.properties.get(name))
     example = "" if value is None or value in _PLACEHOLDER_VALUES else f", such as `{name}: {value}`"
     return f"write the value itself{example}: a schedule fills nothing in, and has no payload"

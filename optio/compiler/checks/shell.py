@@ -62,11 +62,11 @@ def unset_variables(text: str) -> Iterator[Variable]:
         return
     own = set(re.findall(_SET, text)) | {name for names in re.findall(_READ, text) for name in names.split()}
     single = single_quoted_ranges(text)
-    for found in re.finditer(_VARIABLE, text):
-        name = found[1] or found[2]
-        if name not in own and not is_in_ranges(single, found.start()) and not _escaped(text, found.start()):
+    for match in re.finditer(_VARIABLE, text):
+        name = match[1] or match[2]
+        if name not in own and not is_in_ranges(single, match.start()) and not _escaped(text, match.start()):
             own.add(name)
-            yield Variable(name, found[0], bool(found[3]))
+            yield Variable(name, match[0], bool(match[3]))
 
 
 def simple_commands(text: str) -> Iterator[list[str]]:
@@ -110,22 +110,22 @@ def evaluated(text: str) -> Iterator[Evaluated]:
     if len(text) > _MAX_COMMAND_LENGTH:
         return
     single = single_quoted_ranges(text)
-    for found in re.finditer(_EVALUATES, text):
-        if not is_in_ranges(single, found.start()):
-            for start, end in _expansions(text[found.end() : found.end() + _MAX_EVALUATED]):
-                yield Evaluated(text[found.end() + start : found.end() + end], found.start(), found.end() + end)
-    for found in re.finditer(_PIPED_TO_SHELL, text):
-        start = max(text.rfind(sign, 0, found.start()) for sign in ";&\n") + 1
+    for match in re.finditer(_EVALUATES, text):
+        if not is_in_ranges(single, match.start()):
+            for start, end in _expansions(text[match.end() : match.end() + _MAX_EVALUATED]):
+                yield Evaluated(text[match.end() + start : match.end() + end], match.start(), match.end() + end)
+    for match in re.finditer(_PIPED_TO_SHELL, text):
+        start = max(text.rfind(sign, 0, match.start()) for sign in ";&\n") + 1
         start += len(text[start:]) - len(text[start:].lstrip())
-        yield Evaluated(text[start : found.end()], start, found.end())
+        yield Evaluated(text[start : match.end()], start, match.end())
 
 
 def _expansions(text: str) -> Iterator[tuple[int, int]]:
     """Yield where the word at the beginning of the text, perhaps in double quotes, has variables and `$(...)`."""
     at, quote = (1, True) if text[:1] == '"' else (0, False)
     while at < len(text) and text[at] not in ('"' if quote else " \t\n;&|"):
-        found = re.match(_VARIABLE, text[at:])
-        end = at + len(found[0]) if found else at + _end_of_bracket(text[at:])
+        match = re.match(_VARIABLE, text[at:])
+        end = at + len(match[0]) if match else at + _end_of_bracket(text[at:])
         if end > at:
             yield at, end
         at = max(end, at + (2 if text[at] == "\\" else 1))
@@ -134,10 +134,10 @@ def _expansions(text: str) -> Iterator[tuple[int, int]]:
 def _end_of_bracket(text: str) -> int:
     """Return the end of the `$(...)` at the beginning of the text, or 0."""
     opened = 0
-    for found in re.finditer(r"[()]", text) if text.startswith("$(") else ():
-        opened += 1 if found[0] == "(" else -1
+    for match in re.finditer(r"[()]", text) if text.startswith("$(") else ():
+        opened += 1 if match[0] == "(" else -1
         if not opened:
-            return found.end()
+            return match.end()
     return 0
 
 
@@ -205,8 +205,8 @@ class _Scan:
         at = 0
         # Offsets of the double quotes and `$(` that are still open. Quoting starts again inside `$(...)`.
         opened: list[tuple[str, int]] = []
-        while (found := _SIGNS.search(text, at)) is not None:
-            at, char = found.start(), found[0]
+        while (match := _SIGNS.search(text, at)) is not None:
+            at, char = match.start(), match[0]
             quoted = bool(opened) and opened[-1][0] == '"'
             if char == "\\":
                 at += 1
