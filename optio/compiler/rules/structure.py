@@ -152,8 +152,7 @@ RULES = (
     ),
     Rule(
         "OPT619", "budget-below-call", INFO, "a budget far below what one call of the model may cost",
-        "What a call costs is known when it is over, so a run may spend its budget and one call. A budget of less than a "
-        "fiftieth of the dearest call is reported.",
+        "A run may spend its budget and one call. A budget below a fiftieth of the dearest call is reported.",
         'agentRuntime: claude-code\nmodel: opus\nbudgetUsd: "0.05"\n',
         'agentRuntime: claude-code\nmodel: haiku\nbudgetUsd: "0.05"\n',
     ),
