@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from zoneinfo import available_timezones
 
 from optio.compiler.checks.samples import paths_of
-from optio.compiler.checks.schedule import MACHINE_ZONES
+from optio.compiler.checks.zone_names import MACHINE_ZONES
 from optio.compiler.payloads.deliveries import event_names, paths_sent
 from optio.compiler.source_tree import SUFFIXES
 from optio.lsp import keys, outline, params

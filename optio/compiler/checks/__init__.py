@@ -6,31 +6,26 @@ calls them in order for the pipeline. Checks that need several tasks at once are
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import import_module
 
 from optio.compiler.checks import (
     commands,
-    dedupe,
     environment,
-    examples,
     models,
     overrides,
     params,
     params_pedantic,
     plaintext_secrets,
-    pool,
     prompt,
     runtime,
-    samples,
     schedule,
     schedule_pedantic,
     triggers,
     trust,
-    untrusted_input,
-    webhook,
 )
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
-from optio.model.trigger import WebhookTrigger
+from optio.model.trigger import WebhookConfig, WebhookTrigger
 
 Check = Callable[[ResolvedTask], Iterator[Diagnostic]]
 
@@ -42,69 +37,57 @@ CHECKS: tuple[Check, ...] = (
     triggers.check,
     schedule.check,
     schedule_pedantic.check,
-    webhook.check,
-    samples.check,
-    examples.check,
     trust.check,
-    untrusted_input.check,
     environment.check,
     commands.check,
     models.check,
     overrides.check,
-    dedupe.check,
-    pool.check,
     plaintext_secrets.check,
 )
 _UNUSABLE_SCHEMA = frozenset({"OPT205", "OPT206", "OPT212", "OPT214"})
 
 
-def _for_some(task: ResolvedTask) -> Iterator[Check]:
-    """Yield the checks that few tasks need; their modules are imported only for a task that needs them."""
-    environment, hooks = task.spec.environment, [t for t in task.spec.triggers if isinstance(t, WebhookTrigger)]
-    told = (*environment.setup_commands, *environment.env.values(), str(task.spec.command))
-    named = any(hooks or name in task.prompt for name in environment.secrets)
-    named = named or (bool(environment.secrets) and "$" in task.prompt)
-    if named or any("$" in text or "{{" in text for text in told):
-        from optio.compiler.checks import secrets_use
+def _webhooks(task: ResolvedTask) -> list[WebhookConfig]:
+    return [trigger.config for trigger in task.spec.triggers if isinstance(trigger, WebhookTrigger)]
 
-        yield secrets_use.check
-    if isinstance(task.spec.command, list):
-        from optio.compiler.checks import arguments
 
-        yield arguments.check
-    if environment.network is not None:
-        from optio.compiler.checks import needed_hosts
+def _may_use_secrets(task: ResolvedTask) -> bool:
+    environment, template = task.spec.environment, ("$", "{{")
+    texts = (*environment.setup_commands, *environment.env.values(), str(task.spec.command))
+    if any(sign in text for text in texts for sign in template):
+        return True
+    if not environment.secrets:
+        return False
+    return bool(_webhooks(task)) or "$" in task.prompt or any(name in task.prompt for name in environment.secrets)
 
-        yield needed_hosts.check
-    if task.spec.result is not None:
-        from optio.compiler.checks import result
 
-        yield result.check
-    if hooks:
-        from optio.compiler.checks import scheme
-
-        yield scheme.check
-        if any(hook.config.when is not None for hook in hooks):
-            from optio.compiler.checks import filters
-
-            yield filters.check
-        if any(hook.config.param_mapping for hook in hooks):
-            from optio.compiler.checks import deliveries
-
-            yield deliveries.check
+# Checks that few tasks need: the module, imported only for a task that needs it, and which tasks those are.
+CONDITIONAL: dict[str, Callable[[ResolvedTask], bool]] = {
+    "webhook": lambda task: bool(_webhooks(task)),
+    "untrusted_input": lambda task: bool(_webhooks(task)),
+    "samples": lambda task: bool(task.samples),
+    "examples": lambda task: bool(task.spec.tests),
+    "dedupe": lambda task: task.spec.dedupe is not None,
+    "pool": lambda task: bool(task.spec.warm_pool_size),
+    "secrets_use": _may_use_secrets,
+    "arguments": lambda task: isinstance(task.spec.command, list),
+    "needed_hosts": lambda task: task.spec.environment.network is not None,
+    "result": lambda task: task.spec.result is not None,
+    "scheme": lambda task: bool(_webhooks(task)),
+    "filters": lambda task: any(config.when is not None for config in _webhooks(task)),
+    "deliveries": lambda task: any(config.param_mapping for config in _webhooks(task)),
+}
 
 
 def run(task: ResolvedTask, *, pedantic: bool = False) -> list[Diagnostic]:
     """Return every finding about one task, except below `task.gaps`, where an earlier stage has already reported the mistake.
     With `pedantic` the list includes advice: settings that are valid and could be better."""
-    first = [d for check in FIRST for d in check(task)]
-    found = [d for d in first if task.is_known(d.route)]
-    if any(d.code in _UNUSABLE_SCHEMA for d in first):
-        task = replace(task, gaps=task.gaps | {params.ROUTE})
-    checks = CHECKS
-    if pedantic:
-        from optio.compiler.checks import pedantic as more
-
-        checks = (*CHECKS, more.check)
-    checks = (*checks, *_for_some(task))
-    return found + [d for check in checks for d in check(task) if task.is_known(d.route)]
+    findings = [finding for check in FIRST for finding in check(task)]
+    if any(finding.code in _UNUSABLE_SCHEMA for finding in findings):
+        known_task = replace(task, gaps=task.gaps | {params.ROUTE})
+    else:
+        known_task = task
+    findings = [finding for finding in findings if task.is_known(finding.route)]
+    modules = [name for name, needs in CONDITIONAL.items() if needs(task)] + ["pedantic"] * pedantic
+    checks = (*CHECKS, *(import_module(f"{__name__}.{name}").check for name in modules))
+    return findings + [found for check in checks for found in check(known_task) if known_task.is_known(found.route)]

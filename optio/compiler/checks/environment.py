@@ -77,29 +77,33 @@ def _resources(task: ResolvedTask, resources: Resources) -> Iterator[Diagnostic]
             meant = f"{number}Mi" if key == "memory" and value != number and number.isdigit() else None
             yield task.at("OPT513", wrong[0], route, hint=wrong[1], value=meant, safe=False)
             wrong_amounts.add((key, value))
-    if resources.requests is None and resources.limits is None:
+    for key in ("cpu", "memory") if resources.requests or resources.limits else ():
+        yield from _request_and_limit(task, resources, key, wrong_amounts)
+
+
+def _request_and_limit(
+    task: ResolvedTask, resources: Resources, key: str, wrong_amounts: set[tuple[str, str]]
+) -> Iterator[Diagnostic]:
+    """Report a limit that is given twice, and a request above it."""
+    short, long = getattr(resources, key), getattr(resources.limits or Amounts(), key)
+    request, limit = getattr(resources.requests or Amounts(), key), short or long
+    if short is not None and long is not None:
+        message = f"both `{key}` and `limits.{key}` are given, which mean the same"
+        hint = "delete one of them, or write `null` for an inherited one"
+        forms: list[Route] = [("environment", "resources", key), ("environment", "resources", "limits", key)]
+        # Point at the key in the task's own file if the other one is inherited.
+        form = next((form for form in forms if task.document.path_at(form) == task.path), forms[0])
+        yield task.at("OPT513", message, form, key=True, hint=hint)
+    if request is None or limit is None or not wrong_amounts.isdisjoint(((key, request), (key, limit))):
         return
-    requests, limits = resources.requests or Amounts(), resources.limits or Amounts()
-    for key in ("cpu", "memory"):
-        short, long = getattr(resources, key), getattr(limits, key)
-        if short is not None and long is not None:
-            message = f"both `{key}` and `limits.{key}` are given, which mean the same"
-            hint = "delete one of them, or write `null` for an inherited one"
-            forms: list[Route] = [("environment", "resources", key), ("environment", "resources", "limits", key)]
-            # Point at the key in the task's own file if the other one is inherited.
-            own = next((each for each in forms if task.document.path_at(each) == task.path), forms[0])
-            yield task.at("OPT513", message, own, key=True, hint=hint)
-        request, limit = getattr(requests, key), short or long
-        if request is None or limit is None or not wrong_amounts.isdisjoint(((key, request), (key, limit))):
-            continue
-        if _exceeds(request, limit):
-            message = f"the request of {key} is {request}, more than its limit of {limit}"
-            name = key if short else f"limits.{key}"
-            hint = f"write {limit} or less, or raise `{name}`"
-            if not short:  # both are written side by side
-                less, more = (f'"{each}"' if re.fullmatch(r"[0-9.]+", each) else each for each in (limit, request))
-                hint = f"write `requests.{key}: {less}` or less; if the two were exchanged, write `{name}: {more}`, too"
-            yield task.at("OPT513", message, ("environment", "resources", "requests", key), hint=hint)
+    if _exceeds(request, limit):
+        message = f"the request of {key} is {request}, more than its limit of {limit}"
+        name = key if short else f"limits.{key}"
+        hint = f"write {limit} or less, or raise `{name}`"
+        if not short:  # both are written side by side
+            less, more = (f'"{amount}"' if re.fullmatch(r"[0-9.]+", amount) else amount for amount in (limit, request))
+            hint = f"write `requests.{key}: {less}` or less; if the two were exchanged, write `{name}: {more}`, too"
+        yield task.at("OPT513", message, ("environment", "resources", "requests", key), hint=hint)
 
 
 def _exceeds(request: str, limit: str) -> bool:

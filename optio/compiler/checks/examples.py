@@ -8,7 +8,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from optio.compiler.checks.prompt import almost_placeholders
-from optio.compiler.checks.schedule import PLACES
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, declared_types, parameter_names
 from optio.compiler.resolved_task import ResolvedTask
@@ -71,13 +70,7 @@ def _trigger(task: ResolvedTask, route: Route, example: Example, kind: str) -> I
             message = f"the effect of `{name}` depends on the server's own name, which a test does not have"
             yield task.at("OPT425", message, (*route, "headers", name), hint=f"delete `{name}`", key=True)
     if kind == "schedule":
-        try:
-            at = example.slot
-        except ValueError as err:
-            message = f"`{example.schedule}` is not a valid time" + (f": {err}" if "years" in str(err) else "")
-            yield task.at("OPT425", message, (*route, kind), hint="write it as `2026-03-30T07:00`, in the schedule's own zone")
-        else:
-            yield from _no_slot(task, (*route, kind), at)
+        yield from _time(task, (*route, kind), example)
     if kind == "webhook" and task.spec.webhook is not None:
         yield from _signature(task, route, example, task.spec.webhook.config)
 
@@ -113,98 +106,68 @@ def _is_signed_by_hand(example: Example, config: WebhookConfig) -> bool:
     return any(name.lower() in signed for name in example.headers)
 
 
-def _no_slot(task: ResolvedTask, route: Route, at: datetime) -> Iterator[Diagnostic]:
+def _time(task: ResolvedTask, route: Route, example: Example) -> Iterator[Diagnostic]:
     """Report a test of a time at which the schedule does not fire."""
-    index = next((i for i, each in enumerate(task.spec.triggers) if isinstance(each, ScheduleTrigger)), None)
+    try:
+        time = example.slot
+    except ValueError as err:
+        message = f"`{example.schedule}` is not a valid time" + (f": {err}" if "years" in str(err) else "")
+        yield task.at("OPT425", message, route, hint="write it as `2026-03-30T07:00`, in the schedule's own zone")
+        return
+    index = next((index for index, trigger in enumerate(task.spec.triggers) if isinstance(trigger, ScheduleTrigger)), None)
     if index is None or task.spec.schedule is None:
         return  # the trigger was wrong and has been reported
     config = task.spec.schedule.config
     from optio.scheduling.slots import NoSlot, find_slot
 
     try:
-        find_slot(config.cron_expression, config.timezone, at)
+        find_slot(config.cron_expression, config.timezone, time)
     except NoSlot as err:
-        at_config: Route = ("triggers", index, "config")
-        if value_at(task.document.value, (*at_config, "timezone")) is None and (zone := _zone_meant(config, at)) is not None:
-            message = (
-                f"`{config.cron_expression}` in UTC does not fire at `{at.isoformat('T', 'minutes')}`, which a test expects"
-            )
-            hint = f"add `timezone: {zone}` beside it, or another zone with this offset"
-            yield task.at("OPT428", message, (*at_config, "cronExpression"), hint=hint)
+        place: Route = ("triggers", index, "config", "cronExpression")
+        if (exchanged := _exchanged(config, time)) is not None:
+            message = f"`{config.cron_expression}` does not fire at `{time.isoformat('T', 'minutes')}`, which a test expects"
+            hint = f"write `{exchanged}`: the order is minute, hour, day of the month, month, day of the week"
+            yield task.at("OPT428", message, place, hint=hint, value=exchanged, safe=False)
             return
-        if (swapped := _swapped(config, at)) is not None:
-            message = f"`{config.cron_expression}` does not fire at `{at.isoformat('T', 'minutes')}`, which a test expects"
-            hint = f"write `{swapped}`: the order is minute, hour, day of the month, month, day of the week"
-            place = (*at_config, "cronExpression")
-            yield task.at("OPT428", message, place, hint=hint, value=swapped, safe=False)
-            return
+        zone = ZoneInfo(config.timezone)
         message = f"`{config.cron_expression}` ({config.timezone}) does not fire then: {err}"
-        value = None if err.coming is None else f"{err.coming:%Y-%m-%dT%H:%M}"
-        if at.tzinfo is None and (near := _fire_of_day(config, at.replace(tzinfo=ZoneInfo(config.timezone)))) is not None:
-            value = f"{near:%Y-%m-%dT%H:%M}"
-        hint = "write a time at which it fires" + (f", such as `{value}`" if value else "")
-        if at.tzinfo is not None and _fires(config.cron_expression, config.timezone, local := at.replace(tzinfo=None)):
-            there = at.astimezone(ZoneInfo(config.timezone))
-            message = (
-                f"`{at:%H:%M}` with `Z` or an offset is {there:%H:%M} in {config.timezone}: the schedule does not fire then"
-            )
-            value = f"{local:%Y-%m-%dT%H:%M}"
-            hint = f"write `{value}`, without it, for the time in {config.timezone}"
-        elif at.tzinfo is not None and (same_day := _fire_of_day(config, at)) is not None:
-            there = at.astimezone(ZoneInfo(config.timezone))
-            message = (
-                f"`{at:%H:%M}` with `Z` or an offset is {there:%H:%M} in {config.timezone}, when the schedule does not fire"
-            )
-            value = f"{same_day:%Y-%m-%dT%H:%M}"
-            hint = f"write `{value}`, a time in {config.timezone}"
+        if time.tzinfo is not None:
+            message = f"`{time:%H:%M}` with `Z` or an offset is {time.astimezone(zone):%H:%M} in {config.timezone}: "
+            message += "the schedule does not fire then"
+        near = _fire_of_day(config, time if time.tzinfo is not None else time.replace(tzinfo=zone)) or err.coming
+        value = None if near is None else f"{near:%Y-%m-%dT%H:%M}"
+        hint = "write a time at which it fires" + (f", such as `{value}` in {config.timezone}" if value else "")
+        if time.tzinfo is not None and value_at(task.document.value, ("triggers", index, "config", "timezone")) is None:
+            hint, value = "add the `timezone` of these clocks to the schedule, or write a time in UTC at which it fires", None
         yield task.at("OPT428", message, route, hint=hint, value=value, safe=False)
     except (KeyError, ValueError, OSError):
         return  # an expression or a zone that `schedule` reports
 
 
-def _fire_of_day(config: ScheduleConfig, at: datetime) -> datetime | None:
+def _fire_of_day(config: ScheduleConfig, time: datetime) -> datetime | None:
     """Return the first fire of the day, on the schedule's clocks, on which a time lies."""
     from optio.scheduling import cron
 
-    midnight = at.astimezone(ZoneInfo(config.timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
-    found = cron.next_fire(config.cron_expression, config.timezone, midnight - timedelta(seconds=1))
-    local = found and found.astimezone(midnight.tzinfo)
+    midnight = time.astimezone(ZoneInfo(config.timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
+    fire = cron.next_fire(config.cron_expression, config.timezone, midnight - timedelta(seconds=1))
+    local = fire and fire.astimezone(midnight.tzinfo)
     return local if local is not None and local.date() == midnight.date() else None
 
 
-def _swapped(config: ScheduleConfig, at: datetime) -> str | None:
+def _exchanged(config: ScheduleConfig, time: datetime) -> str | None:
     """Return the expression with two fields exchanged that people confuse, if it fires at the time of the test."""
+    from optio.scheduling.slots import NoSlot, find_slot
+
     fields = config.cron_expression.split()
     for one, other in ((0, 1), (3, 4), (2, 3)) if len(fields) == 5 else ():
         pair = {fields[one], fields[other]}
-        exchanged = list(fields)
-        exchanged[one], exchanged[other] = fields[other], fields[one]
+        better = list(fields)
+        better[one], better[other] = fields[other], fields[one]
         # Two numbers, or a number and none.
-        if len(pair) == 2 and all(each.isdigit() or (each == "*" and one) for each in pair):
-            better = " ".join(exchanged)
-            if _fires(better, config.timezone, at):
-                return better
-    return None
-
-
-def _fires(expression: str, timezone: str, at: datetime) -> bool:
-    from optio.scheduling.slots import NoSlot, find_slot
-
-    with suppress(NoSlot, KeyError, ValueError, OSError):
-        find_slot(expression, timezone, at)
-        return True
-    return False
-
-
-def _zone_meant(config: ScheduleConfig, at: datetime) -> str | None:
-    """Return a zone in which the schedule fires at the time, if its clocks have the offset of the time then."""
-    from optio.scheduling.slots import NoSlot, find_slot
-
-    for name in PLACES.values() if at.tzinfo is not None else ():
-        with suppress(NoSlot, KeyError, ValueError, OSError):
-            if at.astimezone(ZoneInfo(name)).utcoffset() == at.utcoffset():
-                find_slot(config.cron_expression, name, at)
-                return name
+        if len(pair) == 2 and all(field.isdigit() or (field == "*" and one) for field in pair):
+            with suppress(NoSlot, KeyError, ValueError, OSError):
+                find_slot(" ".join(better), config.timezone, time)
+                return " ".join(better)
     return None
 
 
@@ -230,127 +193,138 @@ def _expectation(task: ResolvedTask, route: Route, example: Example, kind: str) 
 
 def _other_verdict(task: ResolvedTask, route: Route, example: Example) -> Iterator[Diagnostic]:
     """Report a run by hand whose parameters fit the schema or not, against what the test expects."""
-    known, word = declared_parameters(task), example.expect.word
-    if example.params is None or known is None or known.undeclared or word not in ("accepted", "invalid"):
+    parameters, word = declared_parameters(task), example.expect.word
+    if example.params is None or parameters is None or parameters.undeclared or word not in ("accepted", "invalid"):
         return
-    faults = list(iter_faults(known.schema, apply_defaults(known.schema, example.params)))
-    fault = next(iter(faults), None)
+    faults = list(iter_faults(parameters.schema, apply_defaults(parameters.schema, example.params)))
     if word == "invalid" and faults:
-        told = [f"{pointer(('params', *place))} {message}" for place, message, _ in faults]
-        whole = f"the parameters do not fit the task `{task.id}`: {'; '.join(told)}"
-        for index, part in enumerate(example.expect.reasons):
-            if part.strip() and part not in whole and "`" not in part:  # a suggestion may follow
-                where: Route = ("error",) if isinstance(example.expect.error, str) else ("error", index)
-                message = f"the reason does not contain `{part[:_MAX_SHOWN]}`"
-                hint = f"write a part of it, such as `{told[0]}`"
-                yield task.at("OPT430", message, (*route, "expect", *where), hint=hint, value=told[0], safe=False)
-        return
-    if word == "accepted" and fault is not None:
-        place, message, _ = fault
+        yield from _other_reason(task, (*route, "expect"), example, [(place, message) for place, message, _ in faults])
+    elif word == "accepted" and faults:
+        place, message, _ = faults[0]
         at_fault = f"`{show(place)}`" if place else "the parameters"
-        hint = "write a value that fits, or `expect: {verdict: invalid}`"
         at: Route = (*route, "params", *place) if place and place[0] in example.params else (*route, "params")
+        hint = "write a value that fits, or `expect: {verdict: invalid}`"
         yield task.at("OPT430", f"no run starts: {at_fault} {message}", at, key=at[-1] == "params", hint=hint)
-    elif word == "invalid" and fault is None and all(part.strip() for part in example.expect.reasons):
+    elif word == "invalid" and all(part.strip() for part in example.expect.reasons):
         key = "verdict" if example.expect.verdict is not None else "error"
+        hint = f"{'write `verdict: accepted`' if key == 'verdict' else 'delete `error`'}, or a value that does not fit"
         message = "these parameters are valid, so a run starts"
-        hint = "write `verdict: accepted`" if key == "verdict" else "delete `error`"
-        yield task.at(
-            "OPT430", message, (*route, "expect", key), key=key == "error", hint=f"{hint}, or a value that does not fit"
-        )
+        yield task.at("OPT430", message, (*route, "expect", key), key=key == "error", hint=hint)
 
 
-def _other_prompt(task: ResolvedTask, route: Route, example: Example, actual: dict[str, Any]) -> Iterator[Diagnostic]:
+def _other_reason(task: ResolvedTask, route: Route, example: Example, faults: list[tuple[Route, str]]) -> Iterator[Diagnostic]:
+    """Report a part of the expected reason that the reason of the refusal does not have."""
+    reasons = [f"{pointer(('params', *place))} {message}" for place, message in faults]
+    text = f"the parameters do not fit the task `{task.id}`: {'; '.join(reasons)}"
+    for index, part in enumerate(example.expect.reasons):
+        if part.strip() and part not in text and "`" not in part:  # a suggestion may follow
+            place: Route = ("error",) if isinstance(example.expect.error, str) else ("error", index)
+            message = f"the reason does not contain `{part[:_MAX_SHOWN]}`"
+            hint = f"write a part of it, such as `{reasons[0]}`"
+            yield task.at("OPT430", message, (*route, *place), hint=hint, value=reasons[0], safe=False)
+
+
+def _other_prompt(
+    task: ResolvedTask, route: Route, example: Example, values: dict[str, Any], parameters: DeclaredParameters
+) -> Iterator[Diagnostic]:
     """Report a text that the prompt of the run does not contain, if all of its parameters are known."""
-    if (
-        not task.prompt
-        or not example.expect.parts
-        or not {*placeholders(task.prompt)} <= {*actual}
-        or not task.is_known(task.prompt_route)
-    ):
+    if not task.prompt or not task.is_known(task.prompt_route) or not {*placeholders(task.prompt)} <= {*values}:
         return
-    known = declared_parameters(task)
-    if known is None or next(iter(iter_faults(known.schema, apply_defaults(known.schema, actual))), None) is not None:
-        return
-    if any(almost_placeholders(task.prompt, known.properties)):
+    if _is_refused(parameters, values) or any(almost_placeholders(task.prompt, parameters.properties)):
         return  # what is meant to be filled in is reported
-    prompt = render(task.prompt, actual)
-    lost = next((part for part in example.expect.parts if part not in prompt), None)
-    if lost is not None and lost.strip():
-        near = next((line.strip() for line in prompt.splitlines() if lost.casefold() in line.casefold()), None)
-        near = near or next((line.strip() for line in prompt.splitlines() if line.strip()), "")
+    prompt = render(task.prompt, values)
+    absent = next((part for part in example.expect.parts if part not in prompt), None)
+    if absent is not None and absent.strip():
+        lines = [line.strip() for line in prompt.splitlines() if line.strip()]
+        near = next((line for line in lines if absent.casefold() in line.casefold()), lines[0] if lines else "")
         hint = f"write a part of it, such as `{near[:_MAX_SHOWN]}`"
-        yield task.at("OPT430", f"the prompt does not contain `{lost[:_MAX_SHOWN]}`", route, hint=hint)
+        yield task.at("OPT430", f"the prompt does not contain `{absent[:_MAX_SHOWN]}`", route, hint=hint)
+
+
+def _is_refused(parameters: DeclaredParameters, values: dict[str, Any]) -> bool:
+    return next(iter(iter_faults(parameters.schema, apply_defaults(parameters.schema, values))), None) is not None
 
 
 def _all_params(task: ResolvedTask, route: Route, example: Example) -> Iterator[Diagnostic]:
-    """Report parameters that each run has and the expected ones lack, such as those with a default."""
-    expected, known, mapping = example.expect.params, declared_parameters(task), None
-    if example.expect.word != "accepted" or known is None:
+    """Report parameters that each run has and the expected ones do not, such as those with a default."""
+    expected, parameters, mapping = example.expect.params, declared_parameters(task), None
+    if example.expect.word != "accepted" or parameters is None:
         return
-    given, schedule = example.params or {}, task.spec.schedule
+    given = example.params or {}
     if example.schedule is not None:
-        index = next((i for i, each in enumerate(task.spec.triggers) if isinstance(each, ScheduleTrigger)), None)
-        if schedule is None or not task.is_known(("triggers", index or 0, "config", "paramMapping")):
+        index = next((index for index, trigger in enumerate(task.spec.triggers) if isinstance(trigger, ScheduleTrigger)), 0)
+        if task.spec.schedule is None or not task.is_known(("triggers", index, "config", "paramMapping")):
             return  # the trigger or its mapping was wrong and has been reported
-        given = schedule.config.param_mapping
+        given = task.spec.schedule.config.param_mapping
     if example.webhook is not None and task.spec.webhook is not None:
         mapping = task.spec.webhook.config.param_mapping or {}
-    actual = apply_defaults(known.schema, given)
-    if mapping is None and next(iter(iter_faults(known.schema, actual)), None) is not None:
+    values = apply_defaults(parameters.schema, given)
+    if mapping is None and _is_refused(parameters, values):
         return  # no run starts, as other checks report
-    there = _actual(task, route, actual, mapping)
-    yield from _other_prompt(task, (*route[:-1], "promptContains"), example, there)
-    if expected is None:
-        return
-    lacking = [name for name in actual if name not in expected]
-    names = parameter_names(task, known)
-    unknown = [name for name in expected if names is not None and name not in names and name not in actual]
-    if unknown:
-        message = f"no run has `{unknown[0]}`, which is not a parameter of this task"
-        yield task.at("OPT429", message, (*route, unknown[0]), key=True, hint="delete it here, or declare it as a parameter")
-    else:
-        yield from _other_values(task, route, expected, there, known)
-    if lacking:
-        name = lacking[0]
-        entry = f"{name}: {'...' if mapping is not None and name in mapping else flow(actual[name])}"
+    run_values = _values_of_run(task, route, values, mapping)
+    yield from _other_prompt(task, (*route[:-1], "promptContains"), example, run_values, parameters)
+    if expected is not None:
+        yield from _other_params(task, route, expected, values, run_values, mapping)
+
+
+def _other_params(
+    task: ResolvedTask,
+    route: Route,
+    expected: dict[str, Any],
+    values: dict[str, Any],
+    run_values: dict[str, Any],
+    mapping: dict[str, Any] | None,
+) -> Iterator[Diagnostic]:
+    parameters = declared_parameters(task)
+    names = None if parameters is None else parameter_names(task, parameters)
+    unknown = [name for name in expected if names is not None and name not in names and name not in values]
+    if parameters is not None and not unknown:
+        yield from _other_values(task, route, expected, run_values, parameters)
+    for name in unknown[:1]:
+        message, hint = (
+            f"no run has `{name}`, which is not a parameter of this task",
+            "delete it here, or declare it as a parameter",
+        )
+        yield task.at("OPT429", message, (*route, name), key=True, hint=hint)
+    for name in [name for name in values if name not in expected][:1]:
+        entry = f"{name}: {'...' if mapping is not None and name in mapping else flow(values[name])}"
         message = f"`params` lacks `{name}`, which each run of this test has"
         hint = f"add `{entry}`: all parameters count, with their defaults"
         yield task.at("OPT429", message, route, key=True, hint=hint)
 
 
-def _actual(task: ResolvedTask, route: Route, actual: dict[str, Any], mapping: dict[str, Any] | None) -> dict[str, Any]:
+def _values_of_run(task: ResolvedTask, route: Route, values: dict[str, Any], mapping: dict[str, Any] | None) -> dict[str, Any]:
     """Return the values of the run that are known: for a webhook, literals and what simple paths find in the payload."""
     if mapping is None:
-        return actual
+        return values
     from optio.compiler.checks.samples import NOTHING, value_of
     from optio.compiler.payloads import query_fast_path
 
-    sample = next((each for each in task.samples if each.route == (*route[:2], "webhook")), None)
-    found: dict[str, Any] = {name: value for name, value in actual.items() if name not in mapping} if mapping else {}
+    sample = next((sample for sample in task.samples if sample.route == (*route[:2], "webhook")), None)
+    run_values = {name: value for name, value in values.items() if name not in mapping} if mapping else {}
     for name, source in mapping.items():
         if isinstance(source, dict) and "literal" in source:
-            found[name] = source["literal"]
+            run_values[name] = source["literal"]
         elif sample is not None and isinstance(source, str) and query_fast_path.is_path(source):
             value = value_of(sample.payload, query_fast_path.steps(source))
-            found |= {name: value} if value is not NOTHING else {}
-    return found
+            run_values |= {name: value} if value is not NOTHING else {}
+    return run_values
 
 
 def _other_values(
-    task: ResolvedTask, route: Route, expected: dict[str, Any], actual: dict[str, Any], known: DeclaredParameters
+    task: ResolvedTask, route: Route, expected: dict[str, Any], values: dict[str, Any], parameters: DeclaredParameters
 ) -> Iterator[Diagnostic]:
     """Report the first expected value that differs from the one that the run has."""
     for name, value in expected.items():
-        if name not in actual or (actual[name] == value and isinstance(actual[name], bool) == isinstance(value, bool)):
+        if name not in values or (values[name] == value and isinstance(values[name], bool) == isinstance(value, bool)):
             continue
-        taken = declared_types(known.properties.get(name))
-        if taken is not None and taken[0] in _TYPES and not isinstance(actual[name], _TYPES[taken[0]]):
+        types = declared_types(parameters.properties.get(name))
+        if types is not None and types[0] in _TYPES and not isinstance(values[name], _TYPES[types[0]]):
             return  # the value itself is reported
-        shown = flow(actual[name])
-        if "{{" in shown:
+        text = flow(values[name])
+        if "{{" in text:
             return  # a default with a placeholder is reported
-        if len(shown) <= _MAX_SHOWN:
-            message = f"`{name}` is `{shown}` in this run"
-            yield task.at("OPT429", message, (*route, name), hint=f"write `{name}: {shown}`, or change what gives it")
+        if len(text) <= _MAX_SHOWN:
+            message = f"`{name}` is `{text}` in this run"
+            yield task.at("OPT429", message, (*route, name), hint=f"write `{name}: {text}`, or change what gives it")
         return

@@ -2,7 +2,7 @@
 mistakes are reported: another maker's model, and names close to a known one."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from optio.compiler.checks.plaintext_secrets import is_secret
 from optio.compiler.diagnostics import Diagnostic
@@ -15,21 +15,16 @@ from optio.model.runtimes import DECLARED, ModelService, declaration_of, service
 
 # The name becomes a command-line argument of the agent, and must not look like an option.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+\[\]-]{0,255}")
-# The maker of a model, by the beginning of its name.
-_MAKERS = (
-    ("Anthropic", ("claude", "sonnet", "opus", "haiku")),
-    ("OpenAI", ("gpt", "chatgpt", "codex", "o1", "o3", "o4")),
-    ("Google", ("gemini",)),
-)
-# OpenCode's provider of a model, by the beginning of its name.
-_PROVIDERS = (
-    ("anthropic", ("claude",)),
-    ("openai", ("gpt", "chatgpt", "codex", "o1", "o3", "o4")),
-    ("google", ("gemini",)),
-    ("mistral", ("mistral", "codestral", "devstral", "magistral")),
-    ("deepseek", ("deepseek",)),
-    ("xai", ("grok",)),
-)
+# The provider of a model, by the beginning of its name, as OpenCode calls it.
+_PROVIDERS = {
+    "anthropic": ("claude", "sonnet", "opus", "haiku"),
+    "openai": ("gpt", "chatgpt", "codex", "o1", "o3", "o4"),
+    "google": ("gemini",),
+    "mistral": ("mistral", "codestral", "devstral", "magistral"),
+    "deepseek": ("deepseek",),
+    "xai": ("grok",),
+}
+_MAKERS = {"anthropic": "Anthropic", "openai": "OpenAI", "google": "Google"}
 # Aliases that Claude Code resolves itself, in any case.
 _ALIASES = ("sonnet", "opus", "haiku", "default", "opusplan")
 # Anthropic's model names need a family.
@@ -40,9 +35,7 @@ _ELSEWHERE = ("BASE_URL", "API_BASE", "ENDPOINT", "_USE_BEDROCK", "_USE_VERTEX",
 _ENDPOINT = r"(?<=[\w:])/(?:chat/completions|completions|responses|messages|v1/messages|embeddings|models|v1beta/models)/?\Z"
 # Names that begin like a credential and are none.
 _NO_CREDENTIAL = r"ANTHROPIC_(?:KEY|TOKEN|API|APIKEY|API_TOKEN|LOG|\w*MODEL\w*)|OPENCODE_\w*(?:KEY|TOKEN)"
-# The most letters by which a misspelt provider may be longer or shorter.
-_MAX_SLIP = 2
-# What people write for the kinds of service that Copilot knows.
+# The kinds of service that Copilot knows, by what people write.
 _KINDS_OF_COPILOT = {
     **{kind: kind for kind in ("openai", "azure", "anthropic")},
     **dict.fromkeys(("claude", "anthropic-messages"), "anthropic"),
@@ -51,7 +44,6 @@ _KINDS_OF_COPILOT = {
 }
 # Other providers of OpenCode, whose key is `<PROVIDER>_API_KEY`.
 _KEYED_PROVIDERS = frozenset({"openrouter", "groq", "mistral", "deepseek", "xai"})
-_ANY_PROVIDER = ("anthropic", "openai", "google", *sorted(_KEYED_PROVIDERS))
 # Anthropic's models as Amazon Bedrock and Google's Vertex AI name them.
 _CLOUD_NAME = r"(?:[a-z]{2,6}\.)?anthropic\.(claude-[a-z0-9-]+?)(?:-20\d{6})?(?:-v\d(?::\d)?)?|(claude-[a-z0-9-]+?)@\d{8}"
 
@@ -80,10 +72,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _malformed(task: ResolvedTask, model: str) -> Diagnostic:
     message, bare = "`model` is not a valid model name", model.strip(" ;,.'\"`")
-    if " " in bare and re.search("sonnet|opus|haiku", bare, re.IGNORECASE):
-        bare = _spelled(re.sub(r"\s+", "-", bare))
-    if bare != model and _NAME.fullmatch(bare):
-        return task.at("OPT105", message, ("model",), hint=f"write `{bare}`", value=bare, safe=False)
+    better = bare if _NAME.fullmatch(bare) else _similar(bare, _known_models(()))
+    if better is not None and better != model:
+        return task.at("OPT105", message, ("model",), hint=f"write `{better}`", value=better, safe=False)
     hint = "write a name such as `sonnet`: letters, digits and, behind the first, `.`, `_`, `-`, `:`, `/`, `@` and `+`"
     return task.at("OPT105", message, ("model",), hint=hint)
 
@@ -93,65 +84,87 @@ def _of_service(task: ResolvedTask, model: str, service: ModelService) -> Iterat
     runtime, maker, examples = task.spec.agent_runtime, service.maker, service.models
     if model in examples or (maker == "Anthropic" and model.lower() in _ALIASES):
         return
-    known = next((name for name, begins in _MAKERS if model.lower().startswith(begins)), None)
-    meant: str | None
-    if known is not None and known != maker:
-        message = f"`{model}` is a model of {known}, and `{runtime}` asks {maker}"
+    other = _MAKERS.get(_provider(model) or "")
+    if other is not None and other != maker:
+        message = f"`{model}` is a model of {other}, and `{runtime}` asks {maker}"
         yield task.at("OPT607", message, ("model",), hint=_other_agent(task, model, service))
-    elif known is not None and re.fullmatch(_UNNAMED, model):
+    elif maker == "Anthropic" and re.fullmatch(_UNNAMED, model):
         hint = "write `sonnet`, `opus` or `haiku`, or the whole name of a model such as `claude-sonnet-4-5`"
         yield task.at("OPT607", f"`{model}` does not name a model family of Claude", ("model",), hint=hint)
-    elif known is None and maker == "Anthropic" and (cloud := re.fullmatch(_CLOUD_NAME, model)) is not None:
-        message, meant = f"`{model}` is the name of another cloud, and `{runtime}` asks Anthropic", cloud[1] or cloud[2]
-        yield task.at("OPT607", message, ("model",), hint=f"write `{meant}`", value=meant, safe=False)
-    else:
-        meant = _spelled(model) if known else _priced_like(model, maker) or suggest(model.lower(), examples)
-        if meant is not None and meant != model:
-            message, hint = f"`{runtime}` knows no model `{model}`", f"did you mean `{meant}`?"
-            yield task.at("OPT607", message, ("model",), hint=hint, value=meant, safe=False)
+    elif maker == "Anthropic" and (cloud := re.fullmatch(_CLOUD_NAME, model)) is not None:
+        message, better = f"`{model}` is the name of another cloud, and `{runtime}` asks Anthropic", cloud[1] or cloud[2]
+        yield task.at("OPT607", message, ("model",), hint=f"write `{better}`", value=better, safe=False)
+    elif (similar := _similar(model, _known_models(examples))) is not None:
+        message = f"`{runtime}` knows no model `{model}`"
+        yield task.at("OPT607", message, ("model",), hint=f"did you mean `{similar}`?", value=similar, safe=False)
+
+
+def _known_models(examples: Iterable[str]) -> list[str]:
+    """Return the examples, and the models with a price."""
+    from optio.model.prices import price_list  # imported only for a model that is none of the examples
+
+    return [*examples, *(name.removesuffix("*") for name in price_list())]
+
+
+def _similar(model: str, known: list[str]) -> str | None:
+    """Return the known model that another spelling stands for: `Claude Sonnet 4.5`, `claude-4-5-sonnet`, `claude-sonet-4-5`.
+    A name that differs by its version alone is a model that is not known here."""
+    model, words = model.lower().partition("[")[0], _words(model.lower().partition("[")[0])
+    same = next((name for name in known if _words(name) == words), None)
+    if same is not None:
+        return same if same != model else None
+    families = {_family(name) for name in known}
+    return suggest(model, known) if _family(model) not in families else None
+
+
+def _words(model: str) -> list[str]:
+    """Return the words and numbers of a name, without their order and those that tell no two models apart."""
+    return sorted(word for word in re.findall(r"[a-z]+|\d+", model) if word not in ("claude", "latest"))
+
+
+def _family(model: str) -> str:
+    return "".join(word for word in _words(model) if not word.isdigit())
+
+
+def _provider(model: str) -> str | None:
+    return next((name for name, begins in _PROVIDERS.items() if model.lower().startswith(begins)), None)
 
 
 def _other_agent(task: ResolvedTask, model: str, service: ModelService) -> str:
     """Return the hint for a model of another maker than that of the agent's service."""
-    its, other = _agent_of(model), f"a model of {service.maker}"
-    if its is None:
-        return f"write {other} such as `{service.models[0]}`"
-    if _has_key(task, its):
-        return f"write `agentRuntime: {its}`, whose credential the task has, or {other} with its own credential"
+    agent, own = _agent_of(model), f"a model of {service.maker}"
+    if agent is None:
+        return f"write {own} such as `{service.models[0]}`"
+    if _has_key(task, agent):
+        return f"write `agentRuntime: {agent}`, whose credential the task has, or {own} with its own credential"
     keys = [name for name in task.spec.environment.secrets if re.match(service.credentials, name)]
-    asked = DECLARED[its].service
-    swapped = f", with `{asked.key}` in the place of `{keys[0]}` under `secrets`" if keys and asked else ""
-    return f"write {other} such as `{service.models[0]}`, or `agentRuntime: {its}`{swapped}"
-
-
-def _priced_like(model: str, maker: str) -> str | None:
-    """Return the first model of Google that a short name such as `flash` stands for."""
-    short = {"flash": "gemini-2.5-flash", "pro": "gemini-2.5-pro", "flash-lite": "gemini-2.5-flash-lite"}
-    return short.get(model.lower().removeprefix("2.5-")) if maker == "Google" else None
+    asked = DECLARED[agent].service
+    exchange = f", with `{asked.key}` in the place of `{keys[0]}` under `secrets`" if keys and asked else ""
+    return f"write {own} such as `{service.models[0]}`, or `agentRuntime: {agent}`{exchange}"
 
 
 def _provider_of(task: ResolvedTask, model: str) -> Iterator[Diagnostic]:
     """Report a model for OpenCode that names no provider, one such as `antropic`, or that of another maker."""
-    provider, slash, name = model.partition("/")
+    prefix, slash, name = model.partition("/")
+    provider = _provider(name if slash else model)
+    # A task with the key of another provider may mean that one, which has names of its own.
+    is_routed = "OPENROUTER_API_KEY" in task.spec.environment.secrets
+    message, better = "", None
     if not slash:
-        message, value = f"`{model}` names no provider: OpenCode takes `PROVIDER/MODEL`", _with_provider(task, model)
-        hint = f"write `{value}`" if value else "write its provider before it, as in `anthropic/claude-sonnet-4-5`"
-        yield task.at("OPT607", message, ("model",), hint=hint, value=value, safe=False)
-        return
-    if any(each.endswith(_ELSEWHERE) for each in task.spec.environment.env):
-        return
-    maker = next((each for each, begins in _PROVIDERS if name.lower().startswith(begins)), None)
-    if provider in ("anthropic", "openai", "google"):
-        if maker is not None and maker != provider:
-            message = f"`{name}` is a model of another provider than `{provider}`"
-            better = f"{maker}/{name}"
-            yield task.at("OPT607", message, ("model",), hint=f"write `{better}`", value=better, safe=False)
-    elif provider not in _ANY_PROVIDER:
-        meant = suggest(provider.lower(), _ANY_PROVIDER)
-        if meant is not None and abs(len(meant) - len(provider)) <= _MAX_SLIP:
-            better = f"{meant}/{name}"
-            message = f"`opencode` knows no provider `{provider}`"
-            yield task.at("OPT607", message, ("model",), hint=f"did you mean `{better}`?", value=better, safe=False)
+        known = {"sonnet": "claude-sonnet-4-5", "opus": "claude-opus-4-5", "haiku": "claude-haiku-4-5"}.get(model)
+        known = known or _similar(model, _known_models(())) or model
+        message = f"`{model}` names no provider: OpenCode takes `PROVIDER/MODEL`"
+        better = None if provider is None or is_routed else f"{provider}/{known}"
+    elif not any(variable.endswith(_ELSEWHERE) for variable in task.spec.environment.env):
+        providers = (*_MAKERS, *sorted(_KEYED_PROVIDERS))
+        similar = suggest(prefix.lower(), providers) if prefix not in providers else None
+        if prefix in _MAKERS and provider not in (None, prefix):
+            message, better = f"`{name}` is a model of another provider than `{prefix}`", f"{provider}/{name}"
+        elif similar is not None and _provider(name) in (None, similar):
+            message, better = f"`opencode` knows no provider `{prefix}`", f"{similar}/{name}"
+    if message:
+        hint = f"write `{better}`" if better else "write its provider before it, as in `anthropic/claude-sonnet-4-5`"
+        yield task.at("OPT607", message, ("model",), hint=hint, value=better, safe=False)
 
 
 def _whole_endpoint(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -175,10 +188,10 @@ def _service_of_copilot(task: ResolvedTask) -> Iterator[Diagnostic]:
     env = task.spec.environment.env
     address, kind = env.get("COPILOT_PROVIDER_BASE_URL"), env.get("COPILOT_PROVIDER_TYPE")
     route: Route = ("environment", "env", "COPILOT_PROVIDER_BASE_URL")
-    if kind is not None and (meant := _KINDS_OF_COPILOT.get(kind.lower(), kind)) != kind:
+    if kind is not None and (known := _KINDS_OF_COPILOT.get(kind.lower(), kind)) != kind:
         message = f"`COPILOT_PROVIDER_TYPE` is `{kind}`, which Copilot does not know"
-        hint = f"write `{meant}`"
-        yield task.at("OPT607", message, ("environment", "env", "COPILOT_PROVIDER_TYPE"), hint=hint, value=meant, safe=False)
+        hint = f"write `{known}`"
+        yield task.at("OPT607", message, ("environment", "env", "COPILOT_PROVIDER_TYPE"), hint=hint, value=known, safe=False)
     if address is None:
         return
     if "//api.anthropic.com" in address and kind is None:
@@ -188,34 +201,6 @@ def _service_of_copilot(task: ResolvedTask) -> Iterator[Diagnostic]:
         message = "`copilot` asks this service for a model that the task does not name"
         example = "claude-sonnet-4-5" if kind == "anthropic" else "gpt-5"
         yield task.at("OPT607", message, route, key=True, hint=f"add `model: {example}` to the task, or another name")
-
-
-def _with_provider(task: ResolvedTask, model: str) -> str | None:
-    """Return a model's name with OpenCode's provider before it, which is its maker. A task with the key of another provider may
-    mean that one, which has names of its own."""
-    name = {"sonnet": "claude-sonnet-4-5", "opus": "claude-opus-4-5", "haiku": "claude-haiku-4-5"}.get(model, _spelled(model))
-    maker = next((provider for provider, begins in _PROVIDERS if name.lower().startswith(begins)), None)
-    return None if maker is None or "OPENROUTER_API_KEY" in task.spec.environment.secrets else f"{maker}/{name}"
-
-
-def _spelled(model: str) -> str:
-    """Return the model's name in its maker's spelling: lower case with dashes, such as `claude-sonnet-4-5`, or the family name
-    alone (`sonnet`) where the version is not recognised."""
-    name = model.lower()
-    family = re.search(r"sonnet|opus|haiku", name)
-    # A date has eight digits.
-    dated = re.fullmatch(r"(claude-(?:sonnet|opus|haiku)(?:-[0-9]){1,2})-20(?:\d{2,5}|\d{7,9}|[\d-]{8})", name)
-    if dated is not None:
-        return dated[1]
-    exact = re.fullmatch(r"(?:claude-)?(sonnet|opus|haiku)-?([0-9])[.-]([0-9].*)", name)
-    if exact is not None:
-        return f"claude-{exact[1]}-{exact[2]}-{exact[3]}"
-    turned = re.fullmatch(r"claude-([4-9])(?:-([0-9]))?-(sonnet|opus|haiku)((?:-20\d{6})?)", name)
-    if turned is not None:
-        return "-".join(filter(None, ("claude", turned[3], turned[1], turned[2]))) + turned[4]
-    if family is not None and re.search(r"^(?:sonnet|opus|haiku)-?[0-9]|[0-9]\.[0-9]|^claude-[a-z]+-latest$", name):
-        return family[0]
-    return re.sub(r"^(gpt|gemini)(?=[0-9])", r"\1-", name)
 
 
 def is_credential_replaced(task: ResolvedTask) -> bool:
@@ -232,40 +217,30 @@ def check_credential(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report a task without a credential for the model service of its agent, and without a variable that may name another
     service. The pipeline calls it for pods, and `pedantic` for every executor."""
     environment, runtime = task.spec.environment, task.spec.agent_runtime
-    named = {*environment.secrets, *environment.env}
-    wanted = _wanted_credential(task, named)
-    if wanted is None:
+    names = {*environment.secrets, *environment.env}
+    usual = _usual_credential(task, names)
+    if usual is None:
         return
-    key, credentials = wanted
-    fitting = [name for name in named if re.match(credentials, name) and not re.fullmatch(_NO_CREDENTIAL, name)]
-    if any(name in environment.secrets for name in fitting):
+    key, credentials = usual
+    fitting = [name for name in names if re.match(credentials, name) and not re.fullmatch(_NO_CREDENTIAL, name)]
+    routes: tuple[Route, ...] = (("agentRuntime",), ("environment", "secrets"), ("environment", "env"))
+    is_known = all(task.is_known(route) for route in routes)
+    if any(name in environment.secrets for name in fitting) or not is_known or _is_signed_in_elsewhere(task):
         return
-    known = all(task.is_known(route) for route in (("agentRuntime",), ("environment", "secrets"), ("environment", "env")))
-    if not known or _is_signed_in_elsewhere(task):
-        return
-    from optio.compiler.checks.secrets_use import (
-        RUNTIME_KEYS,
-        of_other_agents,
-    )  # imported only for a few agents or a file with a mistake
-
     agent = declaration_of(runtime)
     title = runtime if agent is None else agent.title
     if fitting:
         yield from _written_out(task, fitting, title)
         return
-    message = f"no credential: {title} cannot reach its model"
-    others = of_other_agents(task) | {name for name in environment.secrets if _is_meant(name, key, title)}
-    if runtime == "copilot":  # its variables name the service of another agent, and not that agent's key
-        others |= RUNTIME_KEYS - {key}
-        others |= {name for name in ("GITHUB_TOKEN", "GH_TOKEN") if key == "COPILOT_GITHUB_TOKEN" and name not in task.prompt}
-    secrets = ", ".join([key, *(name for name in environment.secrets if name not in others)])
-    hint = f"add `environment: {{secrets: [{secrets}]}}`, or another credential of {title}"
+    listed = ", ".join([key, *(name for name in environment.secrets if not _is_misspelt(name, key, title))])
+    hint = f"add `environment: {{secrets: [{listed}]}}`, or another credential of {title}"
     if environment.secrets:
-        hint = f"write `secrets: [{secrets}]`, or add another credential of {title}"
+        hint = f"write `secrets: [{listed}]`, or add another credential of {title}"
+    message = f"no credential: {title} cannot reach its model"
     yield task.at("OPT525", message, ("environment", "secrets"), key=True, hint=hint)
 
 
-def _wanted_credential(task: ResolvedTask, named: set[str]) -> tuple[str, str] | None:
+def _usual_credential(task: ResolvedTask, names: set[str]) -> tuple[str, str] | None:
     """Return the variable of the agent's usual credential, and a pattern for all that it takes; None where none is known."""
     spec = task.spec
     service = service_of(spec.agent_runtime, spec.model)
@@ -276,9 +251,9 @@ def _wanted_credential(task: ResolvedTask, named: set[str]) -> tuple[str, str] |
         key = f"{provider.upper()}_API_KEY"
         return (key, f"{key}$|OPENCODE_") if provider in _KEYED_PROVIDERS else None
     if spec.agent_runtime == "copilot":
-        at = spec.environment.env.get("COPILOT_PROVIDER_BASE_URL")
-        is_githubs = at is None and not named.isdisjoint(("GITHUB_TOKEN", "GH_TOKEN"))
-        if at is None or re.match(r"https://[\w-]+\.(?!svc\b|local\b|internal\b)", at):
+        address = spec.environment.env.get("COPILOT_PROVIDER_BASE_URL")
+        is_githubs = address is None and not names.isdisjoint(("GITHUB_TOKEN", "GH_TOKEN"))
+        if address is None or re.match(r"https://[\w-]+\.(?!svc\b|local\b|internal\b)", address):
             key = "COPILOT_GITHUB_TOKEN" if is_githubs else "COPILOT_PROVIDER_API_KEY"
             return key, r"COPILOT_(?:PROVIDER_(?:API_KEY|BEARER_TOKEN)|GITHUB_TOKEN)$"
     return None
@@ -286,17 +261,17 @@ def _wanted_credential(task: ResolvedTask, named: set[str]) -> tuple[str, str] |
 
 def _is_signed_in_elsewhere(task: ResolvedTask) -> bool:
     """Return True if the model belongs to another agent, whose credential the task has: then the agent is the mistake."""
-    its, agent = _agent_of(task.spec.model or ""), declaration_of(task.spec.agent_runtime)
-    if its is None or agent is None or agent.service is None:
+    other, agent = _agent_of(task.spec.model or ""), declaration_of(task.spec.agent_runtime)
+    if other is None or agent is None or agent.service is None:
         return False
-    return its != task.spec.agent_runtime and _has_key(task, its)
+    return other != task.spec.agent_runtime and _has_key(task, other)
 
 
 def _agent_of(model: str) -> str | None:
     """Return the agent that asks the maker of a model, by the beginning of the model's name."""
-    maker = next((name for name, begins in _MAKERS if model.lower().startswith(begins)), None)
-    found = (each.name for each in DECLARED.values() if each.service is not None and each.service.maker == maker)
-    return next(found, None) if maker is not None else None
+    maker = _MAKERS.get(_provider(model) or "")
+    agents = (agent.name for agent in DECLARED.values() if agent.service is not None and agent.service.maker == maker)
+    return next(agents, None) if maker is not None else None
 
 
 def _has_key(task: ResolvedTask, agent: str) -> bool:
@@ -318,7 +293,7 @@ def _written_out(task: ResolvedTask, fitting: list[str], title: str) -> Iterator
     yield task.at("OPT525", message, ("environment", "env", name), hint=hint)
 
 
-def _is_meant(name: str, key: str, title: str) -> bool:
+def _is_misspelt(name: str, key: str, title: str) -> bool:
     """Return True if the name of a secret is a misspelling of the credential, such as `CLAUDE_API_KEY`."""
     words = {title.partition(" ")[0].upper(), key.partition("_")[0]}
     return name.upper() == key or re.fullmatch(rf"(?i)(?:{'|'.join(sorted(words))})_?(?:API_?)?(?:KEY|TOKEN)", name) is not None

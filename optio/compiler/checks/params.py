@@ -3,8 +3,8 @@ live in `optio.compiler.param_schema`; advice about a valid schema is in `params
 
 import copy
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from optio.compiler.conversions.schema_words import WORDS
 from optio.compiler.diagnostics import Diagnostic, Fix
@@ -67,12 +67,12 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if "type" not in schema:
         yield task.at("OPT206", "the root of `paramsSchema` has no type", ROUTE, key=True, hint=_typed(schema))
     known = declared_parameters(task)
-    meant = schema if known is None or known.schema is None else known.schema
-    yield from _names(task, meant)
+    repaired = schema if known is None or known.schema is None else known.schema
+    yield from _names(task, repaired)
     yield from check_values(task, ROUTE, schema)
-    if isinstance(value_at(meant, ("properties", "additionalProperties")), bool):
+    if isinstance(value_at(repaired, ("properties", "additionalProperties")), bool):
         yield _too_deep(task, "OPT215", (*ROUTE, "properties", "additionalProperties"))
-    elif meant.get("properties") and "additionalProperties" not in meant and "unevaluatedProperties" not in meant:
+    elif repaired.get("properties") and repaired.keys().isdisjoint(("additionalProperties", "unevaluatedProperties")):
         from optio.compiler.edits import fix_edits
 
         yield task.at(
@@ -120,117 +120,170 @@ def _invalid(task: ResolvedTask, at: Route, schema: dict[str, Any], found: list[
     wrong = patterns.invalid_patterns(found)
     yield from patterns.explain_patterns(task, at, wrong, len(found))
     for place, keyword, message in iter_schema_faults(schema, patterns.pattern_size_limit(found)):
-        if any(place == p[: len(place)] for p in wrong):
-            continue
-        route: Route = at + place
-        word = place[-1] if place else ""
-        value = value_at(schema, place)
-        if place[-2:-1] in (("oneOf",), ("anyOf",)) and isinstance(value, (str, int)) and not isinstance(value, bool):
-            listed_in = value_at(schema, place[:-1])
-            if place[-1] == 0 and len(shown := flow(listed_in)) <= _MAX_MADE:
-                hint = f"write `enum: {shown}`"
-                yield task.at("OPT205", f"`{place[-2]}` is a list of schemas", route[:-1], key=True, hint=hint)
-        elif place[-2:-1] == ("properties",) and word == "required" and isinstance(value, list):
-            yield _too_deep(task, "OPT205", route)
-        elif place[-2:-1] == ("properties",) and keyword == "type" and not isinstance(value, bool | dict):
-            meant = _suggest_type(value) if isinstance(value, str) else None
-            hint, write = f"write `{word}: {{type: {meant or 'string'}}}`", f"{{type: {meant}}}" if meant else None
-            yield task.at("OPT205", f"`{word}` needs a schema", route, hint=hint, write=write, safe=False)
-        elif word == "type" and isinstance(value, str):
-            meant = _suggest_type(value)
-            hint = f"did you mean `{meant}`?" if meant else "allowed: " + ", ".join(TYPES)
-            if value.lower() in ("enum", "select", "choice") and isinstance(value_at(schema, (*place[:-1], "enum")), list):
-                meant, hint = None, "delete it: `enum` alone says which values fit"
-            if value.lower() in ("any", "mixed", "dynamic"):
-                hint = "delete it: without a type any value fits"
-            several = [_suggest_type(part) for part in re.split(r"\s*(?:[,|/]|\bor\b)\s*", value[:_MAX_TYPE])]
-            if len(several) > 1 and all(several):
-                meant, hint = None, f"write `type: {flow(several)}`"
-            form_of = suggest_format(value)
-            if meant == "string" and form_of is not None and "format" not in value_at(schema, place[:-1]):
-                hint = f"write `type: string`, and `format: {form_of}` beside it"
-            beside = value_at(schema, place[:-1])
-            if (members := _members(value, beside)) is not None:
-                hint, meant = members, None
-            yield task.at("OPT205", f"`{value}` is not a JSON Schema type", route, hint=hint, value=meant, safe=False)
-        elif keyword == "uniqueItems" and isinstance(value, list):
-            twice = next(index for index, member in enumerate(value) if member in value[:index])
-            message = f"`{value[twice]}` appears twice in `{word}`"
-            yield task.at("OPT205", message, (*route, twice), hint="delete one of them")
-        else:
-            listed = (
-                [part.strip() for part in re.split(r"[,|\n]|;\s", value)] if word == "enum" and isinstance(value, str) else []
-            )
-            made = _keyword(at, schema, place, value)
-            hint = (
-                made
-                if made is not None
-                else f"write `enum: {flow(listed)}`"
-                if listed
-                else keyword_form(task.document.value, (*at, *place)) or "see json-schema.org for the form of this keyword"
-            )
-            fix = _required(task, at + place) if word == "required" and isinstance(value, bool) else None
-            yield task.at("OPT205", f"`{word or at[-1]}` {message}", route, hint=hint, fix=fix)
+        if not any(place == route[: len(place)] for route in wrong):
+            yield from _fault(task, at, schema, place, keyword, message)
+
+
+def _fault(
+    task: ResolvedTask, at: Route, schema: dict[str, Any], place: Route, keyword: str | None, message: str
+) -> Iterator[Diagnostic]:
+    """Report one fault of a schema at its place, with the value that was meant where that follows from the wrong one."""
+    route: Route = at + place
+    word, parent, value = (place[-1] if place else ""), place[-2:-1], value_at(schema, place)
+    is_text = isinstance(value, (str, int)) and not isinstance(value, bool)
+    if parent in (("oneOf",), ("anyOf",)) and is_text:
+        members = flow(value_at(schema, place[:-1]))
+        if word == 0 and len(members) <= _MAX_MADE:
+            hint = f"write `enum: {members}`"
+            yield task.at("OPT205", f"`{parent[0]}` is a list of schemas", route[:-1], key=True, hint=hint)
+    elif parent == ("properties",) and word == "required" and isinstance(value, list):
+        yield _too_deep(task, "OPT205", route)
+    elif parent == ("properties",) and keyword == "type" and not isinstance(value, bool | dict):
+        kind = _suggest_type(value) if isinstance(value, str) else None
+        hint, write = f"write `{word}: {{type: {kind or 'string'}}}`", f"{{type: {kind}}}" if kind else None
+        yield task.at("OPT205", f"`{word}` needs a schema", route, hint=hint, write=write, safe=False)
+    else:
+        yield _bad_keyword(task, _Keyword(str(word), value, value_at(schema, place[:-1]), schema, at, place), keyword, message)
+
+
+def _bad_keyword(task: ResolvedTask, key: "_Keyword", keyword: str | None, message: str) -> Diagnostic:
+    route, value = key.at + key.place, key.value
+    if key.word == "type" and isinstance(value, str):
+        hint, kind = _type_hint(value, key.sub)
+        return task.at("OPT205", f"`{value}` is not a JSON Schema type", route, hint=hint, value=kind, safe=False)
+    if keyword == "uniqueItems" and isinstance(value, list):
+        second = next(index for index, member in enumerate(value) if member in value[:index])
+        message = f"`{value[second]}` appears twice in `{key.word}`"
+        return task.at("OPT205", message, (*route, second), hint="delete one of them")
+    form = _FORMS.get(key.word)
+    cure = (form and form(key)) or keyword_form(task.document.value, route)
+    fix = _required(task, route) if key.word == "required" and isinstance(value, bool) else None
+    hint = cure or "see json-schema.org for the form of this keyword"
+    return task.at("OPT205", f"`{key.word or key.at[-1]}` {message}", route, hint=hint, fix=fix)
+
+
+def _type_hint(word: str, sub: dict[str, Any]) -> tuple[str, str | None]:
+    """Return the hint for a type that JSON Schema does not have, and the type if it alone is to be written."""
+    kind, members = _suggest_type(word), _members(word, sub)
+    several = [_suggest_type(part) for part in re.split(r"\s*(?:[,|/]|\bor\b)\s*", word[:_MAX_TYPE])]
+    form = suggest_format(word)
+    if members is not None:
+        return members, None
+    if kind == "string" and form is not None and "format" not in sub:
+        return f"write `type: string`, and `format: {form}` beside it", "string"
+    if len(several) > 1 and all(several):
+        return f"write `type: {flow(several)}`", None
+    if word.lower() in ("any", "mixed", "dynamic"):
+        return "delete it: without a type any value fits", None
+    if word.lower() in ("enum", "select", "choice") and isinstance(sub.get("enum"), list):
+        return "delete it: `enum` alone says which values fit", None
+    return f"did you mean `{kind}`?" if kind else "allowed: " + ", ".join(TYPES), kind
 
 
 def _members(word: str, sub: dict[str, Any]) -> str | None:
     """Return the hint for a list type such as `list[string]` or `choice`: the items' type, or an `enum`."""
     options = next((name for name in _OPTIONS if isinstance(sub.get(name), list) and sub[name]), None)
     listed = sub[options] if options is not None else ()
-    members = [each["value"] if isinstance(each, dict) and "value" in each else each for each in listed]
-    if options is not None and len(shown := flow(members)) <= _MAX_MADE:
+    members = flow([member["value"] if isinstance(member, dict) and "value" in member else member for member in listed])
+    if options is not None and len(members) <= _MAX_MADE:
         if _suggest_type(word) == "array":
-            return f"write `type: array` and `items: {{enum: {shown}}}` in the place of `type` and `{options}`"
-        return f"write `type: string` and `enum: {shown}` in the place of `type` and `{options}`"
-    found = re.fullmatch(_LISTED, word.strip()[:_MAX_TYPE])
-    inner = _suggest_type(next(filter(None, found.groups()))) if found is not None else None
+            return f"write `type: array` and `items: {{enum: {members}}}` in the place of `type` and `{options}`"
+        return f"write `type: string` and `enum: {members}` in the place of `type` and `{options}`"
+    match = re.fullmatch(_LISTED, word.strip()[:_MAX_TYPE])
+    inner = _suggest_type(next(filter(None, match.groups()))) if match is not None else None
     return None if inner is None else f"write `type: array`, and `items: {{type: {inner}}}` beside it"
 
 
-def _keyword(at: Route, schema: dict[str, Any], place: Route, value: Any) -> str | None:
-    """Return the hint for a keyword whose value has another type, with a value derived from the wrong one, or None."""
-    word, beside = str(place[-1]) if place else "", value_at(schema, place[:-1])
-    if word == "type" and isinstance(value, list):
-        types = [each if each in TYPES else _suggest_type(each) for each in value if isinstance(each, str)]
-        if len(types) == len(value) and all(types):
-            return f"write `type: {flow(types)}`"
-    if word in ("exclusiveMinimum", "exclusiveMaximum") and isinstance(value, bool):
-        plain = word.replace("exclusiveM", "m")
-        bound = beside.get(plain) if isinstance(beside, dict) else None
-        if not value:
-            return f"delete it: `{plain}` alone takes the bound itself"
-        return f"write `{word}: {bound}`, and delete `{plain}`" if type(bound) in (int, float) else f"write `{word}: 0`"
-    if word.endswith(("Length", "Items", "Properties", "imum", "multipleOf")) and isinstance(value, str):
-        from optio.compiler.conversions.quantities import number_in  # imported only for a file with a mistake
+class _Keyword(NamedTuple):
+    """A keyword whose value has the wrong form: its schema, the whole schema, and the routes to both."""
 
-        number = number_in(value)
-        return None if number is None else f"write `{word}: {int(number) if number == int(number) else number}`"
-    if word in ("items", "additionalProperties", "contains") and isinstance(value, str):
-        if value.lower() in ("true", "false"):
-            return f"write `{word}: {value.lower()}`"
-        meant = _suggest_type(value)
-        return None if meant is None else f"write `{word}: {{type: {meant}}}`"
-    if word == "required" and value is False and place[-3:-2] == ("properties",):
-        listed = value_at(schema, (*place[:-3], "required"))
-        more = f", and take `{place[-2]}` out of `required`" if isinstance(listed, list) and place[-2] in listed else ""
+    word: str
+    value: Any
+    sub: Any
+    schema: dict[str, Any]
+    at: Route
+    place: Route
+
+
+def _form_of_type(key: _Keyword) -> str | None:
+    if not isinstance(key.value, list):
+        return None
+    names = ["null" if name is None else name for name in key.value]
+    types = [name if name in TYPES else _suggest_type(name) for name in names if isinstance(name, str)]
+    return f"write `type: {flow(types)}`" if len(types) == len(names) and all(types) else None
+
+
+def _form_of_bound(key: _Keyword) -> str | None:
+    if not isinstance(key.value, bool):
+        return _form_of_number(key)
+    plain = key.word.replace("exclusiveM", "m")
+    bound = key.sub.get(plain) if isinstance(key.sub, dict) else None
+    if not key.value:
+        return f"delete it: `{plain}` alone takes the bound itself"
+    return f"write `{key.word}: {bound}`, and delete `{plain}`" if type(bound) in (int, float) else None
+
+
+def _form_of_number(key: _Keyword) -> str | None:
+    from optio.compiler.conversions.quantities import number_in  # imported only for a file with a mistake
+
+    number = number_in(key.value) if isinstance(key.value, str) else None
+    return None if number is None else f"write `{key.word}: {int(number) if number == int(number) else number}`"
+
+
+def _form_of_schema(key: _Keyword) -> str | None:
+    if not isinstance(key.value, str):
+        return None
+    if key.value.lower() in ("true", "false"):
+        return f"write `{key.word}: {key.value.lower()}`"
+    kind = _suggest_type(key.value)
+    return None if kind is None else f"write `{key.word}: {{type: {kind}}}`"
+
+
+def _form_of_required(key: _Keyword) -> str | None:
+    is_parameter = key.place[-3:-2] == ("properties",)
+    if key.value is False and is_parameter:
+        listed = value_at(key.schema, (*key.place[:-3], "required"))
+        more = f", and take `{key.place[-2]}` out of `required`" if isinstance(listed, list) and key.place[-2] in listed else ""
         return f"delete it: a parameter that `required` does not name is optional{more}"
-    if word == "required" and value is True and isinstance(beside, dict) and isinstance(beside.get("properties"), dict):
-        return f"write `required: {flow(list(beside['properties']))}`"
-    if word == "type" and isinstance(value, list) and None in value:
-        return f"write `type: {flow(['null' if each is None else each for each in value])}`"
-    if word == "required" and isinstance(value, str) and place[-3:-2] != ("properties",):
-        return f"write `required: {flow([each for each in re.split(r'[, ]+', value) if each])}`"
-    if word == "enum" and isinstance(value, dict) and value:
-        return f"write `enum: {flow(list(value))}`" if len(flow(list(value))) <= _MAX_MADE else None
-    if word == "properties" and isinstance(value, list):
-        from optio.compiler.conversions.values import properties_of, schema_with  # imported only for a file with a mistake
-
-        if place != ("properties",):
-            inner = properties_of(value)
-            return None if inner is None else f"write `properties: {inner}`"
-        made = schema_with(value, beside)
-        return None if made is None else f"write `{at[-1]}: {made}`"
+    if key.value is True and isinstance(key.sub, dict) and isinstance(key.sub.get("properties"), dict):
+        return f"write `required: {flow(list(key.sub['properties']))}`"
+    if isinstance(key.value, str) and not is_parameter:
+        return f"write `required: {flow([name for name in re.split(r'[, ]+', key.value) if name])}`"
     return None
+
+
+def _form_of_enum(key: _Keyword) -> str | None:
+    members = list(key.value) if isinstance(key.value, dict) else []
+    if isinstance(key.value, str):
+        members = [part.strip() for part in re.split(r"[,|\n]|;\s", key.value)]
+    return f"write `enum: {flow(members)}`" if members and len(flow(members)) <= _MAX_MADE else None
+
+
+def _form_of_properties(key: _Keyword) -> str | None:
+    from optio.compiler.conversions.values import properties_of, schema_with  # imported only for a file with a mistake
+
+    if not isinstance(key.value, list):
+        return None
+    made = properties_of(key.value) if key.place != ("properties",) else schema_with(key.value, key.sub)
+    name = "properties" if key.place != ("properties",) else key.at[-1]
+    return None if made is None else f"write `{name}: {made}`"
+
+
+_NUMBERS = (
+    "minimum",
+    "maximum",
+    "multipleOf",
+    *(f"{end}{what}" for end in ("min", "max") for what in ("Length", "Items", "Properties")),
+)
+_FORMS: dict[str, Callable[[_Keyword], str | None]] = {
+    **dict.fromkeys(_NUMBERS, _form_of_number),
+    **dict.fromkeys(("exclusiveMinimum", "exclusiveMaximum"), _form_of_bound),
+    **dict.fromkeys(("items", "additionalProperties", "contains"), _form_of_schema),
+    "type": _form_of_type,
+    "required": _form_of_required,
+    "enum": _form_of_enum,
+    "properties": _form_of_properties,
+}
 
 
 def _required(task: ResolvedTask, place: Route) -> Fix | None:
@@ -303,8 +356,12 @@ def _names(task: ResolvedTask, schema: dict[str, Any]) -> Iterator[Diagnostic]:
     for index, name in absent:
         from optio.compiler.conversions.entries import declaration_hint  # imported only for a file with a mistake
 
-        meant = suggest(name, properties)
-        hint = f"did you mean `{meant}`?" if meant else f"{declaration_hint({'paramsSchema': schema}, name)}, or delete it here"
-        if meant is None and renamed is not None and name not in placeholders(task.prompt):
+        similar = suggest(name, properties)
+        hint = (
+            f"did you mean `{similar}`?"
+            if similar
+            else f"{declaration_hint({'paramsSchema': schema}, name)}, or delete it here"
+        )
+        if similar is None and renamed is not None and name not in placeholders(task.prompt):
             hint = f"write `{renamed}`, which is declared and not required, or {hint}"
         yield task.at("OPT209", f"required `{name}` is not declared", (*ROUTE, "required", index), hint=hint)

@@ -69,16 +69,16 @@ _SECRET = re.compile(r"(?:^|_)(?:TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|PRIVATE_?
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report the advice for the task's schema, and nothing where the schema itself is broken."""
-    known = declared_parameters(task)
-    if known is None or known.schema is None:
+    parameters = declared_parameters(task)
+    if parameters is None or parameters.schema is None:
         return
     yield from check_keywords(task, ROUTE, task.spec.params_schema)
     used = set(placeholders(task.prompt))
-    yield from _secrets(task, known, used)
-    yield from _defaults(task, known)
-    yield from _unbounded(task, known)
-    yield from _rendered(task, known, used)
-    yield from _owned(task, known)
+    yield from _secrets(task, parameters, used)
+    yield from _defaults(task, parameters)
+    yield from _unbounded(task, parameters)
+    yield from _rendered(task, parameters, used)
+    yield from _owned(task, parameters)
 
 
 def check_keywords(task: ResolvedTask, at: Route, schema: Any) -> Iterator[Diagnostic]:
@@ -100,30 +100,33 @@ def check_keywords(task: ResolvedTask, at: Route, schema: Any) -> Iterator[Diagn
 
 
 def _words(task: ResolvedTask, at: Route, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
+    """Report keys of a schema that are no keywords, where it is known what they are for."""
     for word in sub:
         if word in WORDS and word not in _ADVICE:
             continue
-        meant = suggest_keyword(word, sub)
-        if meant is None and word not in WORDS and (hint := _checked(word, sub[word])) is not None:
-            message = f"`{word}` is not a keyword of JSON Schema and has no effect"
-            yield task.at("OPT221", message, (*route, word), key=True, hint=hint)
-        elif meant is not None or word in _ADVICE:
-            write = meant if meant not in sub else None
-            hint = _ADVICE.get(word) or f"did you mean `{meant}`? a keyword of your own begins with `x-`"
+        hint, write = _cure_of_word(at, route, sub, word)
+        if hint is not None:
             message = f"`{word}` is not a keyword of JSON Schema and has no effect"
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint, write=write, safe=False)
-        elif route == at and word not in WORDS and "properties" not in sub and _are_parameters(sub[word]):
-            message = f"`{word}` is not a keyword of JSON Schema and has no effect"
-            hint = "write `properties`, with the parameters below it" if at == ROUTE else "write `properties`"
-            yield task.at("OPT221", message, (*route, word), key=True, hint=hint, write="properties", safe=False)
-        elif route == at and _declares(word, sub):
-            message = f"`{word}` is not a keyword of JSON Schema and has no effect"
-            hint = f"write it below `properties:` if it is a {'parameter' if at == ROUTE else 'key of the result'}"
-            if "properties" not in sub:
-                hint = _around_all(sub, "paramsSchema" if at == ROUTE else "schema")
-            yield task.at("OPT221", message, (*route, word), key=True, hint=hint)
-            if "properties" not in sub:
-                return
+        if hint is not None and route == at and "properties" not in sub and _declares(word, sub):
+            return  # the hint is for all of them
+
+
+def _cure_of_word(at: Route, route: Route, sub: dict[str, Any], word: str) -> tuple[str | None, str | None]:
+    """Return the hint for a key that is no keyword, and the keyword to write in its place."""
+    similar, check = suggest_keyword(word, sub), None if word in WORDS else _checked(word, sub[word])
+    if similar is None and check is not None:
+        return check, None
+    if similar is not None or word in _ADVICE:
+        hint = _ADVICE.get(word) or f"did you mean `{similar}`? a keyword of your own begins with `x-`"
+        return hint, similar if similar not in sub else None
+    if route == at and "properties" not in sub and _are_parameters(sub[word]):
+        return "write `properties`" + (", with the parameters below it" if at == ROUTE else ""), "properties"
+    if route == at and _declares(word, sub) and "properties" in sub:
+        return f"write it below `properties:` if it is a {'parameter' if at == ROUTE else 'key of the result'}", None
+    if route == at and _declares(word, sub):
+        return _around_all(sub, "paramsSchema" if at == ROUTE else "schema"), None
+    return None, None
 
 
 def _declares(word: str, sub: dict[str, Any]) -> bool:
@@ -192,10 +195,10 @@ def _format(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[D
     name = sub.get("format")
     if not isinstance(name, str) or name in FORMATS or name == "password" or "pattern" in sub:
         return
-    if (known := suggest_format(name)) is not None:
+    if (known_format := suggest_format(name)) is not None:
         message = f"`{name}` is not a format of JSON Schema and is not checked"
         place = (*route, "format")
-        yield task.at("OPT221", message, place, hint=f"write `format: {known}`", value=known, safe=False)
+        yield task.at("OPT221", message, place, hint=f"write `format: {known_format}`", value=known_format, safe=False)
         return
     meant = suggest(name, FORMATS)
     hint = f"did you mean `{meant}`?" if meant else "add a `pattern` that describes it"
@@ -217,9 +220,9 @@ def _twice(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Di
             seen.add(shown)
 
 
-def _secrets(task: ResolvedTask, known: DeclaredParameters, used: set[str]) -> Iterator[Diagnostic]:
+def _secrets(task: ResolvedTask, parameters: DeclaredParameters, used: set[str]) -> Iterator[Diagnostic]:
     sent = set(sources_of(task).values())  # another value with each delivery, such as the token of one answer in a form
-    for name, sub in known.properties.items():
+    for name, sub in parameters.properties.items():
         if name in sent:
             continue
         hidden = isinstance(sub, dict) and sub.get("format") == "password"
@@ -229,27 +232,27 @@ def _secrets(task: ResolvedTask, known: DeclaredParameters, used: set[str]) -> I
             yield task.at("OPT220", message, (*ROUTE, "properties", name), key=True, hint=hint)
 
 
-def _defaults(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic]:
-    places = {name: index for index, name in reversed(list(enumerate((known.schema or {}).get("required", ()))))}
-    for name in (name for name in known.required if known.has_default(name)):
+def _defaults(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[Diagnostic]:
+    places = {name: index for index, name in reversed(list(enumerate((parameters.schema or {}).get("required", ()))))}
+    for name in (name for name in parameters.required if parameters.has_default(name)):
         index = places.get(name, 0)
         message = f"`{name}` is required and has a default, so it is never missing"
         yield task.at("OPT210", message, (*ROUTE, "required", index), hint="delete it here, or delete the default")
 
 
-def _unbounded(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic]:
+def _unbounded(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[Diagnostic]:
     webhook = task.spec.webhook
     mapping = (webhook.config.param_mapping or {}) if webhook is not None else {}
     for name in (name for name, value in mapping.items() if isinstance(value, str) and value.startswith("$")):
-        sub = known.properties.get(name)
+        sub = parameters.properties.get(name)
         if isinstance(sub, dict) and sub.get("type") == "string" and not _BOUNDS & set(sub):
             message = f"the webhook fills `{name}` with a text of unlimited length"
             yield task.at("OPT216", message, (*ROUTE, "properties", name), key=True, hint="add `maxLength: 200`")
 
 
-def _rendered(task: ResolvedTask, known: DeclaredParameters, used: set[str]) -> Iterator[Diagnostic]:
-    for name in (name for name in known.properties if name in used):
-        sub = known.properties[name]
+def _rendered(task: ResolvedTask, parameters: DeclaredParameters, used: set[str]) -> Iterator[Diagnostic]:
+    for name in (name for name in parameters.properties if name in used):
+        sub = parameters.properties[name]
         if not isinstance(sub, dict):
             continue
         if sub.get("type") in ("object", "array"):
@@ -263,13 +266,13 @@ def _rendered(task: ResolvedTask, known: DeclaredParameters, used: set[str]) -> 
             yield task.at("OPT224", message, (*ROUTE, "properties", name, "default"), hint=hint)
 
 
-def _owned(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic]:
+def _owned(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[Diagnostic]:
     if task.spec.agent_runtime == "command" or not task.is_known(("agentRuntime",)):
         return  # the prompt is the input of a program
     only = PLACEHOLDER.fullmatch(task.prompt.strip())
     if only is not None and task.spec.webhook is None and re.search(_ASKED, only[1]):
         return  # a person who may start the task asks, as in a chat
-    if only is not None and only[1] in known.properties and task.is_known(task.prompt_route):
+    if only is not None and only[1] in parameters.properties and task.is_known(task.prompt_route):
         hint = f"write the instructions, with `{only[0]}` where it belongs"
         yield task.at("OPT219", "the caller decides the whole prompt", task.prompt_route, key=True, hint=hint)
 

@@ -77,35 +77,44 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             "OPT218", f"the prompt has {size:,} bytes, more than {MAX_PROMPT_BYTES:,}", task.prompt_route, key=True, hint=hint
         )
         return
-    if task.prompt_path is not None and not task.prompt.strip():
-        yield task.at("OPT106", f"`{task.spec.prompt_file}` is empty", task.prompt_route, hint="write the prompt into it")
-    if task.prompt_path is not None and (nul := task.prompt.find("\0")) >= 0:
-        yield task.in_prompt("OPT015", "a NUL character", nul, nul + 1, hint="delete it: agents cannot handle it")
-    if task.prompt_path is not None and not task.prompt.isascii():
-        yield from check_invisible(task.prompt_path, task.prompt)
+    if task.prompt_path is not None:
+        yield from _prompt_file(task, task.prompt_path)
     if task.spec.agent_runtime != "command" and ("@" in task.prompt or task.prompt.startswith("---")):
         yield from _text_of_others(task)
-    known = declared_parameters(task)
-    if known is None:
+    parameters = declared_parameters(task)
+    if parameters is None:
         return
     if "{" in task.prompt or "$" in task.prompt:
-        yield from _syntax(task, known)
-        yield from _names(task, known)
+        yield from _syntax(task, parameters)
+        yield from _names(task, parameters)
     if "!`" in task.prompt and task.spec.agent_runtime == "claude-code":
         yield from report_first(re.finditer(r"(?<!\S)!`([^`\n]{1,200})`", task.prompt), partial(_not_run, task))
-    if task.prompt_path is None and task.spec.agent_runtime != "command":
-        path = task.prompt.strip()
-        path = re.sub(r"^(?:file://|@(?=[\w./-]+$))", "", path)
-        if path.endswith(_FILES) and len(path.split()) == 1 and not {"{", ":"} & set(path):
-            hint = f"write `promptFile: {path}`, with the path relative to this file"
-            yield task.at("OPT231", f"the whole prompt is `{path}`, the name of a file", task.prompt_route, hint=hint)
-            return
-    unused = set(known.properties).difference(placeholders(task.prompt))
+    if (path := _only_path(task)) is not None:
+        hint = f"write `promptFile: {path}`, with the path relative to this file"
+        yield task.at("OPT231", f"the whole prompt is `{path}`, the name of a file", task.prompt_route, hint=hint)
+        return
+    unused = set(parameters.properties).difference(placeholders(task.prompt))
     if unused:
-        marked = list(_marked(task, unused))
-        only = next(iter(unused))
-        yield from report_first(marked, lambda found: _mark(task, found, _name(found) if found.lastindex else only))
-        yield from _unused(task, known, {_name(found) if found.lastindex else only for found in marked})
+        single = next(iter(unused))
+        marks = [(match, _name(match) if match.lastindex else single) for match in _marked(task, unused)]
+        yield from report_first(marks, lambda mark: _mark(task, *mark))
+        yield from _unused(task, parameters, {name for _, name in marks})
+
+
+def _prompt_file(task: ResolvedTask, path: str) -> Iterator[Diagnostic]:
+    if not task.prompt.strip():
+        yield task.at("OPT106", f"`{task.spec.prompt_file}` is empty", task.prompt_route, hint="write the prompt into it")
+    if (nul := task.prompt.find("\0")) >= 0:
+        yield task.in_prompt("OPT015", "a NUL character", nul, nul + 1, hint="delete it: agents cannot handle it")
+    if not task.prompt.isascii():
+        yield from check_invisible(path, task.prompt)
+
+
+def _only_path(task: ResolvedTask) -> str | None:
+    """Return the name of a file that is the whole prompt, or None."""
+    path = re.sub(r"^(?:file://|@(?=[\w./-]+$))", "", task.prompt.strip())
+    is_path = path.endswith(_FILES) and len(path.split()) == 1 and not {"{", ":"} & set(path)
+    return path if is_path and task.prompt_path is None and task.spec.agent_runtime != "command" else None
 
 
 def _text_of_others(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -117,98 +126,105 @@ def _text_of_others(task: ResolvedTask) -> Iterator[Diagnostic]:
         end = front[0].index("\n")
         hint = f"delete all from `---` to `---`, and write what is meant into `{task.path}`"
         yield task.in_prompt("OPT203", message, 0, end, hint=hint)
-    quoted, mentions = code_ranges(task.prompt), re.finditer(_MENTION, task.prompt)
+    code, mentions = code_ranges(task.prompt), re.finditer(_MENTION, task.prompt)
 
-    def mention(found: re.Match[str]) -> Diagnostic:
-        message = f"`{found[0]}` stays as it is: no file takes its place"
-        hint = f"name the file for the agent to read: `{found[1]}`"
-        return task.in_prompt("OPT203", message, *found.span(), hint=hint, write=found[1], safe=False)
+    def mention(match: re.Match[str]) -> Diagnostic:
+        message = f"`{match[0]}` stays as it is: no file takes its place"
+        hint = f"name the file for the agent to read: `{match[1]}`"
+        return task.in_prompt("OPT203", message, *match.span(), hint=hint, write=match[1], safe=False)
 
-    yield from report_first((found for found in mentions if not is_inside(quoted, found.start())), mention)
+    yield from report_first((match for match in mentions if not is_inside(code, match.start())), mention)
 
 
 def _marked(task: ResolvedTask, unused: set[str]) -> Iterator[re.Match[str]]:
     """Find unused parameters that the prompt marks in the style of another template language, outside code."""
-    quoted = code_ranges(task.prompt)
+    code = code_ranges(task.prompt)
     if len(unused) == 1 and (argument := re.search(r"(?<![\\$\w])\$ARGUMENTS\b", task.prompt)) is not None:
         yield argument
         return
     yield from (
-        each for each in re.finditer(_MARKED, task.prompt) if _name(each) in unused and not is_inside(quoted, each.start())
+        each for each in re.finditer(_MARKED, task.prompt) if _name(each) in unused and not is_inside(code, each.start())
     )
 
 
-def _name(found: re.Match[str]) -> str:
-    return str(found[found.lastindex or 0])
+def _name(match: re.Match[str]) -> str:
+    return str(match[match.lastindex or 0])
 
 
 def _literal(
-    task: ResolvedTask, found: re.Match[str], hint: str, write: str | None = None, *, safe: bool = False
+    task: ResolvedTask, match: re.Match[str], hint: str, write: str | None = None, *, safe: bool = False
 ) -> Diagnostic:
-    message = f"`{found[0]}` is not a placeholder and stays as it is"
-    return task.in_prompt("OPT203", message, *found.span(), hint=hint, write=write, safe=safe)
+    message = f"`{match[0]}` is not a placeholder and stays as it is"
+    return task.in_prompt("OPT203", message, *match.span(), hint=hint, write=write, safe=safe)
 
 
-def _not_run(task: ResolvedTask, found: re.Match[str]) -> Diagnostic:
-    message = f"`!` runs nothing here, as it does in a command file of Claude Code: `{found[1]}` stays a text"
-    hint = f"ask for it in words, such as: the output of `{found[1]}`"
-    return task.in_prompt("OPT203", message, *found.span(), hint=hint, write=f"the output of `{found[1]}`", safe=False)
+def _not_run(task: ResolvedTask, match: re.Match[str]) -> Diagnostic:
+    message = f"`!` runs nothing here, as it does in a command file of Claude Code: `{match[1]}` stays a text"
+    hint = f"ask for it in words, such as: the output of `{match[1]}`"
+    return task.in_prompt("OPT203", message, *match.span(), hint=hint, write=f"the output of `{match[1]}`", safe=False)
 
 
-def _mark(task: ResolvedTask, found: re.Match[str], name: str) -> Diagnostic:
+def _mark(task: ResolvedTask, match: re.Match[str], name: str) -> Diagnostic:
     write = f"{{{{{name}}}}}"
-    return _literal(task, found, f"write `{write}`", write)
+    return _literal(task, match, f"write `{write}`", write)
 
 
-def _names(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic]:
-    if known.schema is None:
+def _names(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[Diagnostic]:
+    """Report placeholders without a parameter, and those of parameters that a run may not have."""
+    if parameters.schema is None:
         return
-    by_case = {name.casefold(): name for name in known.properties}
-    used: dict[str, re.Match[str]] = {}
-    for found in PLACEHOLDER.finditer(task.prompt):
-        if found[1] in known.properties or not _is_other_syntax(task.prompt, *found.span()):
-            used.setdefault(found[1], found)
-
-    def unset(name: str) -> Diagnostic:
-        from optio.compiler.conversions.entries import always_set_hint  # imported only for a file with a mistake
-
-        hint = always_set_hint(name, known.properties.get(name), default_only=_is_left_out(task, name))
-        message = f"`{used[name][0]}` stays as it is when a run has no `{name}`"
-        return task.in_prompt("OPT217", message, *used[name].span(), hint=hint)
-
-    def otherwise_written(name: str) -> Diagnostic:
-        right = by_case[name.casefold()]
-        message = f"`{used[name][0]}` differs from `{right}` only by case"
-        hint = f"write `{{{{{right}}}}}`"
-        return task.in_prompt("OPT204", message, *used[name].span(), hint=hint, write=f"{{{{{right}}}}}", safe=False)
-
-    def undeclared(name: str) -> Diagnostic:
-        if (hint := _variable_hint(task, name)) is not None:
-            return task.in_prompt(
-                "OPT201", f"`{used[name][0]}` has no parameter and stays as it is", *used[name].span(), hint=hint
-            )
-        from optio.compiler.conversions.entries import declaration_hint  # imported only for a file with a mistake
-
-        meant = suggest(name, [each for each in known.properties if _is_name(each)])
-        hint = f"did you mean `{{{{{meant}}}}}`?" if meant else declaration_hint(task.document.value, name, default=True)
-        if meant is None and (left := _only_unused(task, known)) is not None and _is_name(left):
-            hint = f"did you mean `{{{{{left}}}}}`, which the prompt does not use? else {hint}"
-        message = f"`{used[name][0]}` has no parameter and stays as it is"
-        write = f"{{{{{meant}}}}}" if meant else None
-        return task.in_prompt("OPT201", message, *used[name].span(), hint=hint, write=write, safe=False)
-
-    named = (name for name in used if name in known.properties)
-    optional = (name for name in named if name not in known.required and not known.has_default(name))
-    if not known.undeclared:  # one of them may be this parameter by another name
-        yield from report_first((name for name in optional if not _always_sent(task, known, name)), unset)
+    by_case = {name.casefold(): name for name in parameters.properties}
+    matches = _first_placeholders(task.prompt, parameters)
+    if not parameters.undeclared:  # one of them may be this parameter by another name
+        optional = (name for name in matches if name in parameters.properties and name not in parameters.required)
+        unset = (name for name in optional if not parameters.has_default(name) and not _always_sent(task, parameters, name))
+        yield from report_first(unset, lambda name: _unset(task, parameters, matches[name]))
     secrets = task.spec.environment.secrets  # reported by `secrets_use`
-    given = parameters_of_triggers(task) if known.closed else set()  # reported as an error by the trigger's check
+    given = parameters_of_triggers(task) if parameters.closed else set()  # reported as an error by the trigger's check
     stray = task.document.value.get("paramsSchema")  # one beside `properties` is reported there
-    given = given.union(stray if isinstance(stray, dict) else ())
-    others = [name for name in used if name not in known.properties and name not in secrets and name not in given]
-    yield from report_first((name for name in others if name.casefold() in by_case), otherwise_written)
-    if known.complete:
-        yield from report_first((name for name in others if name.casefold() not in by_case), undeclared)
+    reported = {*parameters.properties, *secrets, *given, *(stray if isinstance(stray, dict) else ())}
+    strange = [name for name in matches if name not in reported]
+    other_case = (matches[name] for name in strange if name.casefold() in by_case)
+    yield from report_first(other_case, lambda match: _other_case(task, match, by_case[match[1].casefold()]))
+    if parameters.complete:
+        undeclared = (matches[name] for name in strange if name.casefold() not in by_case)
+        yield from report_first(undeclared, partial(_undeclared, task, parameters))
+
+
+def _first_placeholders(prompt: str, parameters: DeclaredParameters) -> dict[str, re.Match[str]]:
+    """Return the first placeholder of each name."""
+    matches: dict[str, re.Match[str]] = {}
+    for match in PLACEHOLDER.finditer(prompt):
+        if match[1] in parameters.properties or not _is_other_syntax(prompt, *match.span()):
+            matches.setdefault(match[1], match)
+    return matches
+
+
+def _unset(task: ResolvedTask, parameters: DeclaredParameters, match: re.Match[str]) -> Diagnostic:
+    from optio.compiler.conversions.entries import always_set_hint  # imported only for a file with a mistake
+
+    hint = always_set_hint(match[1], parameters.properties.get(match[1]), default_only=_is_left_out(task, match[1]))
+    message = f"`{match[0]}` stays as it is when a run has no `{match[1]}`"
+    return task.in_prompt("OPT217", message, *match.span(), hint=hint)
+
+
+def _other_case(task: ResolvedTask, match: re.Match[str], right: str) -> Diagnostic:
+    message, write = f"`{match[0]}` differs from `{right}` only by case", f"{{{{{right}}}}}"
+    return task.in_prompt("OPT204", message, *match.span(), hint=f"write `{write}`", write=write, safe=False)
+
+
+def _undeclared(task: ResolvedTask, parameters: DeclaredParameters, match: re.Match[str]) -> Diagnostic:
+    message = f"`{match[0]}` has no parameter and stays as it is"
+    if (hint := _variable_hint(task, match[1])) is not None:
+        return task.in_prompt("OPT201", message, *match.span(), hint=hint)
+    from optio.compiler.conversions.entries import declaration_hint  # imported only for a file with a mistake
+
+    similar = suggest(match[1], [name for name in parameters.properties if _is_name(name)])
+    hint = f"did you mean `{{{{{similar}}}}}`?" if similar else declaration_hint(task.document.value, match[1], default=True)
+    if similar is None and (left := _only_unused(task, parameters)) is not None and _is_name(left):
+        hint = f"did you mean `{{{{{left}}}}}`, which the prompt does not use? else {hint}"
+    write = f"{{{{{similar}}}}}" if similar else None
+    return task.in_prompt("OPT201", message, *match.span(), hint=hint, write=write, safe=False)
 
 
 def _is_other_syntax(prompt: str, start: int, end: int) -> bool:
@@ -237,16 +253,16 @@ def _is_name(name: str) -> bool:
     return PLACEHOLDER.fullmatch(f"{{{{{name}}}}}") is not None
 
 
-def _only_unused(task: ResolvedTask, known: DeclaredParameters) -> str | None:
+def _only_unused(task: ResolvedTask, parameters: DeclaredParameters) -> str | None:
     """Return the only parameter that the prompt does not use, if exactly one placeholder has no parameter."""
     used = set(placeholders(task.prompt))
-    left = [name for name in known.properties if name not in used]
-    return left[0] if len(left) == 1 and len(used - set(known.properties)) == 1 else None
+    left = [name for name in parameters.properties if name not in used]
+    return left[0] if len(left) == 1 and len(used - set(parameters.properties)) == 1 else None
 
 
-def _always_sent(task: ResolvedTask, known: DeclaredParameters, name: str) -> bool:
+def _always_sent(task: ResolvedTask, parameters: DeclaredParameters, name: str) -> bool:
     """Return whether the task is started by webhooks alone, each of which sends the parameter, if only as null."""
-    kinds = known.properties[name].get("type") if isinstance(known.properties[name], dict) else None
+    kinds = parameters.properties[name].get("type") if isinstance(parameters.properties[name], dict) else None
     hooks = [each for each in task.spec.triggers if isinstance(each, WebhookTrigger) and name in _mapping(each)]
     return isinstance(kinds, list) and "null" in kinds and 0 < len(hooks) == len(task.spec.triggers)
 
@@ -273,65 +289,65 @@ def is_inside(ranges: list[tuple[int, int]], at: int) -> bool:
 
 def code_ranges(text: str) -> list[tuple[int, int]]:
     """Return the ranges of a text between backquotes and in fences, where braces and `$` may be meant literally."""
-    return [found.span() for found in re.finditer(_CODE, text)] if "`" in text or "~~~" in text else []
+    return [match.span() for match in re.finditer(_CODE, text)] if "`" in text or "~~~" in text else []
 
 
 def almost_placeholders(text: str, names: Collection[str]) -> Iterator[re.Match[str]]:
     """Find text that looks like a placeholder and is not one; inside code only where it names a parameter."""
     if text.count("{{") == len(PLACEHOLDER.findall(text)):
         return
-    quoted, end = code_ranges(text), 0
-    found = sorted(
+    code, end = code_ranges(text), 0
+    match = sorted(
         chain(re.finditer(ALMOST_PLACEHOLDER, text), re.finditer(_BRACED, text)), key=lambda each: (each.start(), -each.end())
     )
-    for each in found:
-        if each.start() >= end and (not is_inside(quoted, each.start()) or _words(each) & set(names)):
+    for each in match:
+        if each.start() >= end and (not is_inside(code, each.start()) or _words(each) & set(names)):
             end = each.end()
             yield each
 
 
-def parameter_of_path(path: str, known: DeclaredParameters) -> str:
+def parameter_of_path(path: str, parameters: DeclaredParameters) -> str:
     """Return the parameter that a path of another template language stands for, or else a good name for a new one:
     `issue.htmlUrl` becomes `HTML_URL`."""
     last = path.rpartition(".")[2]
-    folded = {name.casefold().replace("_", ""): name for name in known.properties}
+    folded = {name.casefold().replace("_", ""): name for name in parameters.properties}
     return folded.get(last.casefold().replace("_", "")) or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", last).upper()
 
 
-def _named_in(inner: str, known: DeclaredParameters) -> str | None:
+def _named_in(inner: str, parameters: DeclaredParameters) -> str | None:
     """Return the parameter that the last name of an expression stands for, regardless of case: `.Number`, `vars['team']`."""
-    folded = {name.casefold().replace("_", ""): name for name in known.properties if _is_name(name)}
+    folded = {name.casefold().replace("_", ""): name for name in parameters.properties if _is_name(name)}
     words = re.findall(r"\w+", inner)
     return folded.get(words[-1].casefold().replace("_", "")) if words else None
 
 
-def _given_by(path: str, name: str, known: DeclaredParameters) -> str:
+def _given_by(path: str, name: str, parameters: DeclaredParameters) -> str:
     from optio.compiler.payloads.queries import suggest_query_path  # imported only for a file with a mistake
 
-    if name in known.properties:
+    if name in parameters.properties:
         return ""
     declared_as = f", add `{name}: {{type: string}}` below `paramsSchema.properties`"
     sent = suggest_query_path(path) if path.startswith(_OF_EVENTS) else None
     return f"{declared_as}, and map it by `{name}: {sent}`" if sent else f", and{declared_as[1:]}"
 
 
-def _words(found: re.Match[str]) -> set[str]:
-    return set(re.findall(r"\w+", found[0]))
+def _words(match: re.Match[str]) -> set[str]:
+    return set(re.findall(r"\w+", match[0]))
 
 
-def _read_braces(text: str, known: DeclaredParameters, sources: dict[str, str]) -> tuple[str | None, str]:
+def _read_braces(text: str, parameters: DeclaredParameters, sources: dict[str, str]) -> tuple[str | None, str]:
     """Return the parameter that a text in braces stands for, and the hint where that is not clear."""
     inner = text.strip("${} \t#/^>!&")
     if inner.startswith(".") and "$." in text:
         hint = f"write `{{{{NAME}}}}`, and for that parameter `NAME: ${inner}` under the webhook's `paramMapping`"
         return sources.get(f"${inner}"), hint
     for name in (re.sub(r"\W", "", inner), inner.rpartition(".")[2]):
-        if name in known.properties and name.isascii():
+        if name in parameters.properties and name.isascii():
             return name, ""
     same = [name for source, name in sources.items() if source.rpartition(".")[2] == inner.rpartition(".")[2]]
     if len(same) == 1 and inner.startswith(_OF_EVENTS):
         return same[0], ""
-    named = [name for name in re.findall(r"\w+", inner) if name in known.properties]
+    named = [name for name in re.findall(r"\w+", inner) if name in parameters.properties]
     if len(named) == 1 and re.fullmatch(r"\{\{[\w ]+\}\}", text):
         return named[0], ""
     if re.match(r"[$\s{]*(?:[#/^]\s*(?:if|each|unless|with|else|end)\b|(?:end|else)\b)", text):
@@ -339,12 +355,12 @@ def _read_braces(text: str, known: DeclaredParameters, sources: dict[str, str]) 
     if re.match(rf"(?:macros\.|cron\.)?(?:{_DATES})\b", inner):
         return None, "say in the prompt which day is meant, such as `today`: nothing fills in a date"
     is_path = re.fullmatch(r"\.?(?:\w+\.)*\w+(?:\[['\"]\w+['\"]\])?", inner)
-    if is_path and "$." not in text and (only := _named_in(inner, known)) is not None:
+    if is_path and "$." not in text and (only := _named_in(inner, parameters)) is not None:
         return only, ""
-    return None, _braces_hint(text, inner, named, known)
+    return None, _braces_hint(text, inner, named, parameters)
 
 
-def _braces_hint(text: str, inner: str, named: list[str], known: DeclaredParameters) -> str:
+def _braces_hint(text: str, inner: str, named: list[str], parameters: DeclaredParameters) -> str:
     hint = "write `{{NAME}}` with letters, digits and underscores only"
     if inner.startswith(".") or re.search(r"[^\w.\- \t${}#/^>!&]", text):
         if not named:
@@ -353,53 +369,53 @@ def _braces_hint(text: str, inner: str, named: list[str], known: DeclaredParamet
             return f"write `{{{{{named[0]}}}}}`, and its default under `paramsSchema.properties.{named[0]}`"
         return f"write `{{{{{named[0]}}}}}`, and describe in words what to do with it"
     if re.fullmatch(r"[A-Za-z_]\w*(?:\.\w+)*", inner):
-        name = parameter_of_path(inner, known)
-        return f"write `{{{{{name}}}}}`" + _given_by(inner, name, known)
+        name = parameter_of_path(inner, parameters)
+        return f"write `{{{{{name}}}}}`" + _given_by(inner, name, parameters)
     return hint
 
 
-def _syntax(task: ResolvedTask, known: DeclaredParameters) -> Iterator[Diagnostic]:
+def _syntax(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[Diagnostic]:
     sources = sources_of(task)
 
-    def almost(found: re.Match[str]) -> Diagnostic:
-        variable = re.fullmatch(r"\$?\{\{\s*(?:env|vars)\.(\w+)\s*\}\}", found[0])
+    def almost(match: re.Match[str]) -> Diagnostic:
+        variable = re.fullmatch(r"\$?\{\{\s*(?:env|vars)\.(\w+)\s*\}\}", match[0])
         if variable is not None and variable[1] in task.spec.environment.env:
             hint = f"write the value itself, or `${variable[1]}` between backquotes: the agent can read the variable"
-            return _literal(task, found, hint)
-        secret = re.fullmatch(r"\$?\{\{-?\s*(?:secrets?|vault)\.(\w+)\s*-?\}\}", found[0])
-        if secret is not None and secret[1] not in known.properties:
+            return _literal(task, match, hint)
+        secret = re.fullmatch(r"\$?\{\{-?\s*(?:secrets?|vault)\.(\w+)\s*-?\}\}", match[0])
+        if secret is not None and secret[1] not in parameters.properties:
             hint = f"name the variable for the agent to use: `${secret[1]}`"
             if secret[1] not in task.spec.environment.secrets:
                 hint += f", and add `{secret[1]}` to `environment.secrets`"
-            return _literal(task, found, hint)
-        word, hint = _read_braces(found[0], known, sources)
+            return _literal(task, match, hint)
+        word, hint = _read_braces(match[0], parameters, sources)
         if word is None:
-            return _literal(task, found, hint)
+            return _literal(task, match, hint)
         if not word.isidentifier() and not word.replace("_", "a").isalnum():
             better = re.sub(r"\W+", "_", word)
             hint = f"call the parameter `{better}`, and write `{{{{{better}}}}}`: a name has letters, digits and `_`"
-            return _literal(task, found, hint)
+            return _literal(task, match, hint)
         write = f"{{{{{word}}}}}"
-        is_same = word == re.sub(r"\W", "", found[0])
-        return _literal(task, found, f"write `{write}`", write if found[0].endswith("}}") else None, safe=is_same)
+        is_same = word == re.sub(r"\W", "", match[0])
+        return _literal(task, match, f"write `{write}`", write if match[0].endswith("}}") else None, safe=is_same)
 
-    def templated(found: re.Match[str]) -> Diagnostic:
-        word = next(word for word in re.findall(r"\w+", found[0]) if word in known.properties)
-        return _literal(task, found, f"write `{{{{{word}}}}}`, and {_IN_WORDS}")
+    def templated(match: re.Match[str]) -> Diagnostic:
+        word = next(word for word in re.findall(r"\w+", match[0]) if word in parameters.properties)
+        return _literal(task, match, f"write `{{{{{word}}}}}`, and {_IN_WORDS}")
 
-    def single(found: re.Match[str]) -> Diagnostic:
-        return _mark(task, found, found[1])
+    def single(match: re.Match[str]) -> Diagnostic:
+        return _mark(task, match, match[1])
 
-    yield from report_first(almost_placeholders(task.prompt, known.properties), almost)
+    yield from report_first(almost_placeholders(task.prompt, parameters.properties), almost)
     if "{%" in task.prompt:
-        conditions = (found for found in re.finditer(_TEMPLATED, task.prompt) if _words(found) & set(known.properties))
+        conditions = (match for match in re.finditer(_TEMPLATED, task.prompt) if _words(match) & set(parameters.properties))
         yield from report_first(conditions, templated)
     secrets = {*task.spec.environment.secrets, *task.spec.environment.env}
-    quoted = code_ranges(task.prompt) if "$" in task.prompt else []
+    code = code_ranges(task.prompt) if "$" in task.prompt else []
     dollars = re.finditer(_SHELLS, task.prompt) if "$" in task.prompt else iter(())
-    shells = (found for found in dollars if found[1] in known.properties and found[1] not in secrets)
-    yield from report_first((found for found in shells if not is_inside(quoted, found.start())), single)
-    yield from report_first((found for found in re.finditer(SINGLE, task.prompt) if found[1] in known.properties), single)
+    shells = (match for match in dollars if match[1] in parameters.properties and match[1] not in secrets)
+    yield from report_first((match for match in shells if not is_inside(code, match.start())), single)
+    yield from report_first((match for match in re.finditer(SINGLE, task.prompt) if match[1] in parameters.properties), single)
 
 
 def _is_left_out(task: ResolvedTask, name: str) -> bool:
@@ -419,28 +435,33 @@ def _after_prompt(task: ResolvedTask) -> str:
     return task.document.text_at(Span(end, Position(end.line, sys.maxsize)), route) or ""
 
 
-def _unused(task: ResolvedTask, known: DeclaredParameters, told_of: set[str]) -> Iterator[Diagnostic]:
+def _unused(task: ResolvedTask, parameters: DeclaredParameters, marked: set[str]) -> Iterator[Diagnostic]:
     if task.spec.agent_runtime == "command":
         return  # the program reads parameters from a file
     used = set(placeholders(task.prompt)) | set(placeholders(task.spec.dedupe.key if task.spec.dedupe else ""))
     folded = {name.casefold() for name in used}
-    # A misspelt placeholder or required name is one mistake, and is reported at that place.
-    declared_names = [name for name in known.properties if name not in known.undeclared]
-    strange = sorted(used.difference(declared_names) | known.undeclared)
-    told_of = told_of | {_only_unused(task, known) or ""}
-    told_of |= set(placeholders(_after_prompt(task)))
-    passed_over = known.undeclared | told_of | {suggest(name, declared_names) for name in strange}
-    if "{" in task.prompt:
-        almost = list(almost_placeholders(task.prompt, known.properties))
-        passed_over = passed_over.union(*map(_words, chain(almost, re.finditer(_TEMPLATED, task.prompt))))
-        passed_over |= {parameter_of_path(each[0].strip("${} \t"), known) for each in almost}
-        passed_over |= {name for source, name in sources_of(task).items() if source in task.prompt}
-    for name, sub in known.properties.items():
-        if name in passed_over or sub is False:  # with False no value is allowed, so it is not a usable parameter
+    reported = _reported_elsewhere(task, parameters, used) | marked
+    for name, sub in parameters.properties.items():
+        if name in reported or sub is False:  # with False no value is allowed, so it is not a usable parameter
             continue
-        marked = isinstance(sub, dict) and "x-optio-used-by" in sub
-        if name not in used and name.casefold() not in folded and not marked and f"{{{name}}}" not in task.prompt:
-            route = ("paramsSchema", "properties", name)
+        is_elsewhere = isinstance(sub, dict) and "x-optio-used-by" in sub
+        if name.casefold() not in folded and not is_elsewhere and f"{{{name}}}" not in task.prompt:
             mapped = ", here and in `paramMapping`" if name in parameters_of_triggers(task) else ""
             hint = f"use `{{{{{name}}}}}` or delete it{mapped}"
+            route = ("paramsSchema", "properties", name)
             yield task.at("OPT202", f"the prompt does not use `{name}`", route, key=True, hint=hint)
+
+
+def _reported_elsewhere(task: ResolvedTask, parameters: DeclaredParameters, used: set[str]) -> set[str]:
+    """Return the parameters that another finding may stand for: a misspelt placeholder or required name is one mistake, and is
+    reported at that place."""
+    names = [name for name in parameters.properties if name not in parameters.undeclared]
+    strange = sorted(used.difference(names) | parameters.undeclared)
+    reported = {*parameters.undeclared} | {_only_unused(task, parameters) or ""} | set(placeholders(_after_prompt(task)))
+    reported |= {suggest(name, names) or "" for name in strange}
+    if "{" in task.prompt:
+        almost = list(almost_placeholders(task.prompt, parameters.properties))
+        reported = reported.union(*map(_words, chain(almost, re.finditer(_TEMPLATED, task.prompt))))
+        reported |= {parameter_of_path(match[0].strip("${} \t"), parameters) for match in almost}
+        reported |= {name for source, name in sources_of(task).items() if source in task.prompt}
+    return reported

@@ -2,6 +2,7 @@
 conservative and reports nothing where shells differ."""
 
 import re
+import shlex
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -16,9 +17,15 @@ _EVALUATES = rf"(?:(?<![\w./-])eval|{_SHELL}[ \t]{{1,9}}(?:-\w{{1,9}}[ \t]{{1,9}
 _PIPED_TO_SHELL = (
     rf"OPTIO_PARAMS_FILE[^;&\n]{{0,200}}\|[ \t]{{0,9}}{_SHELL}(?:[ \t]{{1,9}}-\w{{1,9}}){{0,3}}[ \t]{{0,9}}(?=\Z|[;&\n)])"
 )
+_QUOTED_DOCUMENT = r"(?s)<<-?[ \t]{0,9}['\"](\w{1,80})['\"][^\n]*\n(.*?)(?=\n[ \t]{0,80}\1[ \t]{0,9}(?:\n|\Z)|\Z)"
 _MAX_EVALUATED = 1000
+_MAX_SPLIT_LENGTH = 20_000
+_ENDS = frozenset("();<>|&\n")
+# Words before the name of a program.
+_BEFORE_PROGRAM = frozenset({"sudo", "exec", "time", "env", "then", "do", "if", "!", "while", "command", "nohup"})
 # Linux limits an argument to this length, so longer commands are wrong anyway.
 _MAX_COMMAND_LENGTH = 128 * 1024
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _WORD_ENDS = " \t\n;&|()"
 _SIGNS = re.compile(r"[\\\"'$()#]")
 
@@ -55,11 +62,47 @@ def unset_variables(text: str) -> Iterator[Variable]:
         return
     own = set(re.findall(_SET, text)) | {name for names in re.findall(_READ, text) for name in names.split()}
     single = single_quoted_ranges(text)
-    for found in re.finditer(_VARIABLE, text):
-        name = found[1] or found[2]
-        if name not in own and not is_in_ranges(single, found.start()) and not _escaped(text, found.start()):
+    for match in re.finditer(_VARIABLE, text):
+        name = match[1] or match[2]
+        if name not in own and not is_in_ranges(single, match.start()) and not _escaped(text, match.start()):
             own.add(name)
-            yield Variable(name, found[0], bool(found[3]))
+            yield Variable(name, match[0], bool(match[3]))
+
+
+def simple_commands(text: str) -> Iterator[list[str]]:
+    """Yield the words of each simple command of a text, without quotes. Yields nothing for here-documents, and for text whose
+    quotes are not closed."""
+    if len(text) > _MAX_SPLIT_LENGTH or "<<" in text:
+        return
+    lexer = shlex.shlex(text, posix=True, punctuation_chars="".join(sorted(_ENDS)))
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""
+    try:
+        tokens = list(lexer)
+    except ValueError:
+        return
+    words: list[str] = []
+    is_comment = False
+    for token in (*tokens, "\n"):
+        if token and _ENDS.issuperset(token):
+            is_comment = is_comment and "\n" not in token
+            if words and not token.startswith((">", "<")):
+                yield words
+                words = []
+        elif token.startswith("#") or is_comment:
+            is_comment = True
+        else:
+            words.append(token)
+
+
+def call_of(words: Sequence[str]) -> list[str]:
+    """Return a simple command from the name of its program on, without the program's directory and without `python -m`."""
+    start = next(
+        (at for at, word in enumerate(words) if word not in _BEFORE_PROGRAM and not _ASSIGNMENT.match(word)), len(words)
+    )
+    program, arguments = (words[start].rpartition("/")[2] if start < len(words) else ""), list(words[start + 1 :])
+    if program in ("python", "python3") and arguments[:1] == ["-m"]:
+        return arguments[1:]
+    return [program, *arguments] if program else []
 
 
 def evaluated(text: str) -> Iterator[Evaluated]:
@@ -67,22 +110,22 @@ def evaluated(text: str) -> Iterator[Evaluated]:
     if len(text) > _MAX_COMMAND_LENGTH:
         return
     single = single_quoted_ranges(text)
-    for found in re.finditer(_EVALUATES, text):
-        if not is_in_ranges(single, found.start()):
-            for start, end in _expansions(text[found.end() : found.end() + _MAX_EVALUATED]):
-                yield Evaluated(text[found.end() + start : found.end() + end], found.start(), found.end() + end)
-    for found in re.finditer(_PIPED_TO_SHELL, text):
-        start = max(text.rfind(sign, 0, found.start()) for sign in ";&\n") + 1
+    for match in re.finditer(_EVALUATES, text):
+        if not is_in_ranges(single, match.start()):
+            for start, end in _expansions(text[match.end() : match.end() + _MAX_EVALUATED]):
+                yield Evaluated(text[match.end() + start : match.end() + end], match.start(), match.end() + end)
+    for match in re.finditer(_PIPED_TO_SHELL, text):
+        start = max(text.rfind(sign, 0, match.start()) for sign in ";&\n") + 1
         start += len(text[start:]) - len(text[start:].lstrip())
-        yield Evaluated(text[start : found.end()], start, found.end())
+        yield Evaluated(text[start : match.end()], start, match.end())
 
 
 def _expansions(text: str) -> Iterator[tuple[int, int]]:
     """Yield where the word at the beginning of the text, perhaps in double quotes, has variables and `$(...)`."""
     at, quote = (1, True) if text[:1] == '"' else (0, False)
     while at < len(text) and text[at] not in ('"' if quote else " \t\n;&|"):
-        found = re.match(_VARIABLE, text[at:])
-        end = at + len(found[0]) if found else at + _end_of_bracket(text[at:])
+        match = re.match(_VARIABLE, text[at:])
+        end = at + len(match[0]) if match else at + _end_of_bracket(text[at:])
         if end > at:
             yield at, end
         at = max(end, at + (2 if text[at] == "\\" else 1))
@@ -91,16 +134,26 @@ def _expansions(text: str) -> Iterator[tuple[int, int]]:
 def _end_of_bracket(text: str) -> int:
     """Return the end of the `$(...)` at the beginning of the text, or 0."""
     opened = 0
-    for found in re.finditer(r"[()]", text) if text.startswith("$(") else ():
-        opened += 1 if found[0] == "(" else -1
+    for match in re.finditer(r"[()]", text) if text.startswith("$(") else ():
+        opened += 1 if match[0] == "(" else -1
         if not opened:
-            return found.end()
+            return match.end()
     return 0
 
 
 def single_quoted_ranges(text: str) -> list[tuple[int, int]]:
-    """Return the ranges between single quotes, in which a shell expands nothing."""
-    return _Scan(text).single if len(text) <= _MAX_COMMAND_LENGTH else []
+    """Return the ranges between single quotes and in here-documents with a quoted word, in which a shell expands nothing."""
+    if len(text) > _MAX_COMMAND_LENGTH:
+        return []
+    documents = [match.span(2) for match in re.finditer(_QUOTED_DOCUMENT, text)] if "<<" in text else []
+    return sorted([*documents, *_Scan(without_documents(text)).single])
+
+
+def without_documents(text: str) -> str:
+    """Return a command with blanks in the place of here-documents with a quoted word."""
+    if "<<" not in text:
+        return text
+    return re.sub(_QUOTED_DOCUMENT, lambda match: match[0].replace(match[2], re.sub(r"[^\n]", " ", match[2])), text)
 
 
 def is_in_ranges(ranges: Sequence[tuple[int, int]], at: int) -> bool:
@@ -152,8 +205,8 @@ class _Scan:
         at = 0
         # Offsets of the double quotes and `$(` that are still open. Quoting starts again inside `$(...)`.
         opened: list[tuple[str, int]] = []
-        while (found := _SIGNS.search(text, at)) is not None:
-            at, char = found.start(), found[0]
+        while (match := _SIGNS.search(text, at)) is not None:
+            at, char = match.start(), match[0]
             quoted = bool(opened) and opened[-1][0] == '"'
             if char == "\\":
                 at += 1

@@ -154,6 +154,12 @@ RULES = (
         "startLimit: {count: 24, per: 24h}\n" + _schedule('cronExpression: "0 * * * *"'),
     ),
     Rule(
+        "OPT325", "costly-schedule", INFO, "a schedule whose budgets add up to more than $1,000 in 30 days",
+        "Each fire may spend the whole budget of its run. Without `ceilings.monthUsd` in the policy nothing limits the month.",
+        'budgetUsd: "2.00"\n' + _schedule('cronExpression: "*/5 * * * *"'),
+        'budgetUsd: "2.00"\n' + _schedule('cronExpression: "0 9 * * 1-5"'),
+    ),
+    Rule(
         "OPT603", "worst-case", ERROR, "triggers may spend more in 24 hours than the policy allows",
         "Each run counts with its whole budget plus one model call, on days when the clocks change as well.",
         _capped('dayUsd: "5.00"', "*/30 9-17 * * *"), _capped('dayUsd: "5.00"', "0 9 * * *"),

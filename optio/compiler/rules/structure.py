@@ -1,6 +1,6 @@
 """Rules OPT101 to OPT122, and some of others' numbers: keys, and the types of their values."""
 
-from optio.compiler.rules.rule import ERROR, WARNING, Rule
+from optio.compiler.rules.rule import ERROR, INFO, WARNING, Rule
 
 RULES = (
     Rule(
@@ -149,6 +149,12 @@ RULES = (
         'agentRuntime: codex\nmodel: our-own-model\nbudgetUsd: "2.50"\n',
         "agentRuntime: codex\nmodel: our-own-model\nmaxTurns: 20\n",
         strict=ERROR,
+    ),
+    Rule(
+        "OPT619", "budget-below-call", INFO, "a budget far below what one call of the model may cost",
+        "A run may spend its budget and one call. A budget below a fiftieth of the dearest call is reported.",
+        'agentRuntime: claude-code\nmodel: opus\nbudgetUsd: "0.05"\n',
+        'agentRuntime: claude-code\nmodel: haiku\nbudgetUsd: "0.05"\n',
     ),
     Rule(
         "OPT610", "bad-money", ERROR, "an invalid amount of money",
