@@ -5,8 +5,8 @@ from functools import cache
 
 import pytest
 
-from optio.compiler import pipeline
 from optio.compiler.diagnostics import Diagnostic, Edit, Severity, apply_strict
+from optio.compiler.edits import proofs
 from optio.compiler.edits.text_edits import apply_edits
 from optio.compiler.fixes import FixedTree, fix_tree
 from optio.compiler.pipeline import compile_tree
@@ -555,7 +555,7 @@ def test_a_conversion_is_offered_beside_one_that_is_not_and_one_that_was_not_tri
     assert timeout.fix is not None
     assert [edit.text for edit in timeout.fix.edits] == ["timeout: 5m"]
 
-    monkeypatch.setattr(pipeline, "_MAX_PROVED", 1)
+    monkeypatch.setattr(proofs, "MAX_TRIALS", 2)
     _, timeout = compile_tree(tree).diagnostics
 
     assert (timeout.code, timeout.fix) == ("OPT101", None)

@@ -149,6 +149,7 @@ class _Finding:
         write: str | None = None,
         safe: bool = True,
         fix: Fix | None = None,
+        unproved_hint: str | None = None,
     ) -> Diagnostic:
         """Return the finding at the value, at its `key`, or at another `place`. The fix puts `write` there."""
         document, place = self.document, self.route if place is None else place
@@ -159,7 +160,8 @@ class _Finding:
             hint = hint.replace("delete this line", "delete this key with all that is below it")
         if write is not None:
             fix = Fix.write(write, span, safe=safe) if key else document.rewritten(place, write, safe=safe)
-        return diagnostic(code, message, path=document.path_at(place), span=span, route=place, hint=hint, fix=fix)
+        path = document.path_at(place)
+        return diagnostic(code, message, path=path, span=span, route=place, hint=hint, fix=fix, unproved_hint=unproved_hint)
 
 
 def to_diagnostic(document: Document | MergedDocument, misfit: ValidationIssue, explained: UnknownKey | None) -> Diagnostic:
@@ -180,14 +182,24 @@ def to_diagnostic(document: Document | MergedDocument, misfit: ValidationIssue, 
 
 def _unknown_key(found: _Finding, what: UnknownKey) -> Diagnostic:
     document, route = found.document, found.route
-    write, fix = None, None
+    write, fix, unproved_hint = None, None, None
     if what.entry is not None:
         fix = _entry(document, route, what.entry)
+        unproved_hint = f"the nearest key is `{_key_of(what.entry)}`: write it if you mean that, and delete this line"
     elif what.meant is not None and what.meant not in value_at(document.value, route[:-1]):
         write = what.meant
     elif what.into is not None:
         fix = _moved(document, route, what.into)
-    return found.at(what.code, what.message, what.hint, key=True, write=write, safe=what.code == "OPT111", fix=fix)
+    is_safe = what.code == "OPT111"
+    return found.at(
+        what.code, what.message, what.hint, key=True, write=write, safe=is_safe, fix=fix, unproved_hint=unproved_hint
+    )
+
+
+def _key_of(entry: str) -> str:
+    """Return the key of an entry, with the key below it where that is the only one: `environment.image`."""
+    key = re.match(r"(\w+): (?:\{(\w+): (?=.*\}$))?", entry)
+    return entry.partition(":")[0] if key is None else ".".join(filter(None, key.groups()))
 
 
 def _missing_key(found: _Finding) -> Diagnostic:
