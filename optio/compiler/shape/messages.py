@@ -197,9 +197,9 @@ def _unknown_key(found: _Finding, what: UnknownKey) -> Diagnostic:
 
 
 def _key_of(entry: str) -> str:
-    """Return the key of an entry, with the key below it where that is the only one: `environment.image`."""
-    key = re.match(r"(\w+): (?:\{(\w+): (?=.*\}$))?", entry)
-    return entry.partition(":")[0] if key is None else ".".join(filter(None, key.groups()))
+    """Return the key of an entry, with the one below `environment`: `environment.image`."""
+    below = re.match(r"environment: \{(\w+):", entry)
+    return entry.partition(":")[0] if below is None else f"environment.{below[1]}"
 
 
 def _missing_key(found: _Finding) -> Diagnostic:
