@@ -62,7 +62,7 @@ class Fix(NamedTuple):
 
 
 class CauseKind(StrEnum):
-    """What a finding is about, where other code has to know: no code reads it from the text."""
+    """The subjects of findings that other code has to know: no code reads them from the text."""
 
     MISSING_FILE = "missing file"
     INVALID_PARAM = "invalid parameter"

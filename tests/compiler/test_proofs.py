@@ -92,7 +92,7 @@ def test_a_fix_that_leads_to_another_error_is_dropped_and_its_hint_names_the_key
     (found,) = found_in(HEAD + "args: [--fast]\n")
 
     assert (found.code, found.fix) == ("OPT101", None)
-    assert found.hint == "the nearest key is `command`: write it if you mean that, and delete this line"
+    assert found.hint == "the nearest key is `command`: write it if you mean that, and delete this key"
 
 
 def test_a_fix_in_a_template_is_tried_on_the_task_that_extends_it() -> None:
