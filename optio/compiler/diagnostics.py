@@ -49,10 +49,11 @@ class Edit(NamedTuple):
 
 class Fix(NamedTuple):
     """A cure that a program can apply, as edits in the finding's file. A fix that is not `safe` may change what the file means,
-    so a person should read the result."""
+    so a person should read the result. One that is `checked` was compiled: it ends its finding and brings no other."""
 
     edits: tuple[Edit, ...]
     safe: bool = True
+    checked: bool = False
 
     @classmethod
     def write(cls, text: str, span: Span, *, safe: bool = True) -> "Fix":
@@ -60,10 +61,25 @@ class Fix(NamedTuple):
         return cls((Edit(span, text),), safe)
 
 
+class CauseKind(StrEnum):
+    """The subjects of findings that other code has to know: no code reads them from the text."""
+
+    MISSING_FILE = "missing file"
+    INVALID_PARAM = "invalid parameter"
+
+
+class Cause(NamedTuple):
+    """The cause of a finding as data: its kind, and the name of the file or parameter that it concerns."""
+
+    kind: CauseKind
+    name: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostic:
-    """A finding. `message` states the fact, `hint` the cure, and `fix` the edits that apply the cure. A finding with `more`
-    stands for that many others of its rule in its file, which are not listed one by one."""
+    """A finding. `message` states the fact, `hint` the cure, and `fix` the edits that apply the cure; `unproved_hint` takes the
+    place of the hint if they do not. A finding with `more` stands for that many others of its rule in its file, which are not
+    listed one by one."""
 
     code: str
     message: str
@@ -74,6 +90,8 @@ class Diagnostic:
     related: tuple[Related, ...] = ()
     severity: Severity = Severity.ERROR
     fix: Fix | None = None
+    unproved_hint: str | None = None
+    cause: Cause | None = None
     more: int = 0
 
     @property
@@ -105,7 +123,11 @@ class Diagnostic:
             ],
             "fix": None
             if self.fix is None
-            else {"safe": self.fix.safe, "edits": [{**_range(e.span), "text": e.text} for e in self.fix.edits]},
+            else {
+                "safe": self.fix.safe,
+                "checked": self.fix.checked,
+                "edits": [{**_range(e.span), "text": e.text} for e in self.fix.edits],
+            },
         }
 
 
@@ -124,12 +146,15 @@ def diagnostic(
     hint: str | None = None,
     related: tuple[Related, ...] = (),
     fix: Fix | None = None,
+    unproved_hint: str | None = None,
+    cause: Cause | None = None,
     more: int = 0,
 ) -> Diagnostic:
     """Return a diagnostic with the severity that the catalogue gives its code. Values from the file are shortened and made
     printable in `message` and `hint`."""
     severity = Severity(_rule(code).severity)
     message, hint = _one_line(message), None if hint is None else _one_line(hint, MAX_HINT_LENGTH)
+    unproved_hint = None if unproved_hint is None else _one_line(unproved_hint, MAX_HINT_LENGTH)
     return Diagnostic(
         code=code,
         message=message,
@@ -140,6 +165,8 @@ def diagnostic(
         related=related,
         severity=severity,
         fix=fix,
+        unproved_hint=unproved_hint,
+        cause=cause,
         more=more,
     )
 

@@ -8,7 +8,7 @@ from itertools import islice
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Severity
 from optio.compiler.edits.new_errors import has_new_errors
-from optio.compiler.edits.text_edits import BOM, apply_edits
+from optio.compiler.edits.text_edits import BOM, apply_edits, compatible_fixes
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.pipeline import Compilation
 from optio.compiler.source import SourceFile
@@ -175,26 +175,3 @@ def _duplicate_count(found: Iterable[Diagnostic]) -> int:
 
 def _errors(found: Iterable[Diagnostic]) -> int:
     return sum(d.severity is Severity.ERROR for d in found)
-
-
-def compatible_fixes(found: Iterable[Diagnostic], *, unsafe: bool) -> list[Diagnostic]:
-    """Return the findings of one file whose fixes can be applied together, from top to bottom. Where two overlap, the first is
-    chosen. Several findings may share one fix."""
-    mine = [d for d in found if d.fix is not None and (d.fix.safe or unsafe)]
-    chosen: list[Diagnostic] = []
-    taken: list[Edit] = []
-    for each in sorted(mine, key=lambda d: (d.span.start, d.code)):
-        edits = each.fix.edits if each.fix is not None else ()
-        if any(each.fix == other.fix for other in chosen) or not any(
-            _overlap(edit, other) for edit in edits for other in taken
-        ):
-            chosen.append(each)
-            taken += edits
-    return chosen
-
-
-def _overlap(one: Edit, other: Edit) -> bool:
-    if one == other:
-        return True
-    (start, end), (from_, to) = one.span, other.span
-    return (start < to and from_ < end) or start == from_

@@ -8,13 +8,16 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Severity, diagnostic
 from optio.compiler.layers import POLICY
 from optio.compiler.source import Position, Span, span_at
 from optio.compiler.yaml.document import Document
 from optio.compiler.yaml.nodes import Node
+
+if TYPE_CHECKING:
+    from optio.compiler.rules.rule import Rule
 
 MAX_CODES = 1_000
 _PREFIX = "optio:"
@@ -43,8 +46,10 @@ class IgnoreComment(NamedTuple):
 
     def covers(self, found: Diagnostic, path: str) -> bool:
         """Return True if the comment silences this finding; `path` is the file of the comment."""
-        if all(code.name != found.code for code in self.codes):
-            return False
+        return any(code.name == found.code for code in self.codes) and self.covers_place_of(found, path)
+
+    def covers_place_of(self, found: Diagnostic, path: str) -> bool:
+        """Return True if the comment would silence this finding if it named its rule."""
         if found.path == path:
             return found.span.start.line in self.lines
         return self.prompt_file and not found.route
@@ -156,15 +161,17 @@ def drop_ignored(
     for path, own in comments.items():
         errors = [each for each in left.get(path, ()) if each.severity is Severity.ERROR and each.path == path]
         for comment in own:
-            wrong = _wrong(
-                path, comment, {code.name for code in comment.codes if (id(comment), code.name) in used}, errors, pedantic
-            )
-            left.setdefault(path, []).extend(wrong)
+            effective = {code.name for code in comment.codes if (id(comment), code.name) in used}
+            below = {each.code for each in left.get(path, ()) if comment.covers_place_of(each, path)}
+            left.setdefault(path, []).extend(_wrong(path, comment, effective, errors, below, pedantic))
     return left
 
 
-def _wrong(path: str, comment: IgnoreComment, used: set[str], errors: list[Diagnostic], pedantic: bool) -> Iterator[Diagnostic]:
-    from optio.compiler.rules.codes import RETIRED, RULES, suggest_code
+def _wrong(
+    path: str, comment: IgnoreComment, used: set[str], errors: list[Diagnostic], below: set[str], pedantic: bool
+) -> Iterator[Diagnostic]:
+    """Yield what is wrong with a comment. `below` are the rules that report something at its place."""
+    from optio.compiler.rules.codes import RETIRED, RULES
 
     if not comment.codes:
         hint = "write `# optio: ignore[CODE] why`"
@@ -174,14 +181,12 @@ def _wrong(path: str, comment: IgnoreComment, used: set[str], errors: list[Diagn
         if code.name in RETIRED:
             continue  # an upgrade must not fail a check for a comment that was right
         if code.name not in RULES:
-            sure, near = suggest_code(code.name)
-            hint = f"write `{sure}`" if sure else f"did you mean `{near}`?" if near else "delete it"
-            fix = Fix.write(sure, code.span) if sure else None
+            hint, fix = _cure_for_unknown_rule(comment, code, None if errors else below, pedantic)
             yield diagnostic("OPT709", f"unknown rule `{code.name}`", path=path, span=code.span, hint=hint, fix=fix)
         elif code.name not in used:
             rule = RULES[code.name]
-            if (rule.pedantic and not pedantic) or rule.by_executor or errors:
-                continue  # the rule was not checked
+            if not _is_checked(rule, pedantic) or errors:
+                continue
             message = f"this comment ignores nothing: no {code.name} {RULES[code.name].name} here"
             yield diagnostic("OPT709", message, path=path, span=code.span, hint="delete it", fix=_delete(comment, code))
         elif any(each.code == code.name for each in errors):
@@ -197,11 +202,35 @@ def _wrong(path: str, comment: IgnoreComment, used: set[str], errors: list[Diagn
         )
 
 
+def _is_checked(rule: "Rule", pedantic: bool) -> bool:
+    return not rule.by_executor and (pedantic or not rule.pedantic)
+
+
+def _cure_for_unknown_rule(
+    comment: IgnoreComment, code: IgnoredCode, below: set[str] | None, pedantic: bool
+) -> tuple[str, Fix | None]:
+    """Return hint and fix for a code that no rule has, which may be another spelling of one. `below` is None where an error
+    may hide findings."""
+    from optio.compiler.rules.codes import RULES, suggest_code
+
+    sure, near = suggest_code(code.name)
+    if sure is None:
+        return f"did you mean `{near}`?" if near else "delete it", None
+    if below is None or not _is_checked(RULES[sure], pedantic):
+        return f"write `{sure}`", None
+    if sure in below:
+        return f"write `{sure}`", Fix(Fix.write(sure, code.span).edits, checked=True)
+    return f"delete it: `{sure}` reports nothing here", _delete(comment, code)
+
+
 def _delete(comment: IgnoreComment, code: IgnoredCode) -> Fix:
-    """Return the fix that deletes the whole comment, or one of its several codes with its comma."""
+    """Return the fix that deletes the whole comment, or one of its several codes with its comma. It silences nothing, so
+    nothing comes to light without it."""
+    index = comment.codes.index(code)
     if len(comment.codes) == 1:
-        return Fix((Edit(comment.whole, ""),))
-    at = comment.codes.index(code)
-    if at:
-        return Fix((Edit(Span(comment.codes[at - 1].span.end, code.span.end), ""),))
-    return Fix((Edit(Span(code.span.start, comment.codes[1].span.start), ""),))
+        span = comment.whole
+    elif index:
+        span = Span(comment.codes[index - 1].span.end, code.span.end)
+    else:
+        span = Span(code.span.start, comment.codes[1].span.start)
+    return Fix((Edit(span, ""),), checked=True)

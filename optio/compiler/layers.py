@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from itertools import dropwhile, islice
 from typing import Any, NamedTuple
 
-from optio.compiler.diagnostics import Diagnostic, Fix, diagnostic
+from optio.compiler.diagnostics import Cause, CauseKind, Diagnostic, Fix, diagnostic
 from optio.compiler.source import SourceFile, Span
-from optio.compiler.source_tree import HIDDEN_HINT, MISSING_HINT, SourceTree, Unreadable, is_hidden
+from optio.compiler.source_tree import HIDDEN_HINT, MissingFile, SourceTree, Unreadable, is_hidden
 from optio.compiler.suggest_path import suggest_file
 from optio.compiler.yaml.document import Document, parse
 from optio.model.route import Route, value_at
@@ -128,13 +128,22 @@ def _templates(document: Document, tree: SourceTree, bases: Bases) -> Iterator[D
     while isinstance(chain[-1].value, dict) and isinstance(name := chain[-1].value.get("extends"), str):
         last = chain[-1]
 
-        def wrong(message: str, hint: str, code: str = "OPT703", last: Document = last) -> Diagnostic:
-            return diagnostic(code, message, path=last.path, span=last.span(("extends",)), route=("extends",), hint=hint)
+        def wrong(
+            message: str, hint: str, code: str = "OPT703", cause: Cause | None = None, last: Document = last
+        ) -> Diagnostic:
+            span, route = last.span(("extends",)), ("extends",)
+            return diagnostic(code, message, path=last.path, span=span, route=route, hint=hint, cause=cause)
+
+        def unreadable(err: Unreadable, last: Document = last, name: str = name) -> Diagnostic:
+            near = suggest_missing(tree, last.path, name, err)
+            cause = Cause(CauseKind.MISSING_FILE, name) if near is None and isinstance(err, MissingFile) else None
+            hint = f"did you mean `{near}`?" if near else err.hint
+            return wrong(f"`{name}` {err.message}", hint or "name a template", err.code, cause)
 
         try:
             path = resolve_path(last.path, name)
         except Unreadable as err:
-            yield wrong(f"`{name}` {err.message}", missing_hint(tree, last.path, name, err) or "name a template", err.code)
+            yield unreadable(err)
             return
         paths = [each.path for each in chain]
         if path in paths:
@@ -147,7 +156,7 @@ def _templates(document: Document, tree: SourceTree, bases: Bases) -> Iterator[D
         try:
             base = bases.read(path, tree)
         except Unreadable as err:
-            yield wrong(f"`{name}` {err.message}", missing_hint(tree, last.path, name, err) or "name a template", err.code)
+            yield unreadable(err)
             return
         if base is None:
             yield wrong(f"`{name}` cannot be read", "correct it first")
@@ -164,11 +173,13 @@ def _templates(document: Document, tree: SourceTree, bases: Bases) -> Iterator[D
 
 def missing_hint(tree: SourceTree, path: str, name: str, err: Unreadable) -> str | None:
     """Return the hint for a path that leads to no file, with the file that was probably meant."""
-    if err.hint != MISSING_HINT and not _is_hidden(name):
-        return err.hint
-
-    near = suggest_file(tree, path, name)
+    near = suggest_missing(tree, path, name, err)
     return f"did you mean `{near}`?" if near else err.hint
+
+
+def suggest_missing(tree: SourceTree, path: str, name: str, err: Unreadable) -> str | None:
+    """Return the file that was probably meant by a path that leads to none, or to a hidden one."""
+    return suggest_file(tree, path, name) if isinstance(err, MissingFile) or _is_hidden(name) else None
 
 
 def resolve_path(path: str, name: str) -> str:

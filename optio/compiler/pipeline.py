@@ -3,8 +3,7 @@ files together. It never raises for what a file says; every mistake is a finding
 halves that the parallel check and the incremental compiler run separately."""
 
 import contextlib
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,6 +12,7 @@ from optio.compiler import checks, text_hygiene
 from optio.compiler.checks import models
 from optio.compiler.checks.across import check_across
 from optio.compiler.diagnostics import (
+    CauseKind,
     Diagnostic,
     Severity,
     apply_severities,
@@ -39,7 +39,7 @@ from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.shape.decode import decode_task
 from optio.compiler.shape.resolve import resolve
 from optio.compiler.source import SourceFile
-from optio.compiler.source_tree import MISSING_HINT, OverlayTree, SourceTree, Unreadable
+from optio.compiler.source_tree import OverlayTree, SourceTree, Unreadable
 from optio.compiler.suggest import suggestion_budget
 from optio.compiler.suggest_path import suggest_template
 from optio.compiler.token_shapes import find_tokens
@@ -47,7 +47,7 @@ from optio.compiler.yaml.document import Document, parse
 from optio.model.credential import lacks_credential
 from optio.model.isolation import POD, not_applied
 from optio.model.registry import CompiledTask, Registry
-from optio.model.route import Route, show
+from optio.model.route import show
 
 if TYPE_CHECKING:
     from optio.model.policy import PolicySpec
@@ -58,10 +58,6 @@ _COMMON = frozenset({"name", "agentRuntime", "promptTemplate", "promptFile", "tr
 _OF_EXECUTOR = frozenset({"OPT523"})
 # Rules that ask for a key of `environment`, which only matters if the executor applies it.
 _ASKED_FOR = {"OPT510": "network"}
-# A key with its value, or with one key below it and that one's value.
-_ENTRY = r"(\w+): (?:\{(\w+): (?=.*\}$))?"
-# Each proof compiles the file once more: so many are tried by themselves.
-_MAX_PROVED = 8
 NO_LEVELS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -242,12 +238,9 @@ def check_results(
         vain = {rule for rule, key in _ASKED_FOR.items() if not_applied(executor, [key])}
         podded = {f.path for f in files if f.facts is not None and POD in f.facts.demands}
         by_file = {path: mine if path in podded else [d for d in mine if d.code not in vain] for path, mine in by_file.items()}
-    if any(each.hint == MISSING_HINT for mine in by_file.values() for each in mine):
+    if any(each.cause is not None for found in by_file.values() for each in found):
         paths = [file.path for file in files]
-        by_file = {
-            path: [suggest_template(d, paths) if d.hint == MISSING_HINT and d.route == ("extends",) else d for d in mine]
-            for path, mine in by_file.items()
-        }
+        by_file = {path: [_with_template(each, paths) for each in found] for path, found in by_file.items()}
     if levels:
         by_file = {path: apply_severities(mine, levels, pedantic=pedantic) for path, mine in by_file.items()}
     for path, mine in (drop_ignored(by_file, comments, pedantic=pedantic) if comments else by_file).items():
@@ -259,6 +252,13 @@ def check_results(
     if executor is not None:
         found = _once_for_tree(found)
     return TreeResult(frozenset(broken), tuple(found))
+
+
+def _with_template(found: Diagnostic, paths: Sequence[str]) -> Diagnostic:
+    """Return the finding; one about a missing template names the most similar file of the tree."""
+    cause = found.cause
+    is_missing = cause is not None and cause.kind is CauseKind.MISSING_FILE
+    return suggest_template(found, cause.name, paths) if cause is not None and is_missing else found
 
 
 def _once_for_tree(found: Sequence[Diagnostic]) -> list[Diagnostic]:
@@ -291,8 +291,8 @@ def compile_file(
     pedantic = pedantic or policy.asks_advice
     with suggestion_budget():
         document, task, found = _compiled(path, tree, bases, policy, pedantic)
-        if document is not None and any(_is_conversion(each) for each in found):
-            found = list(_proved(found, document, tree, bases, policy, pedantic))
+        if any(each.fix is not None for each in found):
+            found = _proved(found, path, document, tree, bases, policy, pedantic)
     if document is None:
         return CompiledFile(path, fold_excess(found))
     said, compiled = (policy.facts if path == POLICY else None), None
@@ -318,47 +318,32 @@ def compile_file(
     return CompiledFile(path, fold_excess([*found, *more]), said, comments, task, compiled, is_base(document) or path == POLICY)
 
 
-def _is_conversion(found: Diagnostic) -> bool:
-    """Return True for an unknown key whose fix writes another key with a converted value."""
-    return found.code == "OPT101" and found.fix is not None and re.match(_ENTRY, found.fix.edits[0].text) is not None
-
-
 def _proved(
-    found: list[Diagnostic], document: Document, tree: SourceTree, bases: Bases, policy: "TreePolicy", pedantic: bool
-) -> Iterator[Diagnostic]:
-    """Yield the findings. The conversions are applied in memory and compiled first, all together, and if that fails each by
-    itself: one that leaves its finding or brings another error, or that was not tried, is replaced by the name of the key."""
-    from optio.compiler.edits.text_edits import apply_edits  # imported only for a file with a mistake
+    found: list[Diagnostic],
+    path: str,
+    document: Document | None,
+    tree: SourceTree,
+    bases: Bases,
+    policy: "TreePolicy",
+    pedantic: bool,
+) -> list[Diagnostic]:
+    """Return the findings with the fixes that are proved for this file, and for the files that it is made of."""
+    from optio.compiler.edits.proofs import Check, prove_fixes  # imported only for a file with a mistake
 
-    # Not read again: the file may be another one by now.
-    path, data = document.path, document.text.encode()
-    errors = {_identity(each) for each in found if each.severity is Severity.ERROR}
-    # The fix of a finding in a file below this one is for that file.
-    conversions = [each for each in found if each.path == path and _is_conversion(each)]
+    contents: dict[str, bytes] = {}
+    for each in {finding.path for finding in found if finding.fix is not None}:
+        with contextlib.suppress(Unreadable):
+            # Not read again where it is known: the file may be another one by now.
+            is_own = each == path and document is not None
+            contents[each] = document.text.encode() if is_own and document is not None else tree.read(each)
 
-    def fails(some: Sequence[Diagnostic]) -> bool:
-        edits = [edit for each in some if each.fix is not None for edit in each.fix.edits]
-        try:
-            changed = OverlayTree(tree, {path: apply_edits(data, edits)})
-        except ValueError:  # they overlap
-            return True
-        _, _, after = _compiled(path, changed, bases, policy, pedantic)
-        left = {_identity(each) for each in after if each.severity is Severity.ERROR}
-        return not left <= errors - {_identity(each) for each in some}
+    def recheck(changes: Mapping[str, bytes]) -> Check:
+        changed = OverlayTree(tree, changes)
+        own_policy = TreePolicy(changed) if path == POLICY else policy
+        after, _, left = _compiled(path, changed, bases, own_policy, pedantic)
+        return Check(left, after is not None)
 
-    unproved = set[int]()
-    if conversions and fails(conversions):
-        unproved = {id(each) for n, each in enumerate(conversions) if n >= _MAX_PROVED or fails([each])}
-    for each in found:
-        if id(each) in unproved and each.fix is not None and (entry := re.match(_ENTRY, each.fix.edits[0].text)) is not None:
-            key = ".".join(filter(None, entry.groups()))
-            yield replace(each, fix=None, hint=f"the nearest key is `{key}`: write it if you mean that, and delete this line")
-        else:
-            yield each
-
-
-def _identity(found: Diagnostic) -> tuple[str, str, Route]:
-    return found.code, found.message, found.route
+    return prove_fixes(Check(found, document is not None), contents, recheck)
 
 
 def _compiled(

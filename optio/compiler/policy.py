@@ -248,12 +248,13 @@ def _ceilings(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
             continue
         read = reads.get(name, int)
         if asked is None:
-            message, hint = (
+            message, entry = (
                 f"no `{key}`: the policy allows at most {most}",
-                f'add `{key}: "{most}"`' if read is parse_money else f"add `{key}: {most}`",
+                f'{key}: "{most}"' if read is parse_money else f"{key}: {most}",
             )
-            if task.document.plain((key,)):
-                hint = f"delete this line for what the template or the defaults say, or {hint.replace('add', 'write', 1)}"
+            hint = f"add `{entry}`"
+            if task.document.plain((key,)):  # `null`, which removes what is inherited
+                hint = f"delete this line for what the template or the defaults say, or write `{entry}`"
             yield task.at("OPT613", message, (key,), key=True, hint=hint)
         elif read(asked) > read(most):
             message = f"`{key}` is {asked}, but the policy allows at most {most}"

@@ -15,7 +15,6 @@ MAX_DIRECTORIES = 64
 FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 ESCAPES = "is a link that leads out of the task tree"
 HIDDEN_HINT = "name a file that is not hidden: hidden ones, such as the data directory with its secrets, are never read"
-MISSING_HINT = "write the file; its path is relative to this one"
 
 
 class Unreadable(Exception):
@@ -25,6 +24,13 @@ class Unreadable(Exception):
     def __init__(self, code: str, message: str, hint: str | None = None) -> None:
         self.code, self.message, self.hint = code, message, hint
         super().__init__(message)
+
+
+class MissingFile(Unreadable):
+    """A file of the tree does not exist."""
+
+    def __init__(self) -> None:
+        super().__init__("OPT115", "does not exist", "write the file; its path is relative to this one")
 
 
 class SourceTree(Protocol):
@@ -52,7 +58,7 @@ class MemoryTree:
         try:
             return self._files[os.path.normpath(path)]
         except KeyError:
-            raise Unreadable("OPT115", "does not exist", MISSING_HINT) from None
+            raise MissingFile from None
 
 
 class OverlayTree:
@@ -69,7 +75,7 @@ class OverlayTree:
         if path in self._changes:
             data = self._changes[path]
             if data is None:
-                raise Unreadable("OPT115", "does not exist", MISSING_HINT)
+                raise MissingFile
             return data
         return self._below.read(path)
 
@@ -145,7 +151,7 @@ class DirectoryTree:
         try:
             descriptor = self._open(os.path.join(str(self.root), path))
         except (FileNotFoundError, NotADirectoryError, ValueError):  # no file name holds a NUL or a lone surrogate
-            raise Unreadable("OPT115", "does not exist", MISSING_HINT) from None
+            raise MissingFile from None
         except OSError as err:
             raise Unreadable("OPT706", f"cannot be read: {err.strerror}", "check its permissions") from err
         try:

@@ -103,7 +103,7 @@ def _misread(document: Document) -> Iterator[Diagnostic]:
         if node.id != "scalar":
             stack += [each for part in node.value for each in (part if isinstance(part, tuple) else (part,))]
         at = node.start_mark.index
-        span, message, hint = None, "", ""
+        span, code, message, hint = None, "OPT001", "", ""
         if (anchor := odd_anchor.match(text, at)) is not None:
             span = span_at(text, at, anchor.end())
             better = re.sub(r"[^A-Za-z0-9_-]+", "-", anchor[0][1:]).strip("-")
@@ -111,19 +111,15 @@ def _misread(document: Document) -> Iterator[Diagnostic]:
             hint = f"write `&{better}`, with letters, digits, `_` and `-`, and the same behind `*`"
         elif bare_tag.match(text, at):
             value = str(node.value) if node.id == "scalar" else ""
-            span, message = (
-                span_at(text, at, at + 1),
-                "`!` alone makes the value a text for some readers, and has no effect for others",
-            )
+            span, code = span_at(text, at, at + 1), "OPT007"
+            message = "`!` alone makes the value a text for some readers, and has no effect for others"
             hint = f"delete it; for a text put quotes around the value: {single_quoted(value)}" if value else "delete it"
         elif text[at - 1 : at] == "?" and text[at - 2 : at - 1] in (" ", "{", "[", ",", "\n") and not node.style:
-            span, message = (
-                span_at(text, at - 1, node.end_mark.index),
-                f"`?` before `{_short(str(node.value))}` is YAML syntax, not part of the value",
-            )
+            span = span_at(text, at - 1, node.end_mark.index)
+            message = f"`?` before `{_short(str(node.value))}` is YAML syntax, not part of the value"
             hint = f"put quotes around it: {single_quoted('?' + str(node.value))}, or delete the `?`"
         if span is not None:
-            yield diagnostic("OPT007" if "`!`" in message else "OPT001", message, path=document.path, span=span, hint=hint)
+            yield diagnostic(code, message, path=document.path, span=span, hint=hint)
 
 
 def _anchors(document: Document) -> Iterator[Diagnostic]:

@@ -33,7 +33,7 @@ def diagnostic_actions(page: OpenPage, found: Sequence[Diagnostic], options: Lsp
     for each in found:
         if each.fix is not None:
             what = _fix_title(each)
-            title = what if each.fix.safe else f"{what} (a guess)"
+            title = what if each.fix.safe else f"{what} (a guess)" if each.fix.checked else f"{what} (a guess, not checked)"
             yield FileAction(title, each.path, each.fix.edits, each, preferred=each.fix.safe)
     for each in found:
         if each.severity is not Severity.ERROR:
@@ -43,9 +43,10 @@ def diagnostic_actions(page: OpenPage, found: Sequence[Diagnostic], options: Lsp
 
 
 def _fix_title(found: Diagnostic) -> str:
+    edits = () if found.fix is None or found.fix.safe else found.fix.edits
+    if len(edits) == 1 and edits[0].text and "\n" not in edits[0].text:
+        return f"Write `{edits[0].text}`"
     hint = found.hint or found.message
-    if hint.startswith("did you mean ") and found.fix is not None:
-        return f"Write `{found.fix.edits[0].text}`"
     return hint[:1].upper() + hint[1:]
 
 

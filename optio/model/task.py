@@ -13,7 +13,7 @@ from optio.model.spec import NOT_BLANK, Count, Duration, EnvName, Money, Positiv
 from optio.model.trigger import ScheduleTrigger, Trigger, WebhookTrigger
 
 # A name that `runtimes.is_known`: which ones those are depends on what is installed.
-Runtime = Annotated[str, Meta(extra={"words": runtimes.known_names})]
+Runtime = Annotated[str, Meta(extra={"words": runtimes.known_names, "is_word": runtimes.is_known})]
 DEFAULT_MAX_CONCURRENT = 2
 DEFAULT_MAX_RETRIES = 1
 

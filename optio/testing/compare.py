@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from optio.compiler.diagnostics import shorten
-from optio.compiler.source_tree import Unreadable
+from optio.compiler.source_tree import MissingFile, Unreadable
 from optio.model.example import Expectation
 from optio.model.registry import canonical
 from optio.model.route import Route
@@ -63,7 +63,7 @@ def _compare_snapshot(name: str, prompt: str, snapshot: Callable[[str], str]) ->
     try:
         stored_prompt = snapshot(name)
     except Unreadable as err:
-        cure = "`optio test --update` writes it" if err.code == "OPT115" and "exist" in err.message else err.hint or ""
+        cure = "`optio test --update` writes it" if isinstance(err, MissingFile) else err.hint or ""
         yield Mismatch(("prompt",), f"`{name}` {err.message}" + (f": {cure}" if cure else ""))
         return
     if stored_prompt != prompt:

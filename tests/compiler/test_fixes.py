@@ -5,8 +5,8 @@ from functools import cache
 
 import pytest
 
-from optio.compiler import pipeline
 from optio.compiler.diagnostics import Diagnostic, Edit, Severity, apply_strict
+from optio.compiler.edits import proofs
 from optio.compiler.edits.text_edits import apply_edits
 from optio.compiler.fixes import FixedTree, fix_tree
 from optio.compiler.pipeline import compile_tree
@@ -502,12 +502,12 @@ def test_a_key_without_which_there_is_no_task_is_not_deleted() -> None:
 
 
 def test_a_mapping_with_a_comment_in_it_is_not_replaced_by_its_only_value() -> None:
-    text = "name: A\nagentRuntime:\n  value: gemini%s\npromptTemplate: x\n"
+    text = "name: A\nagentRuntime: gemini\nowner:\n  value: platform%s\npromptTemplate: x\n"
 
     def mended(comment: str) -> dict[str, bytes]:
         return dict(fix_tree(MemoryTree({"a.yaml": text % comment}), unsafe=True).files)
 
-    assert mended("") == {"a.yaml": b"name: A\nagentRuntime:\n  gemini\npromptTemplate: x\n"}
+    assert mended("") == {"a.yaml": b"name: A\nagentRuntime: gemini\nowner:\n  platform\npromptTemplate: x\n"}
     assert mended("  # the pilot starts in spring") == {}
 
 
@@ -539,7 +539,7 @@ def test_a_conversion_that_brings_another_error_is_not_offered() -> None:
     (found,) = compile_tree(MemoryTree({"a.yaml": task.encode()})).diagnostics
 
     assert (found.code, found.fix) == ("OPT101", None)
-    assert found.hint == "the nearest key is `command`: write it if you mean that, and delete this line"
+    assert found.hint == "the nearest key is `command`: write it if you mean that, and delete this key"
 
 
 def test_a_conversion_is_offered_beside_one_that_is_not_and_one_that_was_not_tried_is_only_named(
@@ -555,11 +555,11 @@ def test_a_conversion_is_offered_beside_one_that_is_not_and_one_that_was_not_tri
     assert timeout.fix is not None
     assert [edit.text for edit in timeout.fix.edits] == ["timeout: 5m"]
 
-    monkeypatch.setattr(pipeline, "_MAX_PROVED", 1)
+    monkeypatch.setattr(proofs, "MAX_TRIALS", 2)
     _, timeout = compile_tree(tree).diagnostics
 
     assert (timeout.code, timeout.fix) == ("OPT101", None)
-    assert timeout.hint == "the nearest key is `timeout`: write it if you mean that, and delete this line"
+    assert timeout.hint == "the nearest key is `timeout`: write it if you mean that, and delete this key"
 
 
 def test_a_file_that_is_cut_off_while_it_is_compiled_is_no_fault() -> None:

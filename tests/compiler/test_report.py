@@ -102,6 +102,7 @@ def test_the_json_form_has_the_documented_keys() -> None:
                 "related": [],
                 "fix": {
                     "safe": False,
+                    "checked": True,
                     "edits": [{"line": 4, "column": 1, "endLine": 4, "endColumn": 8, "text": "maxTurns"}],
                 },
             }

@@ -156,7 +156,7 @@ def test_quotes_are_offered_where_a_file_cannot_be_read_without_them(editor: Edi
 
     (action,) = actions(editor, uri, wrong, only=["quickfix"]).values()
 
-    assert action["title"] == 'Put quotes around the value: "{{A}} and more" (a guess)'
+    assert action["title"] == 'Write `"{{A}} and more"` (a guess)'
     assert edited(text, action) == text.replace("{{A}} and more", '"{{A}} and more"')
 
 

@@ -1,7 +1,6 @@
 """Decode a document into a TaskSpec. A wrong value is reported and removed, so that the rest of the file is still checked."""
 
 import copy
-import re
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -50,42 +49,75 @@ def decode_task(document: Document | MergedDocument) -> tuple[DecodedTask | None
 
 
 def _read_broken(document: Document | MergedDocument) -> tuple[DecodedTask | None, list[Diagnostic]]:
-    from optio.compiler.shape.messages import odd_scalar, to_diagnostic
-
-    wrong = list(find_issues(document.value, TaskSpec))
-    at = {misfit.route: misfit for misfit in reversed(wrong)}
-    strange = {misfit.route for misfit in wrong if misfit.kind == "unknown"}
-    odd = {r: text for r, text in document.odd.items() if not any(r[:length] in strange for length in range(1, len(r) + 1))}
-    readings = {route: str(yaml_1_1_reading(text)) for route, text in odd.items()}
-    readings |= {route: reading for route, misfit in at.items() if (reading := _misread(document, misfit))}
-    found = [odd_scalar(document, r, document.plain(r) or "", reading, at.get(r)) for r, reading in readings.items()]
-    later = isinstance(document.value, dict) and document.value.get("type") in OTHER_TYPES
-    reported = set(readings)
-    # A misspelt key is one mistake, not a key too many and a key too few.
-    unknown = [misfit.route for misfit in wrong[:_MAX_ERRORS] if misfit.kind == "unknown"]
+    issues = list(find_issues(document.value, TaskSpec))
+    issue_at = {issue.route: issue for issue in reversed(issues)}
+    found, misread = _odd_scalars(document, issue_at)
+    is_other_type = isinstance(document.value, dict) and document.value.get("type") in OTHER_TYPES
+    unknown = [issue.route for issue in issues[:_MAX_ERRORS] if issue.kind == "unknown"]
     explained = {route: explain_unknown_key(document.value, route) for route in unknown}
-    meant = {place for route, what in explained.items() if (place := _suggested_place(route, what))}
-    # Nor is a key missing that stands too deep, in a mapping such as `spec:`.
-    meant |= {(key,) for route in strange if len(route) == 1 for key in _keys_below(document.value, route)}
-    reported |= {misfit.route for misfit in wrong if misfit.kind == "missing" and misfit.route in meant}
-    if at.keys() & {("type",), ("extends",)} or ("extends",) in meant:
-        # The type of the document or its template is unknown, so missing keys cannot be determined.
-        reported |= {misfit.route for misfit in wrong if misfit.kind == "missing" and len(misfit.route) == 1}
+    meant = _meant_places(document.value, issue_at, explained)
+    reported = misread | _not_missing(issue_at, meant)
     more: Counter[str] = Counter()
     codes = dict(_CODES)
-    for count, misfit in enumerate(wrong):
+    for count, issue in enumerate(issues):
         # A document of another type has other keys.
-        if misfit.route not in reported and not (later and misfit.route != ("type",)):
+        if issue.route not in reported and (not is_other_type or issue.route == ("type",)):
             if count < _MAX_ERRORS:
-                found.append(to_diagnostic(document, misfit, explained.get(misfit.route)))
-                codes[misfit.kind] = found[-1].code
+                found.append(_diagnostic_of(document, issue, explained))
+                codes[issue.kind] = found[-1].code
             else:
-                more[codes[misfit.kind]] += 1
-        reported.add(misfit.route)
+                more[codes[issue.kind]] += 1
+        reported.add(issue.route)
     found += [diagnostic(code, "not shown", path=document.path, more=count) for code, count in more.items()]
-    if later or not isinstance(document.value, dict):
+    if is_other_type or not isinstance(document.value, dict):
         return None, found
-    return _drop_wrong_values(document.value, list(at), frozenset(readings) | meant), found
+    return _drop_wrong_values(document.value, list(issue_at), frozenset(misread | meant)), found
+
+
+def _diagnostic_of(
+    document: Document | MergedDocument, issue: ValidationIssue, explained: dict[Route, UnknownKey]
+) -> Diagnostic:
+    from optio.compiler.shape.messages import to_diagnostic  # imported only for a file with a mistake
+
+    return to_diagnostic(document, issue, explained.get(issue.route))
+
+
+def _odd_scalars(
+    document: Document | MergedDocument, issue_at: dict[Route, ValidationIssue]
+) -> tuple[list[Diagnostic], set[Route]]:
+    """Return the findings for texts without quotes that other readers take for another value, and their routes."""
+    from optio.compiler.shape.messages import odd_scalar  # imported only for a file with a mistake
+
+    unknown = {route for route, issue in issue_at.items() if issue.kind == "unknown"}
+    odd = {
+        route: text
+        for route, text in document.odd.items()
+        if unknown.isdisjoint(route[:length] for length in range(1, len(route) + 1))
+    }
+    readings = {route: str(yaml_1_1_reading(text)) for route, text in odd.items()}
+    readings |= {route: reading for route, issue in issue_at.items() if (reading := _misread(document, issue))}
+    found = [
+        odd_scalar(document, route, document.plain(route) or "", reading, issue_at.get(route))
+        for route, reading in readings.items()
+    ]
+    return found, set(readings)
+
+
+def _meant_places(root: Any, issue_at: dict[Route, ValidationIssue], explained: dict[Route, UnknownKey]) -> set[Route]:
+    """Return the routes of the keys that unknown keys were probably meant to be, and of keys that stand too deep, in a mapping
+    such as `spec:`: each is one mistake, not a key too many and a key too few."""
+    places = {place for route, unknown in explained.items() if (place := _suggested_place(route, unknown))}
+    top = [route for route, issue in issue_at.items() if issue.kind == "unknown" and len(route) == 1]
+    return places | {(key,) for route in top for key in _keys_below(root, route)}
+
+
+def _not_missing(issue_at: dict[Route, ValidationIssue], meant: set[Route]) -> set[Route]:
+    """Return the routes of missing keys that are not reported."""
+    missing = [route for route, issue in issue_at.items() if issue.kind == "missing"]
+    if issue_at.keys() & {("type",), ("extends",)} or ("extends",) in meant:
+        # The type of the document or its template is unknown, so it is not known either which keys are missing.
+        return {route for route in missing if len(route) == 1 or route in meant}
+    return {route for route in missing if route in meant}
 
 
 def _keys_below(root: Any, route: Route) -> list[str]:
@@ -100,16 +132,10 @@ def _keys_below(root: Any, route: Route) -> list[str]:
     return [*keys, *(row.ours for row in rows if row is not None and row.ours.isidentifier())]
 
 
-def _suggested_place(route: Route, what: UnknownKey) -> Route | None:
+def _suggested_place(route: Route, unknown: UnknownKey) -> Route | None:
     """Return the route of the key that an unknown key was probably meant to be, or None."""
-    written = re.search(r"`([^`]+)`(?:( at the top of the file)| below `([^`]+)`)?", what.hint)
-    if what.meant is None and written is None:
-        return None
-    word = what.meant or (written[1].partition(":")[0] if written else "")
-    if written and written[3]:
-        steps = re.findall(r"\w+", written[3])
-        return (*(int(step) if step.isdigit() else step for step in steps), word)
-    return (word,) if written and written[2] else (*route[:-1], word)
+    key = unknown.meant or unknown.sibling or (unknown.entry.partition(":")[0] if unknown.entry is not None else None)
+    return None if key is None else (*route[:-1], key)
 
 
 def _misread(document: Document | MergedDocument, misfit: ValidationIssue) -> str | None:

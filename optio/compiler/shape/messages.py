@@ -1,37 +1,15 @@
-"""Turn a `ValidationIssue` into a diagnostic: the message, the hint, and where possible a fix made of the wrong value. Imported
-only for a file with a mistake; what takes longest to import is imported only where a value of another system is converted."""
+"""Turn a `ValidationIssue` into a diagnostic: the message, the hint, and a fix where the same value has another spelling.
+Imported only for a file with a mistake."""
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from optio.compiler.conversions.entries import as_entry, example_hint, repair_text
-from optio.compiler.conversions.known_keys import CREDENTIAL_NAME, TRIGGERS, known_keys, suggest_secret_name, suggest_trigger
-from optio.compiler.conversions.quantities import (
-    CURLY,
-    number_in,
-    suggest_amount,
-    suggest_duration,
-    suggest_whole_number,
-    unit_hint,
-)
-from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text, with_port
+from optio.compiler.conversions.known_keys import TRIGGERS, known_keys, suggest_secret_name, suggest_trigger
+from optio.compiler.conversions.quantities import CURLY, suggest_amount, suggest_duration, suggest_whole_number, unit_hint
 from optio.compiler.conversions.suggest_words import explain_choices, suggest_allowed_word, suggest_hmac_keys
-from optio.compiler.conversions.used_secrets import asks_for_all, secrets_hint
-from optio.compiler.conversions.values import (
-    cron,
-    github_event,
-    mapping_of_texts,
-    program,
-    retries,
-    runtime,
-    seconds,
-    text,
-    triggers,
-    whole,
-)
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Severity, diagnostic
 from optio.compiler.layers import POLICY, MergedDocument
 from optio.compiler.param_schema.expected_type import NUMBER, SCHEMAS, expected_type, keyword_form
@@ -47,15 +25,11 @@ from optio.model.route import Route, show, value_at
 from optio.model.spec import portable
 from optio.model.text import slug
 
-# The hint, alone or with the value that a fix writes; None where only an example can be given.
-_Cure = str | tuple[str, str] | None
 _SECRETS = ("secret", "previousSecret")
-_ONE_SCHEDULE = "a task has one schedule, so write one file for each of the others, with `extends:` for the common keys"
 # Placeholders for secrets in documentation.
 _PLACEHOLDER = r"(?i)\A(?:change[-_ ]?me|(?:my|your|the)[-_ ].*|secret|password|token|todo|x{3,}|<.*>|\[.*\]|\W*)\Z|\.{3}"
 _MONEY = 'write the amount as text with at most four decimals, such as "2.50"'
 _DURATION = "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
-_A_UNIT = {"minute": "1m", "hour": "1h", "day": "24h", "week": "168h", "hourly": "1h", "daily": "24h", "weekly": "168h"}
 _DURATIONS: tuple[Route, ...] = (
     ("timeout",),
     ("stallTimeout",),
@@ -69,20 +43,8 @@ _NO_LIMIT: dict[Route, str] = {
     ("maxConcurrent",): "`100` if no limit was meant; to start nothing, write `enabled: false` and delete it",
 }
 _UNBOUNDED = ("unlimited", "infinite", "infinity", "none", "no", "off", "max", "inf")
-# How other systems take a variable's value from a secret.
-_REFERENCES = frozenset(
-    {"valueFrom", "secretKeyRef", "secretRef", "secret", "from_secret", "fromSecret", "vault", "ssm", "configMapKeyRef"}
-)
-_OFF = ("no", "off", "0", "never", "none", "disabled", "n", "paused")
-_ON = ("yes", "on", "1", "always", "enabled", "y", "active")
-_RANKS = {
-    **dict.fromkeys(("highest", "critical", "urgent", "blocker", "p0"), 100),
-    **dict.fromkeys(("high", "important", "major", "p1"), 50),
-    **dict.fromkeys(("normal", "medium", "default", "standard", "p2"), 0),
-    **dict.fromkeys(("low", "minor", "p3", "background"), -50),
-    **dict.fromkeys(("lowest", "trivial", "p4", "idle"), -100),
-}
-_OPEN_NETWORKS = ("host", "bridge", "default", "public", "open", "full", "any", "all", "internet", "true", "enabled", "on")
+_SWITCHES = {**dict.fromkeys(("yes", "on", "1", "y"), "true"), **dict.fromkeys(("no", "off", "0", "n"), "false")}
+_NEVER = ("no", "off", "0", "never", "none", "disabled")
 _LISTS_OF_MAPPINGS: tuple[Route, ...] = (("triggers",), ("tests",))
 _TRIGGER_FORMS = {
     "manual": "{type: manual}",
@@ -92,12 +54,22 @@ _TRIGGER_FORMS = {
 _CONFIGS = {kind: form.partition(", ")[2][:-1] for kind, form in _TRIGGER_FORMS.items() if "config" in form}
 _ALLOWED_TRIGGERS = f"allowed: {', '.join(_TRIGGER_FORMS)}"
 _MAX_NAMES = 5
-# Smaller numbers are unlikely to be bytes of memory.
-_MIN_MEMORY_BYTES, _MIN_MEBIBYTES, _MAX_CORES = 1 << 20, 64, 256
-_MAX_MADE, _MAX_ID = 200, 80
+# Keys that hold the whole value where other systems have a mapping.
+_ONLY_KEYS = frozenset({"name", "value", "run"})
+# Lists whose items have no commas.
+_WITHOUT_COMMAS = ("secrets", "events", "egress", "required")
+_MAX_ITEM_LENGTH, _MAX_ID_LENGTH = 200, 80
 _ENV_NAME = "use letters, digits and underscores, no digit first"
 # The name of a secret in words. Other texts in its place may be the secret itself and are not shown.
 _SECRETS_NAME = r"(?i)[a-z]{2,15}(?:[-. ][a-z]{2,15}){0,4}[-. ](?:token|key|secret|password|credentials|url)"
+
+
+class _Cure(NamedTuple):
+    """The hint for a value of the wrong type, with the text that a fix writes in its place."""
+
+    hint: str
+    write: str | None = None
+    is_safe: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +121,15 @@ class _Finding:
         write: str | None = None,
         safe: bool = True,
         fix: Fix | None = None,
+        unproved_hint: str | None = None,
     ) -> Diagnostic:
         """Return the finding at the value, at its `key`, or at another `place`. The fix puts `write` there."""
         document, place = self.document, self.route if place is None else place
         span = document.key_span(place) if key else document.span(place)
-        if key and hint is not None and code == "OPT101" and (alone := _parent_left_empty(document, place)) is not None:
-            hint = hint.replace("delete it", f"delete `{alone}` with it", 1).replace("delete this line", f"delete `{alone}`", 1)
-        elif key and hint is not None and code == "OPT101" and document.span(place).end.line > span.end.line:
-            hint = hint.replace("delete this line", "delete this key with all that is below it")
         if write is not None:
             fix = Fix.write(write, span, safe=safe) if key else document.rewritten(place, write, safe=safe)
-        return diagnostic(code, message, path=document.path_at(place), span=span, route=place, hint=hint, fix=fix)
+        path = document.path_at(place)
+        return diagnostic(code, message, path=path, span=span, route=place, hint=hint, fix=fix, unproved_hint=unproved_hint)
 
 
 def to_diagnostic(document: Document | MergedDocument, misfit: ValidationIssue, explained: UnknownKey | None) -> Diagnostic:
@@ -178,16 +148,26 @@ def to_diagnostic(document: Document | MergedDocument, misfit: ValidationIssue, 
     return _OF_VALUES[found.kind](found)
 
 
-def _unknown_key(found: _Finding, what: UnknownKey) -> Diagnostic:
+def _unknown_key(found: _Finding, unknown: UnknownKey) -> Diagnostic:
     document, route = found.document, found.route
-    write, fix = None, None
-    if what.entry is not None:
-        fix = _entry(document, route, what.entry)
-    elif what.meant is not None and what.meant not in value_at(document.value, route[:-1]):
-        write = what.meant
-    elif what.into is not None:
-        fix = _moved(document, route, what.into)
-    return found.at(what.code, what.message, what.hint, key=True, write=write, safe=what.code == "OPT111", fix=fix)
+    write, fix, unproved_hint = None, None, None
+    if unknown.entry is not None:
+        fix = _entry(document, route, unknown.entry)
+        unproved_hint = f"the nearest key is `{_key_of(unknown.entry)}`: write it if you mean that, and delete this key"
+    elif unknown.meant is not None:
+        write = unknown.meant if unknown.meant not in value_at(document.value, route[:-1]) else None
+    elif unknown.into is not None:
+        fix = _moved(document, route, unknown.into)
+    is_safe = unknown.code == "OPT111"
+    return found.at(
+        unknown.code, unknown.message, unknown.hint, key=True, write=write, safe=is_safe, fix=fix, unproved_hint=unproved_hint
+    )
+
+
+def _key_of(entry: str) -> str:
+    """Return the key of an entry, with the one below `environment`: `environment.image`."""
+    below = re.match(r"environment: \{(\w+):", entry)
+    return entry.partition(":")[0] if below is None else f"environment.{below[1]}"
 
 
 def _missing_key(found: _Finding) -> Diagnostic:
@@ -236,28 +216,17 @@ def _too_large(found: _Finding) -> Diagnostic:
     return found.at("OPT105", f"`{found.name}` is {found.value}", f"write {found.wanted} or less")
 
 
-def _parent_left_empty(document: Document | MergedDocument, route: Route) -> str | None:
-    """Return the mapping that would be left empty without its only key."""
-    parent = value_at(document.value, route[:-1])
-    named = str(route[-2]) if len(route) > 1 and isinstance(route[-2], str) else None
-    return named if isinstance(parent, dict) and len(parent) == 1 else None
-
-
 def _bad_money(found: _Finding) -> Diagnostic:
     value = found.value
     if isinstance(value, dict):
-        value = next((value[key] for key in ("amount", "value", "usd", "max", "limit") if key in value), value)
-        hint = f'write `budgetUsd: "{suggest_amount(str(value)) or "2.50"}"`'
-        return found.at("OPT610", "`budgetUsd` is a mapping: money is text in quotes", hint)
+        return found.at(
+            "OPT610", "`budgetUsd` is a mapping: money is text in quotes", 'write `budgetUsd: "2.50"`, with your amount'
+        )
     written = found.written or (value if isinstance(value, str) else "")
-    meant = suggest_amount(written)
-    if (
-        rate := re.search(r"(?i)(\d+(?:[.,]\d{1,2})?)\D{0,6}(?:/|\bper|\ba|\beach)\s*(day|month|week|year|mo\b)", written)
-    ) is not None:
-        key = {"day": "dayUsd", "mo": "monthUsd", "month": "monthUsd"}.get(rate[2].lower())
-        limit = f'; for all runs together write `ceilings: {{{key}: "{suggest_amount(rate[1])}"}}` in `{POLICY}`' if key else ""
-        hint = f'a budget is for one run: write `budgetUsd: "1.00"`, or another amount{limit}'
+    if re.search(r"(?i)\d\D{0,6}(?:/|\bper|\ba|\beach)\s*(?:day|month|week|year|mo\b)", written):
+        hint = f'a budget is for one run: write `budgetUsd: "1.00"`; for a day or month use `ceilings` in `{POLICY}`'
         return found.at("OPT610", "`budgetUsd` is not a valid amount of money", hint)
+    meant = suggest_amount(written)
     hint, write = (_MONEY, None) if meant is None else (f'write "{meant}"', f'"{meant}"')
     if type(value) in (int, float) and meant is not None:
         message = "`budgetUsd` is a number: money is text in quotes"
@@ -268,24 +237,18 @@ def _bad_money(found: _Finding) -> Diagnostic:
 def _bad_duration(found: _Finding) -> Diagnostic:
     name, route, value = found.name, found.route, found.value
     code = "OPT105" if isinstance(value, str) else "OPT103"
+    written = str(value).strip().lower()
     or_none = ", or `none`" if found.last == "replayWindow" else ""
-    if re.fullmatch(r"[0.,\s]*0[a-z\s]*", str(value), re.IGNORECASE):
+    if re.fullmatch(r"[0.,\s]*0[a-z\s]*", written):
         return found.at(code, f"`{name}` must be more than 0", "write `20m`, or another time" + or_none)
-    if or_none and (value is False or str(value).strip().lower() in _OFF):
+    if or_none and (value is False or written in _NEVER):
         return found.at(code, f"`{name}` is not a valid duration", "write `none`", write="none", safe=False)
-    meant = suggest_duration(value) if isinstance(value, str) else None
-    if isinstance(value, (dict, list)) or (isinstance(value, str) and "(" in value):
-        meant = seconds(value[0] if isinstance(value, list) and value else value)
-        return found.at(
-            code, f"`{name}` is not a valid duration", f"write `{show(route[-1:])}: {meant}`" if meant else _DURATION
-        )
-    hint = _DURATION + or_none
-    meant = meant or (_A_UNIT.get(value.strip().lower()) if isinstance(value, str) else None)
-    if meant is not None:
-        hint = f"write `{meant}`" + (": days are not supported" if re.search("[0-9] *[dw]", str(value), re.IGNORECASE) else "")
-    elif re.fullmatch(r"[1-9][0-9]{0,5}", str(value)):
+    hint, write = _DURATION + or_none, None
+    if isinstance(value, str) and (meant := suggest_duration(value)) is not None:
+        hint = f"write `{meant}`" + (": days are not supported" if re.search("[0-9] *[dw]", written) else "")
+        write = found.document.restyled(route, meant)
+    elif re.fullmatch(r"[1-9][0-9]{0,5}", written):
         hint = unit_hint(int(value))
-    write = None if meant is None else found.document.restyled(route, meant)
     return found.at(code, f"`{name}` is not a valid duration", hint, write=write, safe=False)
 
 
@@ -328,42 +291,45 @@ def odd_scalar(
 ) -> Diagnostic:
     """Return the finding for an unquoted text that YAML 1.1 and 1.2 read differently; `misfit` is its mismatch, if it has
     one."""
-    span, fix = document.span(route), None
-    own = expected_type(document.value, route)
-    kind = misfit.wanted if misfit is not None and misfit.kind == "type" else own
-    number = decimal(text)
-    if kind == SWITCH:
-        hint = f"write {reading}" if reading in ("true", "false") else "write true or false"
-        fix = document.rewritten(route, reading, safe=False) if reading in ("true", "false") else None
-    elif kind in (WHOLE, NUMBER):
-        hint = f"write {number}" if number is not None else "write a number in plain digits, such as 20"
-        fix = None if number is None else document.rewritten(route, number)
-    elif route in _DURATIONS:
-        lasts = suggest_duration(text)
-        hint = _DURATION if lasts is None else f"write `{lasts}`"
-        fix = None if lasts is None else Fix.write(lasts, span, safe=False)
-    elif route == ("budgetUsd",) and (amount := suggest_amount(text)) is not None:
-        hint = f'write "{amount}"'
-        fix = document.rewritten(route, f'"{amount}"', safe=False)
-    elif kind in (LIST, MAPPING):
-        hint = (keyword_form(document.value, route) if own else None) or f"write {kind}"
-    elif kind is None and number is not None and _is_free(route):
-        hint = f"write {single_quoted(text)} for the text, {number} for the number"
-    elif kind is None and number is not None and type(value_at(document.value, route)) is int:
-        hint = f"write {number}"
-        fix = document.rewritten(route, number)
+    span = document.span(route)
+    expected = expected_type(document.value, route)
+    kind = misfit.wanted if misfit is not None and misfit.kind == "type" else expected
+    if kind in (LIST, MAPPING):
+        cure = _Cure((keyword_form(document.value, route) if expected else None) or f"write {kind}")
     else:
-        hint = f"write {single_quoted(text)}" + (" for that text, '' for an empty one" if reading == "null" else "")
-        fix = document.rewritten(route, single_quoted(text))
+        cure = _cure_of_scalar(document, route, text, reading, kind)
+    fix = None if cure.write is None else document.rewritten(route, cure.write, safe=cure.is_safe)
     message = (
         f"`{text}` without quotes is {reading} for other YAML readers"
         if reading != "null"
         else f"`{text}` without quotes is not a text"
     )
-    found = diagnostic("OPT006", message, path=document.path_at(route), span=span, route=route, hint=hint, fix=fix)
+    found = diagnostic("OPT006", message, path=document.path_at(route), span=span, route=route, hint=cure.hint, fix=fix)
     # Optio reads YAML 1.2, so a value that fits there is valid, and only other readers see another one.
     fits = misfit is None and isinstance(value_at(document.value, route), _READ_AS.get(kind, object))
     return replace(found, severity=Severity.WARNING) if fits and reading != "null" else found
+
+
+def _cure_of_scalar(document: Document | MergedDocument, route: Route, text: str, reading: str, kind: str | None) -> _Cure:
+    """Return the cure for a text that readers take for another value: the value of the `kind` that belongs there."""
+    number = decimal(text)
+    if kind == SWITCH:
+        is_known = reading in ("true", "false")
+        return _Cure(f"write {reading}", reading, is_safe=False) if is_known else _Cure("write true or false")
+    if kind in (WHOLE, NUMBER):
+        return _Cure("write a number in plain digits, such as 20") if number is None else _Cure(f"write {number}", number)
+    if route in _DURATIONS:
+        duration = suggest_duration(text)
+        return _Cure(_DURATION) if duration is None else _Cure(f"write `{duration}`", duration, is_safe=False)
+    if route == ("budgetUsd",) and (amount := suggest_amount(text)) is not None:
+        return _Cure(f'write "{amount}"', f'"{amount}"', is_safe=False)
+    quoted = single_quoted(text)
+    if kind is None and number is not None:
+        if _is_free(route):
+            return _Cure(f"write {quoted} for the text, {number} for the number")
+        if type(value_at(document.value, route)) is int:
+            return _Cure(f"write {number}", number)
+    return _Cure(f"write {quoted}" + (" for that text, '' for an empty one" if reading == "null" else ""), quoted)
 
 
 def _is_free(route: Route) -> bool:
@@ -389,29 +355,17 @@ def _bad_trigger(found: _Finding) -> Diagnostic:
         missing = found.at("OPT102", f"`{found.name}.type` is missing", _missing_type(found, value))
         return replace(missing, route=(*route, "type"))
 
-    allowed, word, write = _ALLOWED_TRIGGERS, str(value["type"]), None
-    if (event := github_event(word)) is not None:
-        form = f"{{type: webhook, config: {{path: my-path, scheme: github, events: [{event}], secret: {{name: NAME}}}}}}"
-        hint = f"write `- {form}`"
-    elif word == "ticket":
-        hint = f"tickets start Repo Tasks only; {allowed}"
-    else:
-        write = suggest_trigger(word)
-        hint = f"did you mean `{write}`?" if write else allowed
-        made = (
-            triggers({"schedule": value}) if write == "schedule" and {"cron", "expression", "schedule"} & set(value) else None
-        )
-        if made is not None and len(made) <= _MAX_MADE:
-            hint, write = f"write `- {made[1:-1]}`", None
-    return found.at("OPT321", f"unknown trigger `{word}`", hint, place=(*route, "type"), write=write, safe=False)
+    word = str(value["type"])
+    meant = suggest_trigger(word)
+    hint = f"did you mean `{meant}`?" if meant else _ALLOWED_TRIGGERS
+    if word == "ticket":
+        hint, meant = f"tickets start Repo Tasks only; {_ALLOWED_TRIGGERS}", None
+    return found.at("OPT321", f"unknown trigger `{word}`", hint, place=(*route, "type"), write=meant, safe=False)
 
 
 def _missing_type(found: _Finding, value: dict[str, Any]) -> str:
     if _is_parted(found.document, int(found.last) - 1):
         return "delete the `- ` before it, and indent it like `type` above: it belongs to that trigger"
-    made = triggers(value) if {"schedule", "cron"} & set(value) else None
-    if made is not None and len(made) <= _MAX_MADE:
-        return f"write `- {made[1:-1]}`"
     named = next((key for key in value if key in TRIGGERS), None)
     if named:
         return f"write `type: {named}`, and `config:` with the keys below `{named}`"
@@ -433,25 +387,17 @@ def _type_of(trigger: dict[str, Any]) -> str:
 
 def _bad_word(found: _Finding) -> Diagnostic:
     route, value, allowed, name = found.route, found.value, found.wanted, found.name
-    if isinstance(value, (dict, list)) and value:
-        inner = runtime(value) if route == ("agentRuntime",) else text(value)
-        meant = suggest(str(inner).lower(), allowed)
-        if meant is not None:
-            return found.at("OPT104", f"`{name}` is {_kind_of(value)}, not text", f"write `{route[-1]}: {meant}`")
     if isinstance(known := suggest_allowed_word(route, value), tuple):
         return found.at("OPT104", f"`{name}` is `{value}`", known[0])
     config = value_at(found.document.value, route[:-1])
     if route[-1:] == ("scheme",) and isinstance(config, dict) and (hint := suggest_hmac_keys(value, config)) is not None:
         return found.at("OPT104", f"`{name}` is `{value}`", hint)
-    named = [word for word in re.findall(r"[a-z-]+", str(value).lower()) if word in allowed]
-    named = named or [word for word in re.findall(r"[a-z]+", str(value).lower()) if word in allowed]
-    meant = known or (named[0] if len(set(named)) == 1 else suggest(str(value).lower(), allowed))
-    hint = f"did you mean `{meant}`? " if meant else ""
-    if (explained := explain_choices(route)) is not None and not meant:
-        hint = explained
-    elif len(allowed) > 1 or not meant:
-        hint += "allowed: " + ", ".join(allowed)
-    hint = hint.strip()
+    meant = known or suggest(str(value).lower(), allowed)
+    listed = "allowed: " + ", ".join(allowed)
+    if meant:
+        hint = f"did you mean `{meant}`?" + (f" {listed}" if len(allowed) > 1 else "")
+    else:
+        hint = explain_choices(route) or listed
     if route == ("type",):
         return _bad_type(found, hint)
     if route == ("apiVersion",):
@@ -478,7 +424,7 @@ def _bad_pattern(found: _Finding) -> Diagnostic:
     name, route, last, value, pattern = found.name, found.route, found.last, found.value, found.wanted
     if route == ("id",):
         named = slug(value)
-        hint = f"write `{named}`" if 0 < len(named) <= _MAX_ID else "use a-z, 0-9 and single dashes: `weekly-report`"
+        hint = f"write `{named}`" if 0 < len(named) <= _MAX_ID_LENGTH else "use a-z, 0-9 and single dashes: `weekly-report`"
         return found.at("OPT107", f"`{value}` is not a valid id", hint)
     if route[:2] == ("environment", "env"):
         shown = f"`{last}`" if last else "an empty text"
@@ -530,98 +476,85 @@ def _wrong_type(found: _Finding) -> Diagnostic:
         return found.at("OPT103", message, "begin with `name:`, one `key: value` a line")
     given = f"`{written}`" if wanted == WHOLE and type(value) in (int, float) and written is not None else _kind_of(value)
     message = f"`{found.name}` must be {wanted}, not {given}"
-    if (converted := _converted(found)) is not None:
-        hint, fix = converted
-        return found.at("OPT103", message, hint, fix=fix)
     if value is None:
         return found.at("OPT103", message, _hint_for_empty_key(found))
     digits = written if wanted == WHOLE and isinstance(value, str) and written is not None else ""
     if digits.lstrip("+-").isdigit() and suggest_whole_number(digits) is None:
         message = f"`{found.name}` is too large: it has {len(digits):,} digits"
         return found.at("OPT105", message, "write a smaller number")
-    cure = _OF_TYPES[wanted](found) or f"write {wanted}{found.such_as}"
-    hint, write = (cure, None) if isinstance(cure, str) else cure
-    return found.at("OPT103", message, hint, write=write)
+    form = f"write {wanted}{found.such_as}"
+    cure = _OF_TYPES[wanted](found) or _Cure(form)
+    return found.at("OPT103", message, cure.hint, write=cure.write, safe=cure.is_safe, unproved_hint=form)
 
 
-def _for_text(found: _Finding) -> _Cure:
+def _as_text(found: _Finding) -> _Cure | None:
     value, written = found.value, found.written
     if found.route[:2] == ("environment", "secrets") and isinstance(value, dict) and (secret := _only_name(value)) is not None:
-        return f"write `{secret}` alone: its value is set for the server"
-    if found.last == "cronExpression" and isinstance(value, list) and len(value) > 1:
-        first = convert_to_text(found.route, value[:1])
-        return f"write `{first}`: {_ONE_SCHEDULE}" if first else _ONE_SCHEDULE
-    if found.last == "cronExpression" and type(value) is int and (every := cron(value)) is not None:
-        return f"write `{every}`", every
-    if found.last == "memory" and type(value) is int and 0 < value < _MIN_MEMORY_BYTES:
-        return f"write {value}{'Gi' if value < _MIN_MEBIBYTES else 'Mi'}"
-    if found.last == "cpu" and type(value) is int and (value == 0 or value > _MAX_CORES):
-        return f"write {value or 500}m"
-    return None if written is None else (f'put quotes around it: "{written}"', f'"{written}"')
+        return _Cure(f"write `{secret}` alone: its value is set for the server")
+    if found.route == ("promptTemplate",) and isinstance(value, dict):
+        return _Cure("write `promptFile: prompts/NAME.md` for a file, or the prompt itself")
+    only = next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 and set(value) <= _ONLY_KEYS else None
+    if isinstance(value, list) and len(value) == 1:
+        only = value[0]
+    if (item := _item(only)) is not None:
+        return _Cure(f"write {item}", item, is_safe=False)
+    if found.route[:2] == ("environment", "env") and isinstance(value, dict):
+        return _Cure("write text, or name it in `environment.secrets` if it is secret")
+    return None if written is None else _Cure(f'put quotes around it: "{written}"', f'"{written}"')
 
 
-def _for_whole(found: _Finding) -> _Cure:
+def _as_whole(found: _Finding) -> _Cure | None:
     value, written = found.value, found.written
-    word = str(value).strip().lower()
-    if isinstance(value, str) and word in _UNBOUNDED and found.route == ("maxTurns",):
-        return "delete it for no limit"
-    if value is False and found.route == ("maxRetries",):
-        return "write 0 for no further attempt", "0"
-    if value is True and found.route == ("maxRetries",):
-        return "write 1 for one further attempt", "1"
-    number = suggest_whole_number(written or str(value).strip()) if isinstance(value, (str, float)) else None
-    if number is not None:
-        quoted = isinstance(value, str) and value.strip() not in ("", written)
-        return f"{'remove the quotes:' if quoted else 'write'} {number}", str(number)
-    if found.route == ("maxRetries",) and isinstance(value, dict) and (count := retries(value)) is not None:
-        return f"write {count}: the first attempt is not a retry"
-    if found.route == ("priority",) and (rank := _RANKS.get(word)) is not None:
-        return f"write {rank}: the highest of -100 to 100 starts first"
-    return None if (whole := _whole(value)) is None else f"write {whole}"
+    if found.route == ("maxRetries",) and isinstance(value, bool):
+        return _Cure("write 1 for one further attempt", "1") if value else _Cure("write 0 for no further attempt", "0")
+    if found.route == ("maxTurns",) and isinstance(value, str) and value.strip().lower() in _UNBOUNDED:
+        return _Cure("delete it for no limit")
+    if not isinstance(value, str | float):
+        return None
+    number = suggest_whole_number(written or str(value).strip())
+    if number is None:
+        return _Cure(f"write {int(value)} or {int(value) + 1}") if isinstance(value, float) and abs(value) < 1e9 else None
+    is_quoted = isinstance(value, str) and value.strip() not in ("", written)
+    return _Cure(f"{'remove the quotes:' if is_quoted else 'write'} {number}", str(number))
 
 
-def _for_switch(found: _Finding) -> _Cure:
-    if isinstance(found.value, str) and (word := found.value.lower()) in ("true", "false"):
-        return f"remove the quotes: {word}", word
-    if found.route == ("result", "required") and isinstance(found.value, list):
-        return below_schema(found.document.value)
+def _as_switch(found: _Finding) -> _Cure | None:
     word = str(found.value).strip().lower()
-    meant = "false" if word in _OFF else "true" if word in _ON else None
-    return f"write {meant}" if meant else "write `true` or `false`"
+    if isinstance(found.value, str) and word in ("true", "false"):
+        return _Cure(f"remove the quotes: {word}", word)
+    if found.route == ("result", "required") and isinstance(found.value, list):
+        return _Cure(below_schema(found.document.value))
+    meant = _SWITCHES.get(word)
+    return _Cure(f"write {meant}", meant, is_safe=False) if meant is not None else _Cure("write `true` or `false`")
 
 
-def _for_list(found: _Finding) -> _Cure:
+def _as_list(found: _Finding) -> _Cure | None:
     route, value, written = found.route, found.value, found.written
     if found.last == "egress" and isinstance(value, bool):
-        return "delete `network`, which opens every public address, or name the hosts" if value else "write `egress: []`"
-    if route == ("triggers",) and (trigger := _only_trigger(value)) is not None:
-        return f"write a list: `[{_TRIGGER_FORMS[trigger]}]`"
+        hint = "delete `network`, which opens every public address, or name the hosts" if value else "write `egress: []`"
+        return _Cure(hint, None if value else "[]", is_safe=False)
+    if route == ("triggers",) and isinstance(value, str) and (trigger := suggest_trigger(value)) is not None:
+        return _Cure(f"write a list: `[{_TRIGGER_FORMS[trigger]}]`")
     if isinstance(value, dict):
-        if value and route in _LISTS_OF_MAPPINGS:
-            return _itemized(next(iter(value)), len(value) > 1, flow=found.is_flow)
-        return f"write a list: `[{', '.join(list(value)[:_MAX_NAMES])}]`" if value else None
+        if not value:
+            return None
+        if route in _LISTS_OF_MAPPINGS:
+            return _Cure(_itemized(next(iter(value)), len(value) > 1, flow=found.is_flow))
+        return _Cure(f"write a list: `[{', '.join(list(value)[:_MAX_NAMES])}]`")
     if isinstance(value, str) and re.match(r"-\w", value):
-        items = [item.strip() for item in re.split(r"(?:^|\s)-(?=\w)", value) if item.strip()]
-        return f"write a blank behind each `-`: `- {items[0][:_MAX_MADE]}`"
-    if route == ("environment", "secrets") and asks_for_all(value):
-        return secrets_hint(found.document.value)
-    alone = written if written is not None else _alone_in_list(value)
-    return None if alone is None else f"write a list: [{alone}]"
+        first = re.split(r"\s-(?=\w)", value)[0][1:].strip()
+        return _Cure(f"write a blank behind each `-`: `- {first[:_MAX_ITEM_LENGTH]}`")
+    return None if (items := _items(route, value, written)) is None else _Cure(f"write a list: {items}", items, is_safe=False)
 
 
-def _for_mapping(found: _Finding) -> _Cure:
-    value, last = found.value, found.last
-    if found.route == ("environment", "network") and str(value).lower() in _OPEN_NETWORKS:
-        return "delete it, which opens every public address, or name the hosts: `network: {egress: [api.example.com]}`"
-    if isinstance(value, str) and re.fullmatch(r"\S{1,200}\.(?:json|ya?ml)", value):
-        return f"write the content of `{value}` here: no other file is read for `{last}`"
+def _as_mapping(found: _Finding) -> _Cure | None:
     if not (shown := found.example).endswith(":"):
-        return f"write it as in `{shown}`"
-    return f"write `{last}:`, and `key: value` lines below it" if isinstance(last, str) else None
+        return _Cure(f"write it as in `{shown}`")
+    return _Cure(f"write `{found.last}:`, and `key: value` lines below it") if isinstance(found.last, str) else None
 
 
-def _for_text_or_list(found: _Finding) -> _Cure:
-    return f"write a list{found.such_as}" if found.route == ("command",) else None
+def _as_text_or_list(found: _Finding) -> _Cure | None:
+    return _Cure(f"write a list{found.such_as}") if found.route == ("command",) else None
 
 
 _OF_KEYS_AND_WORDS: dict[IssueKind, Callable[[_Finding], Diagnostic]] = {
@@ -631,18 +564,29 @@ _OF_VALUES: dict[IssueKind, Callable[[_Finding], Diagnostic]] = {
     "type": _wrong_type, "pattern": _bad_pattern, "blank": _blank, "longest": _too_long, "least": _too_small,
     "most": _too_large,
 }  # fmt: skip
-_OF_TYPES: dict[str, Callable[[_Finding], _Cure]] = {
-    TEXT: _for_text, WHOLE: _for_whole, SWITCH: _for_switch, LIST: _for_list, MAPPING: _for_mapping,
-    f"{TEXT} or {LIST}": _for_text_or_list,
+_OF_TYPES: dict[str, Callable[[_Finding], _Cure | None]] = {
+    TEXT: _as_text, WHOLE: _as_whole, SWITCH: _as_switch, LIST: _as_list, MAPPING: _as_mapping,
+    f"{TEXT} or {LIST}": _as_text_or_list,
 }  # fmt: skip
 
 
-def _alone_in_list(value: Any) -> str | None:
-    """A text on one line that may be shown, as an item."""
-    if not isinstance(value, str) or not value.strip() or "\n" in value or len(value) > _MAX_MADE or _holds_secrets(value):
+def _items(route: Route, value: Any, written: str | None) -> str | None:
+    """Return a list of the items of a text: its lines, or its parts between commas where no item has one."""
+    if written is not None and not isinstance(value, str):
+        return f"[{written}]"
+    if not isinstance(value, str):
         return None
+    items = [part.strip() for part in re.split(r"[,\n]" if route[-1] in _WITHOUT_COMMAS else r"\n", value) if part.strip()]
+    is_name = route != ("environment", "secrets") or all(re.fullmatch(r"[A-Z][A-Z0-9_]*", item) for item in items)
+    listed = flow(items)
+    return listed if items and is_name and len(listed) <= _MAX_ITEM_LENGTH and not any(match_tokens(value)) else None
 
-    return flow([value.strip()])[1:-1]
+
+def _item(value: Any) -> str | None:
+    """Return a text on one line that may be shown, as an item of a list."""
+    if not isinstance(value, str) or not value.strip() or "\n" in value or len(value) > _MAX_ITEM_LENGTH:
+        return None
+    return None if any(match_tokens(value)) else flow([value.strip()])[1:-1]
 
 
 def _only_name(value: dict[Any, Any]) -> str | None:
@@ -674,119 +618,6 @@ def _hint_for_empty_key(found: _Finding) -> str:
     return (
         "give a value or delete the key" if written.endswith(":") else f"write a value, such as `{written}`, or delete the key"
     )
-
-
-def _whole(value: Any) -> str | None:
-    """Return the whole number that the value holds, or the two beside it."""
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, dict):
-        return whole(value)
-    number = number_in(str(value)) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
-    if number is None:
-        return None
-    return str(int(number)) if number == int(number) else f"{int(number // 1)} or {int(number // 1) + 1}"
-
-
-def _converted(found: _Finding) -> tuple[str, Fix | None] | None:
-    """Return the hint made of the value in another form, and a fix where the value is on one line."""
-    hint = _of_another_key(found.route, found.value)
-    return _rewritten(found) if hint is None else (hint, None)
-
-
-def _of_another_key(route: Route, value: Any) -> str | None:
-    """Return the hint for a value that is none of this key, but of another one."""
-    if route == ("promptTemplate",) and isinstance(value, dict):
-        file = next((value[key] for key in ("file", "path", "promptFile", "ref", "from", "$ref") if key in value), None)
-        return f"write `promptFile: {flow(file)}` for it, and the path from this file on" if isinstance(file, str) else None
-    if route == ("environment", "env") and isinstance(value, list):
-        return _variables(value)
-    if route[:2] == ("environment", "setupCommands") and isinstance(value, dict) and isinstance(value.get("uses"), str):
-        return _action(value)
-    if route[:2] == ("environment", "env") and len(route) > 2 and isinstance(value, dict) and not _REFERENCES.isdisjoint(value):
-        return f"delete `{route[-1]}` with all that is below it, and add it to `environment.secrets`"
-    return None
-
-
-def _rewritten(found: _Finding) -> tuple[str, Fix | None] | None:
-    """Return the hint with the value in the form that the key has, and a fix where the value is on one line."""
-    route, value, wanted = found.route, found.value, found.wanted
-    written: str | None = None
-    if wanted == TEXT and isinstance(value, (list, dict)):
-        meant = convert_to_text(route, value)
-        if meant is not None and "egress" in route:
-            meant = with_port(meant, value, found.document.value)
-        if meant is not None and "\n" in meant:
-            return f"write `{route[-1]}: |`, with its text below it", None
-        written = None if meant is None or any(match_tokens(meant)) else flow(meant)
-        if written is None and route[:2] == ("environment", "env") and not _holds_secrets(value):
-            written = flow(json.dumps(value, ensure_ascii=False, default=str))
-    elif route == ("command",) and isinstance(value, dict):
-        written = program(value)
-    elif wanted == MAPPING and not isinstance(value, dict):
-        written = convert_to_mapping(route, value)
-    elif route == ("triggers",) and isinstance(value, (dict, str)):
-        written = triggers(value)
-        if written is not None and any(match_tokens(written)):
-            written = None
-    elif wanted == LIST and isinstance(value, str) and re.search(r"[\n,|]|;\s", value.strip()):
-        commands = route[-1:] in (("setupCommands",), ("command",))
-        parts = value.split("\n") if commands else re.split(r"[\n,|]|;\s", value)
-        written = flow([part.strip() for part in parts if part.strip()])
-    if written is None or len(written) > _MAX_MADE:
-        return None
-    last = route[-1]
-    hint = f"write `{last}: {written}`" if isinstance(last, str) else f"write `{written}`"
-    span = found.document.span(route)
-    one_line = span.start.line == span.end.line and (found.written is None or wanted != TEXT)
-    alone = one_line and (found.is_flow or not isinstance(value, (list, dict)))
-    return hint, found.document.rewritten(route, written, safe=False) if alone else None
-
-
-def _variables(value: list[Any]) -> str | None:
-    """Return the cure for a pod's list of variables, of which some take their value from a secret."""
-    taken = [each for each in value if isinstance(each, dict) and not _REFERENCES.isdisjoint(each)]
-    names = [str(each.get("name")) for each in taken]
-    if not taken or not all(re.fullmatch(r"[A-Z][A-Z0-9_]{0,99}", name) for name in names):
-        return None
-    plain = [each for each in value if each not in taken]
-    written = mapping_of_texts(plain) if plain else "{}"
-    if written is None or len(written) > _MAX_MADE:
-        return None
-    more = f"add `{', '.join(names)}` to `environment.secrets`"
-    return f"write `env: {written}`, and {more}" if plain else f"delete it, and {more}"
-
-
-def _action(step: dict[Any, Any]) -> str:
-    """Return the cure for a step of GitHub Actions that uses an action: a run has none."""
-    name = str(step["uses"]).partition("@")[0]
-    inputs = step.get("with")
-    version = (
-        next((each for key, each in inputs.items() if str(key).endswith("-version")), None)
-        if isinstance(inputs, dict)
-        else None
-    )
-    images = {"actions/setup-node": "node", "actions/setup-python": "python", "actions/setup-go": "golang"}
-    if name == "actions/checkout":
-        return "write `git clone --depth 1 https://github.com/OWNER/REPOSITORY`: a run begins with an empty directory"
-    if name in images:
-        return f"delete it, and write `image: '{images[name]}:{version or 'VERSION'}'` below `environment`"
-    return "write the shell command that does the same, or delete it: a run has no actions"
-
-
-def _holds_secrets(value: Any) -> bool:
-    """Return True if the value may be a secret, by its shape or its keys, and must not be shown."""
-    text = json.dumps(value, default=str)
-    return any(match_tokens(text)) or any(
-        re.search(CREDENTIAL_NAME, name.upper()) for name in re.findall(r'"([^"]*)"\s*:', text)
-    )
-
-
-def _only_trigger(value: Any) -> str | None:
-    """Return the trigger named by a single word in the place of the list."""
-    if isinstance(value, str):
-        return suggest_trigger(value)
-    return next((key for key in value if key in TRIGGERS), None) if isinstance(value, dict) and "type" not in value else None
 
 
 def _itemized(key: str, more: bool, *, flow: bool) -> str:

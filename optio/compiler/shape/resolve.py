@@ -6,7 +6,7 @@ from optio.compiler.diagnostics import Diagnostic, diagnostic
 from optio.compiler.layers import MergedDocument, missing_hint, resolve_path
 from optio.compiler.resolved_task import ResolvedTask, Sample
 from optio.compiler.shape.decode import DecodedTask
-from optio.compiler.source_tree import MISSING_HINT, SourceTree, Unreadable
+from optio.compiler.source_tree import MissingFile, SourceTree, Unreadable
 from optio.compiler.suggest_path import suggest_file
 from optio.compiler.yaml.document import Document
 from optio.compiler.yaml.emit import flow
@@ -99,7 +99,7 @@ def _snapshot(document: Document | MergedDocument, route: Route, name: str, tree
         message = f"`{name}` is a text, and `prompt` names a file" if is_text else f"`{name}` {err.message}"
         if is_text:
             hint = f"write `promptContains: {flow(name)}`"
-        elif err.hint == MISSING_HINT:
+        elif isinstance(err, MissingFile):
             near = suggest_file(tree, document.path, name)
             hint = f"did you mean `{near}`?" if near else "run `optio test --update`, which writes it"
         else:

@@ -60,7 +60,8 @@ _TEXTS = ("promptTemplate", "command", "description")
 
 class UnknownKey(NamedTuple):
     """The finding for an unknown key. `meant` is the key that it probably stands for, `into` the sibling mapping that it
-    belongs to, and `entry` the replacement for key and value."""
+    belongs to, and `entry` the replacement for key and value. `sibling` is the key beside it that the cure writes, which is
+    then not reported as missing."""
 
     code: str
     message: str
@@ -68,6 +69,7 @@ class UnknownKey(NamedTuple):
     meant: str | None = None
     into: str | None = None
     entry: str | None = None
+    sibling: str | None = None
 
 
 def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
@@ -141,7 +143,7 @@ def _in_secret(root: Any, route: Route, known: list[str]) -> UnknownKey | None:
     hint = "delete it: a secret is referred to by its name only"
     if "name" not in beside:
         hint = f"write `name: {suggest_referred_secret(beside[str(route[-1])]) or 'NAME'}`"
-    return UnknownKey("OPT101", f"unknown key `{show(route)}`", hint)
+    return UnknownKey("OPT101", f"unknown key `{show(route)}`", hint, sibling="name")
 
 
 def _too_far_out(root: Any, route: Route) -> UnknownKey | None:
@@ -169,12 +171,12 @@ def _in_result(root: Any, route: Route, known: list[str]) -> UnknownKey | None:
         return None
     key, result, message = str(route[-1]), root["result"], f"unknown key `{show(route)}`"
     if key in WORDS:
-        return UnknownKey("OPT101", message, below_schema(root))
+        return UnknownKey("OPT101", message, below_schema(root), sibling="schema")
     if "schema" in result or result[key] not in _TYPES:
         return None
     fields = {each: {"type": kind} for each, kind in result.items() if each not in known and kind in _TYPES}
     hint = f"write `result: {flow({'schema': {'type': 'object', 'properties': fields}})}`: a result has a JSON Schema"
-    return UnknownKey("OPT101", message, hint)
+    return UnknownKey("OPT101", message, hint, sibling="schema")
 
 
 def below_schema(root: Any) -> str:

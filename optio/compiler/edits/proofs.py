@@ -1,0 +1,156 @@
+"""Prove the fixes of findings before they are shown: a fix is applied in memory and compiled, all fixes of a file together
+first, and halves of them where that fails. A fix is proved if its finding is gone and no error or warning is new. One that
+fails is dropped, and its finding keeps the hint without a value (`unproved_hint`), if it has one."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Severity
+from optio.compiler.edits.text_edits import apply_with_ranges, compatible_fixes, line_starts, offset_of
+from optio.model.route import Route
+
+# Each trial compiles the file once more.
+MAX_TRIALS = 16
+MAX_TRIAL_BYTES = 1 << 20
+# The other keys of a trigger with an unknown type are not checked until it has one.
+HIDES_SIBLINGS = frozenset({"OPT321"})
+_FileFix = tuple[str, Fix]
+_Identity = tuple[str, str, str, Route]
+
+
+class Check(NamedTuple):
+    """The findings of a file, and whether it could be read. Nothing but its syntax is checked in one that could not."""
+
+    found: Sequence[Diagnostic]
+    is_readable: bool
+
+
+Recheck = Callable[[Mapping[str, bytes]], Check]
+
+
+def prove_fixes(check: Check, contents: Mapping[str, bytes], recheck: Recheck) -> list[Diagnostic]:
+    """Return the findings with the fixes that are proved. `contents` are the files that they edit, and `recheck` checks the
+    file again with some of them replaced. A fix that was not tried is kept unchecked if it is safe, and dropped otherwise."""
+    trials = _Trials(check, contents, recheck)
+    proved, tried = set[_FileFix](), set[_FileFix]()
+    groups = _compatible_groups(each for each in check.found if each.fix is not None and each.path in contents)
+    while groups and trials.may_go_on():
+        group = groups.pop(0)
+        fixes = {(each.path, each.fix) for each in group if each.fix is not None}
+        if trials.is_proof(group):
+            proved |= fixes
+            tried |= fixes
+        elif len(fixes) == 1:
+            tried |= fixes
+        else:
+            middle = len(group) // 2
+            groups[:0] = [group[:middle], group[middle:]]
+    return [_with_proof(each, proved, tried) for each in check.found]
+
+
+def _with_proof(found: Diagnostic, proved: set[_FileFix], tried: set[_FileFix]) -> Diagnostic:
+    fix = found.fix
+    if fix is None:
+        return found
+    if (found.path, fix) in proved:
+        return replace(found, fix=fix._replace(checked=True), unproved_hint=None)
+    if (found.path, fix) not in tried and fix.safe:
+        return found
+    return replace(found, fix=None, hint=found.unproved_hint or found.hint)
+
+
+def _compatible_groups(found: Iterable[Diagnostic]) -> list[list[Diagnostic]]:
+    """Return the findings in groups whose fixes can be applied together: nearly all of them in the first."""
+    left, groups = list(found), []
+    while left:
+        group = [each for path in {each.path: None for each in left} for each in _of_path(left, path)]
+        groups.append(group)
+        fixes = {(each.path, each.fix) for each in group}
+        left = [each for each in left if (each.path, each.fix) not in fixes]
+    return groups
+
+
+def _of_path(found: Iterable[Diagnostic], path: str) -> list[Diagnostic]:
+    return compatible_fixes((each for each in found if each.path == path), unsafe=True)
+
+
+class _Trials:
+    """Trials of fixes against the findings before them, within bounds of number and size."""
+
+    def __init__(self, check: Check, contents: Mapping[str, bytes], recheck: Recheck) -> None:
+        self._check, self._contents, self._recheck = check, contents, recheck
+        self._before = _counts(check.found)
+        self._count = 0
+        self._max_count = max(1, min(MAX_TRIALS, MAX_TRIAL_BYTES // max(1, sum(map(len, contents.values())))))
+
+    def may_go_on(self) -> bool:
+        return self._count < self._max_count
+
+    def is_proof(self, group: Sequence[Diagnostic]) -> bool:
+        """Return whether the fixes of these findings end all of them and bring no other error or warning."""
+        self._count += 1
+        edits: dict[str, list[Edit]] = {}
+        for each in group:
+            edits.setdefault(each.path, []).extend(each.fix.edits if each.fix is not None else ())
+        try:
+            changed = {path: _ChangedFile.of(self._contents[path], some) for path, some in edits.items()}
+        except (ValueError, IndexError):  # the edits overlap, or the file is another one by now
+            return False
+        after = self._recheck({path: file.data for path, file in changed.items()})
+        counts = _counts(after.found)
+        if any(counts[_identity(each)] >= self._before[_identity(each)] for each in group):
+            return False
+        if not self._check.is_readable:
+            return True  # the values are the author's, and none of them was checked before
+        hidden = _HiddenRoutes(group)
+        return not any(
+            (each.path in changed and changed[each.path].has_written(each)) or not hidden.hold(each)
+            for each in after.found
+            if each.severity is not Severity.INFO and counts[_identity(each)] > self._before[_identity(each)]
+        )
+
+
+class _ChangedFile(NamedTuple):
+    """A file after its edits, the offset of each of its lines, and the offsets of the characters that the edits wrote."""
+
+    data: bytes
+    starts: list[int]
+    written: list[range]
+
+    @classmethod
+    def of(cls, data: bytes, edits: Iterable[Edit]) -> "_ChangedFile":
+        changed, written = apply_with_ranges(data, edits)
+        return cls(changed, line_starts(changed.decode()), written)
+
+    def has_written(self, found: Diagnostic) -> bool:
+        """Return whether the finding is about text that the edits wrote."""
+        start, end = (offset_of(self.starts, at) for at in found.span)
+        return any(start in each and end <= each.stop for each in self.written)
+
+
+class _HiddenRoutes:
+    """What the errors of a group kept from being checked: the values below a key that was not known, the other keys of a
+    trigger without a type, and what a task without errors is warned about elsewhere."""
+
+    def __init__(self, group: Iterable[Diagnostic]) -> None:
+        errors = [each for each in group if each.severity is Severity.ERROR]
+        self._has_errors = bool(errors)
+        self._below = [each.route[:-1] if each.code in HIDES_SIBLINGS else each.route for each in errors]
+        for each in errors:
+            edits = each.fix.edits if each.fix is not None else ()
+            self._below += [(*each.route[:-1], edit.text) for edit in edits if edit.span == each.span]
+
+    def hold(self, found: Diagnostic) -> bool:
+        """Return whether the finding was hidden by an error of the group."""
+        is_below = any(found.route[: len(above)] == above for above in self._below if above)
+        return is_below or (self._has_errors and found.severity is Severity.WARNING)
+
+
+def _counts(found: Iterable[Diagnostic]) -> Counter[_Identity]:
+    return Counter(map(_identity, found))
+
+
+def _identity(found: Diagnostic) -> _Identity:
+    return found.path, found.code, found.message, found.route
