@@ -1,7 +1,6 @@
 """Decode a document into a TaskSpec. A wrong value is reported and removed, so that the rest of the file is still checked."""
 
 import copy
-import re
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -94,22 +93,16 @@ def _keys_below(root: Any, route: Route) -> list[str]:
     keys = [str(key) for key in value if key not in around] if isinstance(value, dict) else []
     if not keys:
         return []
-    from optio.compiler.conversions.key_table import TASK, find_row  # imported only for a file with a mistake
+    from optio.compiler.conversions.foreign_keys import TASK, find_row  # imported only for a file with a mistake
 
     rows = (find_row(TASK, fold_key(key)) for key in keys)
     return [*keys, *(row.ours for row in rows if row is not None and row.ours.isidentifier())]
 
 
-def _suggested_place(route: Route, what: UnknownKey) -> Route | None:
+def _suggested_place(route: Route, unknown: UnknownKey) -> Route | None:
     """Return the route of the key that an unknown key was probably meant to be, or None."""
-    written = re.search(r"`([^`]+)`(?:( at the top of the file)| below `([^`]+)`)?", what.hint)
-    if what.meant is None and written is None:
-        return None
-    word = what.meant or (written[1].partition(":")[0] if written else "")
-    if written and written[3]:
-        steps = re.findall(r"\w+", written[3])
-        return (*(int(step) if step.isdigit() else step for step in steps), word)
-    return (word,) if written and written[2] else (*route[:-1], word)
+    key = unknown.meant or unknown.sibling or (unknown.entry.partition(":")[0] if unknown.entry is not None else None)
+    return None if key is None else (*route[:-1], key)
 
 
 def _misread(document: Document | MergedDocument, misfit: ValidationIssue) -> str | None:

@@ -17,21 +17,8 @@ from optio.compiler.conversions.quantities import (
     suggest_whole_number,
     unit_hint,
 )
-from optio.compiler.conversions.suggest_text import convert_to_mapping, convert_to_text, with_port
 from optio.compiler.conversions.suggest_words import explain_choices, suggest_allowed_word, suggest_hmac_keys
-from optio.compiler.conversions.used_secrets import asks_for_all, secrets_hint
-from optio.compiler.conversions.values import (
-    cron,
-    github_event,
-    mapping_of_texts,
-    program,
-    retries,
-    runtime,
-    seconds,
-    text,
-    triggers,
-    whole,
-)
+from optio.compiler.conversions.values import mapping_of_texts, runtime, seconds, text, triggers, whole
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Severity, diagnostic
 from optio.compiler.layers import POLICY, MergedDocument
 from optio.compiler.param_schema.expected_type import NUMBER, SCHEMAS, expected_type, keyword_form
@@ -390,10 +377,7 @@ def _bad_trigger(found: _Finding) -> Diagnostic:
         return replace(missing, route=(*route, "type"))
 
     allowed, word, write = _ALLOWED_TRIGGERS, str(value["type"]), None
-    if (event := github_event(word)) is not None:
-        form = f"{{type: webhook, config: {{path: my-path, scheme: github, events: [{event}], secret: {{name: NAME}}}}}}"
-        hint = f"write `- {form}`"
-    elif word == "ticket":
+    if word == "ticket":
         hint = f"tickets start Repo Tasks only; {allowed}"
     else:
         write = suggest_trigger(word)
@@ -549,10 +533,7 @@ def _for_text(found: _Finding) -> _Cure:
     if found.route[:2] == ("environment", "secrets") and isinstance(value, dict) and (secret := _only_name(value)) is not None:
         return f"write `{secret}` alone: its value is set for the server"
     if found.last == "cronExpression" and isinstance(value, list) and len(value) > 1:
-        first = convert_to_text(found.route, value[:1])
-        return f"write `{first}`: {_ONE_SCHEDULE}" if first else _ONE_SCHEDULE
-    if found.last == "cronExpression" and type(value) is int and (every := cron(value)) is not None:
-        return f"write `{every}`", every
+        return _ONE_SCHEDULE
     if found.last == "memory" and type(value) is int and 0 < value < _MIN_MEMORY_BYTES:
         return f"write {value}{'Gi' if value < _MIN_MEBIBYTES else 'Mi'}"
     if found.last == "cpu" and type(value) is int and (value == 0 or value > _MAX_CORES):
@@ -573,8 +554,6 @@ def _for_whole(found: _Finding) -> _Cure:
     if number is not None:
         quoted = isinstance(value, str) and value.strip() not in ("", written)
         return f"{'remove the quotes:' if quoted else 'write'} {number}", str(number)
-    if found.route == ("maxRetries",) and isinstance(value, dict) and (count := retries(value)) is not None:
-        return f"write {count}: the first attempt is not a retry"
     if found.route == ("priority",) and (rank := _RANKS.get(word)) is not None:
         return f"write {rank}: the highest of -100 to 100 starts first"
     return None if (whole := _whole(value)) is None else f"write {whole}"
@@ -603,8 +582,8 @@ def _for_list(found: _Finding) -> _Cure:
     if isinstance(value, str) and re.match(r"-\w", value):
         items = [item.strip() for item in re.split(r"(?:^|\s)-(?=\w)", value) if item.strip()]
         return f"write a blank behind each `-`: `- {items[0][:_MAX_MADE]}`"
-    if route == ("environment", "secrets") and asks_for_all(value):
-        return secrets_hint(found.document.value)
+    if route == ("environment", "secrets") and suggest_secret_name(value) is None:
+        return "name each secret that the run needs, such as `[API_TOKEN]`: a run gets no others"
     alone = written if written is not None else _alone_in_list(value)
     return None if alone is None else f"write a list: [{alone}]"
 
@@ -713,18 +692,12 @@ def _rewritten(found: _Finding) -> tuple[str, Fix | None] | None:
     route, value, wanted = found.route, found.value, found.wanted
     written: str | None = None
     if wanted == TEXT and isinstance(value, (list, dict)):
-        meant = convert_to_text(route, value)
-        if meant is not None and "egress" in route:
-            meant = with_port(meant, value, found.document.value)
-        if meant is not None and "\n" in meant:
-            return f"write `{route[-1]}: |`, with its text below it", None
-        written = None if meant is None or any(match_tokens(meant)) else flow(meant)
+        meant = text(value)
+        written = None if meant is None or any(match_tokens(meant)) or "\\n" in meant else meant
         if written is None and route[:2] == ("environment", "env") and not _holds_secrets(value):
             written = flow(json.dumps(value, ensure_ascii=False, default=str))
-    elif route == ("command",) and isinstance(value, dict):
-        written = program(value)
-    elif wanted == MAPPING and not isinstance(value, dict):
-        written = convert_to_mapping(route, value)
+    elif route == ("environment", "env") and isinstance(value, list):
+        written = mapping_of_texts(value)
     elif route == ("triggers",) and isinstance(value, (dict, str)):
         written = triggers(value)
         if written is not None and any(match_tokens(written)):
