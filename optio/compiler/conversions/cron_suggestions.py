@@ -134,10 +134,10 @@ def _five_of(words: list[str]) -> list[str] | None:
 
 
 def _from_zero(word: str) -> str | None:
-    """Return days of the week that are counted from 1, which is Sunday, by their names."""
-    if re.search(r"[/#L]", word):
+    """Return days of the week that are counted from 1, which is Sunday, as days from 0. `L` alone is Saturday."""
+    if "/" in word:
         return None
-    return re.sub(r"[1-7]", lambda day: _NAMES[_DAYS[int(day[0]) - 1]], word)
+    return "6" if word.upper() == "L" else re.sub(r"(?<!#)[1-7]", lambda day: str(int(day[0]) - 1), word)
 
 
 def _field(word: str, at: int) -> str:
