@@ -32,7 +32,9 @@ HOMES = {
     "httpx2": ("executors.pods.cluster", "executors.pods.exec", "identity.oidc"),
     "jwt": ("identity.oidc",),
     "lightkube": ("executors.pods.cluster",),
-    "msgspec": (*("model", "compiler.validation", "compiler.json_schema", "server", "store.sql.transaction"),),
+    "msgspec": (
+        *("model", "compiler.validation", "compiler.json_schema", "compiler.conversions", "server", "store.sql.transaction"),
+    ),
     "uvicorn": ("cli.shared.serving",),
     "uvloop": ("cli.shared.serving",),
     "watchfiles": ("tree.reload",),

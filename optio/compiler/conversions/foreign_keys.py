@@ -33,7 +33,7 @@ _MAX_SHOWN = 200
 # Shorter words resemble too many others.
 _MIN_GUESSED = 5
 # From here on a word is a slip of another one, and its value keeps its meaning; `maxTurnTime` is no `maxTurns`.
-_SLIP = 0.86
+_SLIP, _SHORT_SLIP = 0.86, 0.8
 
 
 class KeyRow(msgspec.Struct, frozen=True):
@@ -50,7 +50,7 @@ class KeyRow(msgspec.Struct, frozen=True):
 
 
 class KeyAdvice(NamedTuple):
-    """What to write for an unknown key: the hint, and where it is certain the key `meant` if only the name changes, the mapping
+    """The advice for an unknown key: the hint, and where it is certain the key `meant` if only the name changes, the mapping
     `into` which it moves, or the `entry` that replaces key and value. `sibling` is the key beside it that the hint names."""
 
     hint: str
@@ -88,7 +88,8 @@ def explain_foreign_key(root: Any, route: Route) -> KeyAdvice | None:
         return _by_row(root, route, row, base)
     known = known_keys(root, parent)
     if (near := suggest(key, known)) is not None:
-        is_slip = SequenceMatcher(None, key, near).ratio() >= _SLIP
+        likeness = SequenceMatcher(None, key, near).ratio()
+        is_slip = likeness >= _SLIP or (len(key) < _MIN_GUESSED and likeness >= _SHORT_SLIP)
         return KeyAdvice(f"did you mean `{near}`?", near if is_slip else None, sibling=near)
     if (missing := _missing_key(root, parent, fold_key(key))) is not None:
         return KeyAdvice(f"did you mean `{missing}`?", missing)

@@ -131,14 +131,16 @@ def _too_far_out(root: Any, route: Route) -> UnknownKey | None:
     if inner == "expect":
         entry = f"{{{key}: {flow(value_at(root, route))}}}"
         hint = "move it below `expect`" if inner in beside else f"write `expect: {entry}`"
-        return UnknownKey("OPT101", f"unknown key `{name}`", hint, into=inner)
+        return UnknownKey("OPT101", f"unknown key `{name}`", hint, into=inner, sibling=inner)
     below = value_at(root, (*route[:-1], inner))
     is_twice = isinstance(below, dict) and key in below
     hint = "write `config:` in this trigger, and move the key below it" if below is None else "move it below `config`"
     code, message = "OPT101", f"unknown key `{name}`"
     if key == "paramMapping":
         code, message = "OPT322", f"`{name}` is beside `config`, and is read only inside it"
-    return UnknownKey(code, message, "delete it: `config` has one" if is_twice else hint, into=None if is_twice else inner)
+    return UnknownKey(
+        code, message, "delete it: `config` has one" if is_twice else hint, into=None if is_twice else inner, sibling=inner
+    )
 
 
 def _in_result(root: Any, route: Route, known: list[str]) -> UnknownKey | None:
