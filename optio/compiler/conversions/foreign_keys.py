@@ -33,7 +33,7 @@ _MAX_SHOWN = 200
 # Shorter words resemble too many others.
 _MIN_GUESSED = 5
 # From here on a word is a slip of another one, and its value keeps its meaning; `maxTurnTime` is no `maxTurns`.
-_SLIP, _SHORT_SLIP = 0.86, 0.8
+_SLIP, _SHORT_SLIP = 0.84, 0.8
 
 
 class KeyRow(msgspec.Struct, frozen=True):
@@ -87,10 +87,12 @@ def explain_foreign_key(root: Any, route: Route) -> KeyAdvice | None:
         row, base = placed
         return _by_row(root, route, row, base)
     known = known_keys(root, parent)
-    if (near := suggest(key, known)) is not None:
-        likeness = SequenceMatcher(None, key, near).ratio()
-        is_slip = likeness >= _SLIP or (len(key) < _MIN_GUESSED and likeness >= _SHORT_SLIP)
-        return KeyAdvice(f"did you mean `{near}`?", near if is_slip else None, sibling=near)
+    near = suggest(key, known)
+    if near is not None and SequenceMatcher(None, key, near).ratio() >= (_SLIP if len(key) >= _MIN_GUESSED else _SHORT_SLIP):
+        place = (*parent, near)
+        return KeyAdvice(
+            f"did you mean `{near}`?", near if _fits(root, place, flow(value_at(root, route))) else None, sibling=near
+        )
     if (missing := _missing_key(root, parent, fold_key(key))) is not None:
         return KeyAdvice(f"did you mean `{missing}`?", missing)
     return _in_other_mapping(root, route)
