@@ -38,6 +38,7 @@ HOMES = {
             "compiler.validation",
             "compiler.json_schema",
             "compiler.payloads.deliveries",
+            "compiler.conversions",
             "server",
             "store.sql.transaction",
         ),

@@ -399,7 +399,7 @@ def _compiled(
 def _is_of_another_program(document: Document) -> bool:
     if not isinstance(document.value, dict) or not document.value or not _COMMON.isdisjoint(document.value):
         return False
-    from optio.compiler.conversions.other_files import is_of_another_program  # imported only for such a file
+    from optio.compiler.conversions.foreign_keys import is_of_another_program  # imported only for such a file
 
     return is_of_another_program(map(str, document.value))
 

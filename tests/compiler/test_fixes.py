@@ -533,25 +533,24 @@ def test_an_alias_that_is_twice_in_a_list_is_left() -> None:
 
 
 def test_a_conversion_that_brings_another_error_is_not_offered() -> None:
-    """`args` becomes a command, which only `agentRuntime: command` has."""
-    task = "name: A\nagentRuntime: claude-code\npromptTemplate: Say hello\nargs: [--fast]\n"
+    task = "name: A\nagentRuntime: claude-code\npromptTemplate: Say hello\ncontainer: A B\n"
 
     (found,) = compile_tree(MemoryTree({"a.yaml": task.encode()})).diagnostics
 
     assert (found.code, found.fix) == ("OPT101", None)
-    assert found.hint == "the nearest key is `command`: write it if you mean that, and delete this key"
+    assert found.hint == "the nearest key is `environment.image`: write it if you mean that, and delete this key"
 
 
 def test_a_conversion_is_offered_beside_one_that_is_not_and_one_that_was_not_tried_is_only_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tree = MemoryTree({
-        "a.yaml": b"name: A\nagentRuntime: claude-code\npromptTemplate: Say hello\nargs: [--fast]\ntimeoutMinutes: 5\n"
+        "a.yaml": b"name: A\nagentRuntime: claude-code\npromptTemplate: Say hello\ncontainer: A B\ntimeoutMinutes: 5\n"
     })  # fmt: skip
 
-    args, timeout = compile_tree(tree).diagnostics
+    container, timeout = compile_tree(tree).diagnostics
 
-    assert args.fix is None
+    assert container.fix is None
     assert timeout.fix is not None
     assert [edit.text for edit in timeout.fix.edits] == ["timeout: 5m"]
 

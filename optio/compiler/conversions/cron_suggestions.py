@@ -1,12 +1,13 @@
-"""Suggest a cron expression for one that does not parse: `@every 15m`, `rate(1 hour)`, `CRON_TZ=... 0 9 * * 1-5`, seven fields,
-times of day and names of days. Words are left to `cron_words`."""
+"""Suggest a cron expression for one that does not parse: `@every 15m`, `rate(1 hour)`, `CRON_TZ=... 0 9 * * 1-5`, fields for
+seconds and years, whole names of days, and a few plain words. Each suggestion fires at the very times that are written; where a
+number could mean two things, there is none. Imported only for a file with such a schedule."""
 
 import re
-from functools import partial
+from datetime import timedelta
 from typing import NamedTuple
 
-from optio.compiler.conversions.cron_words import cron_from_words, each_nth
-from optio.compiler.conversions.quantities import CURLY
+from optio.compiler.conversions.quantities import CURLY, suggest_duration
+from optio.model.text import parse_duration
 
 _DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 _MONTHS = (
@@ -14,36 +15,30 @@ _MONTHS = (
     *("july", "august", "september", "october", "november", "december"),
 )
 _NAMES = {name: name[:3].upper() for name in (*_DAYS, *_MONTHS)}
-# Schedule words of other cron implementations.
-_WORDS = {"@midnight": "@daily", "@annually": "@yearly", "@every_minute": "* * * * *", "@workday": "0 9 * * 1-5"}
-_EVERY = re.compile(r"@every\s+(\d{1,3})([smhd])", re.IGNORECASE)
-# Neighbours that change places in other orders of the fields: hour and minute, month and day.
-_NEIGHBOURS = (1, 3)
-_ZONE = re.compile(r"(?:CRON_)?TZ=(\S+)\s+", re.IGNORECASE)
-_ZONE_BEHIND = re.compile(r"((?:\S+\s+){4}\S+)\s+(UTC|[A-Z][A-Za-z]+/[A-Za-z_/]+)")
-# What a system's crontab has behind the fields.
-_USER = re.compile(r"root|www-data|nobody|[a-z][a-z0-9_-]{2,15}")
-_WRAPPED = re.compile(r"cron\((.*)\)", re.IGNORECASE)
-_RATE = re.compile(r"rate\((\d{1,3})\s+(second|minute|hour|day)s?\)", re.IGNORECASE)
-_CLOCK = re.compile(r"(\d{1,2}):(\d\d)")
-_UNITS = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
-
-
-# Days in two letters, English and German.
-_SHORT = re.compile(r"(?<![A-Za-z])[A-Za-z]{2}(?![A-Za-z])")
-_TWO_LETTERS = {
-    "MO": "MON", "TU": "TUE", "DI": "TUE", "WE": "WED", "MI": "WED", "TH": "THU", "DO": "THU", "FR": "FRI", "SA": "SAT",
-    "SU": "SUN", "SO": "SUN",
+_TWO_LETTERS = {name[:2].upper(): name[:3].upper() for name in _DAYS}
+_SAME = {
+    "@midnight": "@daily", "@annually": "@yearly", "@every_minute": "* * * * *",
+    **{word: f"@{word}" for word in ("hourly", "daily", "weekly", "monthly", "yearly")},
 }  # fmt: skip
+_ZONE = re.compile(r"(?:CRON_)?TZ=(\S+)\s+(.+)", re.IGNORECASE)
+_ZONE_BEHIND = re.compile(r"((?:\S+\s+){4}\S+)\s+(UTC|[A-Z][A-Za-z]+/[A-Za-z_/]+)")
+_INTERVAL = re.compile(r"@every\s+(\S+)|rate\((\d{1,3} (?:minute|hour|day)s?)\)|every (\d{0,3} ?[a-z]+)|(PT?\d+[MHD])", re.I)
+_ONCE = re.compile(r"(?:every|each) (?:1 ?)?(minute|min|hour|day)|(?:rate\()?1 (minute|hour|day)\)?")
+_DAY = rf"(?:{'|'.join(_DAYS)})s?"
+_WEEKDAYS = rf"{_DAY}(?:(?:, | and |, and ){_DAY})*"
+_SPOKEN = re.compile(
+    rf"(?:(?:every|each|on) )?(?P<days>day|daily|weekdays?|{_WEEKDAYS}) at "
+    r"(?P<hour>[01]?\d|2[0-3])(?::(?P<minute>[0-5]\d))? ?(?P<half>am|pm)?"
+)
 _MAX_LENGTH = 200
 _YEAR = re.compile(r"[*?]|(?:19|20)\d\d(?:[-,/]\d{1,4})*")
-_LOOSE = re.compile(r"(\s*,\s*)|(?<=\w)\s+(?:to|through|-)\s+(?=\w)", re.IGNORECASE)
-_RANGE = re.compile(r"(?<![\w/-])(\w+)-(\w+)(?![\w/-])")
-# The bounds of each field, and its names.
+_RANGE = re.compile(r"(\d{1,2}|[A-Za-z]{3})-(\d{1,2}|[A-Za-z]{3})")
+# The first and last value of each field, and the names of its values.
 _BOUNDS: tuple[tuple[int, int, tuple[str, ...]], ...] = (
     (0, 59, ()), (0, 23, ()), (1, 31, ()),
     (1, 12, tuple(name[:3].upper() for name in _MONTHS)), (0, 6, tuple(name[:3].upper() for name in _DAYS)),
 )  # fmt: skip
+_FIELDS = len(_BOUNDS)
 
 
 class SuggestedCron(NamedTuple):
@@ -54,137 +49,121 @@ class SuggestedCron(NamedTuple):
 
 
 def suggest_cron(text: str) -> SuggestedCron | None:
-    """Return the five fields that the text means: with a zone in front, as a time of day, with whole names of days, or in
-    words. Returns None if it is something else."""
-    if len(text) > _MAX_LENGTH:
+    """Return the five fields that the text means, or None if that is not certain."""
+    bare = " ".join(text.strip(f" \t\n'\"`{CURLY}").split()) if len(text) <= _MAX_LENGTH else ""
+    zone = None
+    if (found := _ZONE.fullmatch(bare)) is not None:
+        zone, bare = found.groups()
+    elif (found := _ZONE_BEHIND.fullmatch(bare)) is not None:
+        bare, zone = found.groups()
+    expression = _SAME.get(bare.lower()) or _of_interval(bare) or _spoken(bare.lower()) or _of_fields(bare)
+    if expression is None or expression == text or not _is_sound(expression):
         return None
-    written, text = text, re.sub(r"\*(?=\*)", "* ", text.strip(f" \t\n'\"`{CURLY}"))
-    if text.lower() in _WORDS:
-        return SuggestedCron(_WORDS[text.lower()])
-    zone = _ZONE.match(text)
-    rest = text[zone.end() :] if zone else text
-    if (behind := _ZONE_BEHIND.fullmatch(rest)) is not None and _is_sound(behind[1]):
-        return SuggestedCron(behind[1], behind[2])
-    if (chosen := _chosen(rest)) is not None:
-        rest = chosen
-    wrapped, rate, clock = _WRAPPED.fullmatch(rest), _RATE.fullmatch(rest), _CLOCK.fullmatch(rest)
-    if (every := _EVERY.fullmatch(rest)) is not None:
-        rate = _RATE.fullmatch(f"rate({every[1]} {_UNITS[every[2].lower()]})")
-    if rate is not None:
-        tries = [each for each in [each_nth(int(rate[1]), rate[2][0].lower())] if each is not None]
-    elif clock is not None:
-        tries = [f"{int(clock[2])} {int(clock[1])} * * *"]
-    elif (said := cron_from_words(rest)) is not None:
-        tries = [said]
+    return SuggestedCron(expression, zone)
+
+
+def _of_interval(text: str) -> str | None:
+    """Return the expression for an interval that divides an hour or a day evenly."""
+    if (unit := _ONCE.fullmatch(text.lower())) is not None:
+        return {"m": "* * * * *", "h": "0 * * * *", "d": "0 0 * * *"}[(unit[1] or unit[2])[0]]
+    found = _INTERVAL.fullmatch(text)
+    duration = None if found is None else suggest_duration(next(filter(None, found.groups())))
+    if duration is None:
+        return None
+    minutes, rest = divmod(parse_duration(duration), timedelta(minutes=1))
+    if rest or not minutes:
+        return None
+    if minutes < 60:
+        return f"*/{minutes} * * * *" if 60 % minutes == 0 else None
+    hours, rest_minutes = divmod(minutes, 60)
+    if rest_minutes or 24 % hours:
+        return None
+    return "0 0 * * *" if hours == 24 else "0 * * * *" if hours == 1 else f"0 */{hours} * * *"
+
+
+def _spoken(text: str) -> str | None:
+    """Return the expression for days and a time of day in words: `every weekday at 7:30am`."""
+    found = _SPOKEN.fullmatch(text)
+    if found is None:
+        return None
+    hour = int(found["hour"])
+    if found["half"] is not None:
+        if not 1 <= hour <= 12:
+            return None
+        hour = hour % 12 + (12 if found["half"] == "pm" else 0)
+    elif found["minute"] is None:
+        return None  # `at 7` may be in the evening
+    if found["days"].startswith(("day", "daily")):
+        days = "*"
+    elif found["days"].startswith("weekday"):
+        days = "1-5"
     else:
-        words = _LOOSE.sub(lambda found: "," if found[1] else "-", wrapped[1] if wrapped else rest).split()
-        if len(words) == 5 and words[1] == "*" and _CLOCK.fullmatch(words[0]) is not None:
-            del words[1]
-        if len(words) == 4 and (clock := _CLOCK.fullmatch(words[0])) is not None:
-            words = [str(int(clock[2])), str(int(clock[1])), *words[1:]]
-        fields = [words]
-        if wrapped:
-            fields = [words[:5]]
-        elif len(words) in (6, 7):
-            # Only fields for seconds or years may be dropped.
-            fields = [words[1:6]] if words[0].isdigit() and all(map(_YEAR.fullmatch, words[6:])) else []
-            fields += [words[:5]] if len(words) == 6 and (_YEAR.fullmatch(words[5]) or _USER.fullmatch(words[5])) else []
-            # `0 9 * * 1-5 *` read with seconds would be each hour in some months.
-            if words[2:4] == ["*", "*"] and "*" not in words[4]:
-                fields.reverse()
-        from_one = wrapped is not None or "?" in words or len(words) == 7
-        fields = [each for each in fields if "?" not in (*each[:2], *each[3:4])]
-        tries = [" ".join([*map(_field, each[:-1]), _weekday(each[-1], from_one)]) for each in fields if each]
-        tries += [_without_near_days(each) for each in tries]
-        tries += [_repaired(each) for each in tries]
-        tries += [_unwrapped(each) for each in tries]
-        tries += [exchanged for each in tries for at in _NEIGHBOURS if (exchanged := _exchanged(each, at)) is not None]
-    better = next((each for each in tries if each != written and _is_sound(each)), None)
-    return None if better is None else SuggestedCron(better, zone[1] if zone else None)
+        days = ",".join(str(_DAYS.index(day)) for day in re.findall("|".join(_DAYS), found["days"]))
+    return f"{int(found['minute'] or 0)} {hour} * * {days}"
 
 
-def _chosen(text: str) -> str | None:
-    """Five fields with a number for each `H` of Jenkins and each `~` of OpenBSD, which choose one themselves."""
-    words = text.split()
-    if len(words) != len(_BOUNDS) or not any("H" in re.findall(r"[A-Za-z]+", word) or "~" in word for word in words):
+def _of_fields(text: str) -> str | None:
+    """Return five fields without those for seconds and years, and with the days of systems that count them from 1."""
+    wrapped = re.fullmatch(r"cron\((.*)\)", text, re.IGNORECASE)
+    words = re.sub(r"\s*,\s*", ",", wrapped[1] if wrapped else text).split()
+    fields = _five_of(words)
+    # Spring counts the days of the week from 0, and Quartz and Amazon, which have `?`, from 1.
+    from_one = "?" in words
+    if fields is None or "?" in (*fields[:2], fields[3]):
         return None
-    numbers = ("17", "4", "1", "1", "1")
-    made = []
-    for word, number in zip(words, numbers, strict=True):
-        word = re.sub(r"\bH\((\d{1,2})-\d{1,2}\)(?!/)|\bH\((\d{1,2}-\d{1,2})\)(?=/)", lambda found: found[1] or found[2], word)
-        word = re.sub(r"\bH(?=/)", "*", re.sub(r"(\d{1,2})~\d{0,2}", r"\1", word))
-        made.append(re.sub(r"\bH\b|~\d{0,2}", number, word))
-    return " ".join(made)
-
-
-def _exchanged(expression: str, at: int) -> str | None:
-    """Return the expression with a field exchanged for the one before it, if it only fits there: `8 30 * * *`."""
-    words = expression.split()
-    low, high, _ = _BOUNDS[at]
-    # An hour of 24 is midnight.
-    if len(words) != len(_BOUNDS) or not words[at].isdigit() or int(words[at]) <= high + (at == 1):
+    if len(words) > _FIELDS and not from_one and re.search(r"[1-7]", fields[-1]):
         return None
-    if not words[at - 1].isdigit() or not low <= int(words[at - 1]) <= high:
+    days = _from_zero(fields[-1]) if from_one else fields[-1]
+    return None if days is None else " ".join(_field(word, at) for at, word in enumerate((*fields[:-1], days)))
+
+
+def _five_of(words: list[str]) -> list[str] | None:
+    """Return the five fields of cron among six or seven: the first counts seconds, or the last is a year, which only systems
+    with a `?` have."""
+    if len(words) == _FIELDS:
+        return words
+    if len(words) == _FIELDS + 2 and words[0] == "0" and _YEAR.fullmatch(words[-1]):
+        return words[1:-1]
+    if len(words) != _FIELDS + 1:
         return None
-    return " ".join([*words[: at - 1], words[at], words[at - 1], *words[at + 1 :]])
+    if "?" in (words[2], words[4]):
+        return words[:-1] if _YEAR.fullmatch(words[-1]) else None
+    # `0 9 * * 1-5 *` has more likely a field too many at its end.
+    has_seconds = words[0] == "0" and (words[2:4] != ["*", "*"] or words[4] == "*")
+    return words[1:] if has_seconds else None
 
 
-def _repaired(expression: str) -> str:
-    """Return the expression without signs at the end of a field, with `5L` for `5#L` and `FRIL`, and with ranges that end
-    within the field: `0-59` for `0-60`."""
-    words = [re.sub(r"(?<=.)[,;.]+\Z", "", word) for word in expression.split()]
-    for at, (word, (first, last, _)) in enumerate(zip(words, _BOUNDS, strict=False)):
-        if (found := re.fullmatch(r"(\d{1,2})-(\d{1,2})(/\d{1,2})?", word)) is not None and int(found[1]) <= last:
-            begin, end, step = int(found[1]), int(found[2]), found[3] or ""
-            if end == last + 1 + (at == len(_BOUNDS) - 1):
-                words[at] = f"{begin}-{last}{step}"
-            elif at == 1 and end > last and not step:
-                words[at] = f"{begin}-{last},{first}-{end - last - 1}"
-    nth = re.fullmatch(r"(?P<day>[0-7]|[A-Za-z]{3})#?L|L(?P<behind>[0-7])", words[-1], re.IGNORECASE)
-    day = -1 if nth is None else _number(nth["day"] or nth["behind"], 0, _BOUNDS[-1][2])
-    words[-1] = words[-1] if day < 0 else f"{day % 7}L"
-    return " ".join(words)
+def _from_zero(word: str) -> str | None:
+    """Return days of the week that are counted from 1, which is Sunday, as days from 0. `L` alone is Saturday."""
+    if "/" in word:
+        return None
+    return "6" if word.upper() == "L" else re.sub(r"(?<!#)[1-7]", lambda day: str(int(day[0]) - 1), word)
 
 
-def _without_near_days(expression: str) -> str:
-    """Return the expression with the day itself for `15W`, the weekday nearest to it, and `L` for `L-2`."""
-    return re.sub(r"(?i)(?<!\S)(?:(\d{1,2})W|(L)-\d{1,2})(?!\S)", lambda found: found[1] or "L", expression)
+def _field(word: str, at: int) -> str:
+    word = re.sub(r"[A-Za-z]{4,}", lambda name: _NAMES.get(name[0].lower(), name[0]), word)
+    if at == _FIELDS - 1:
+        word = re.sub(r"(?<![A-Za-z])[A-Za-z]{2}(?![A-Za-z])", lambda day: _TWO_LETTERS.get(day[0].upper(), day[0]), word)
+    word = ",".join(_without_wrap(part, at) for part in word.split(","))
+    return "*" if word == "?" else word
 
 
-def _unwrapped(expression: str) -> str:
-    """Split ranges that wrap around: `22-2` of hours becomes `22-23,0-2`."""
-    return " ".join(
-        _RANGE.sub(partial(_split_range, bounds), word) for bounds, word in zip(_BOUNDS, expression.split(), strict=False)
-    )
-
-
-def _split_range(bounds: tuple[int, int, tuple[str, ...]], found: re.Match[str]) -> str:
-    first, last, names = bounds
+def _without_wrap(part: str, at: int) -> str:
+    """Return a range that goes round the end of its field in two: `22-2` of hours is `22-23,0-2`."""
+    found = _RANGE.fullmatch(part)
+    if found is None:
+        return part
+    first, last, names = _BOUNDS[at]
     begin, end = (_number(word, first, names) for word in found.groups())
     if not first <= end < begin <= last:
-        return found[0]
-    shown = [
-        [names[number - first] if not found[1].isdigit() else str(number) for number in dict.fromkeys(part)]
-        for part in ((begin, last), (first, end))
-    ]
-    return ",".join("-".join(part) for part in shown)
+        return part
+    shown = {first: names[0], last: names[-1]} if names and not found[1].isdigit() else {first: str(first), last: str(last)}
+    head = found[1] if begin == last else f"{found[1]}-{shown[last]}"
+    return f"{head},{found[2] if end == first else f'{shown[first]}-{found[2]}'}"
 
 
 def _number(word: str, first: int, names: tuple[str, ...]) -> int:
     return names.index(word.upper()) + first if word.upper() in names else int(word) if word.isdigit() else -1
-
-
-def _field(word: str) -> str:
-    word = re.sub(r"[A-Za-z]{4,}", lambda name: _NAMES.get(name[0].lower(), name[0]), word)
-    return "*" if word == "?" else word
-
-
-def _weekday(word: str, from_one: bool) -> str:
-    """Convert a day of the week. A system that knows `?` or years counts from 1, which is Sunday; its `L` alone is Saturday."""
-    if from_one:
-        word = re.sub(r"\A([1-7]|[A-Za-z]{3})/", r"\1-7/", "7" if word.upper() == "L" else word)
-    named = re.sub(r"(?<![/#\d])[1-7](?!\d)", lambda day: _NAMES[_DAYS[int(day[0]) - 1]], word) if from_one else word
-    return _SHORT.sub(lambda day: _TWO_LETTERS.get(day[0].upper(), day[0]), _field(named))
 
 
 def _is_sound(expression: str) -> bool:

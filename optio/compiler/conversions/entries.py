@@ -13,7 +13,6 @@ from optio.compiler.suggest import suggest
 from optio.compiler.yaml.emit import flow, inline
 from optio.model.params import SchemaError, validator
 from optio.model.route import Route, value_at
-from optio.model.spec import Spec
 from optio.model.text import slug
 
 # Longer values do not fit into a one-line hint.
@@ -56,12 +55,6 @@ def example(root: Any, route: Route, path: str = "") -> str | None:
     if route[-1] != key:
         value = value[0] if isinstance(value, list) else None
     return None if value is None else inline(value)[0] if isinstance(value, str) else flow(value)
-
-
-def example_of(model: type[Spec], key: str) -> str | None:
-    """Return an example for a key of a model, as YAML on one line, or None where the table has none."""
-    listed = EXAMPLES.get(model.__name__, {}).get(key)
-    return flow(listed[0]) if listed else next((form for route, form in _MAPPINGS.items() if route[-1] == key), None)
 
 
 def as_entry(root: Any, route: Route, path: str = "") -> str:

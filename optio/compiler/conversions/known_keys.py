@@ -45,16 +45,12 @@ def suggest_secret_name(text: Any) -> str | None:
 
 def suggest_referred_secret(value: Any) -> str | None:
     """Return the secret's name for a reference of another system: a name, or a Kubernetes object with the key in it, such as
-    `{secretKeyRef: {name: shop-hook, key: secret}}`. Texts that may be a secret themselves give None."""
-    while isinstance(value, dict) and value and not isinstance(value.get("name"), str):
-        value = value.get("name", next(iter(value.values())))
-    if not isinstance(value, dict):
-        return suggest_secret_name(value)
-    name, key = str(value.get("name")), value.get("key")
-    if not isinstance(key, str) or suggest_secret_name(name) is not None:
-        return suggest_secret_name(name)
-    made = key if re.fullmatch(r"[A-Z][A-Z0-9_]*", key) else re.sub(r"\W+", "_", f"{name}_{key}", flags=re.ASCII).upper()
-    return made if re.fullmatch(r"[A-Z][A-Z0-9_]{0,60}", made) else None
+    `{secretKeyRef: {name: shop-hook, key: SHOP_SECRET}}`. Texts that may be a secret themselves give None."""
+    while isinstance(value, dict) and len(value) == 1:
+        value = next(iter(value.values()))
+    if isinstance(value, dict) and value.keys() == {"name", "key"}:
+        return suggest_secret_name(value["key"]) or suggest_secret_name(value["name"])
+    return suggest_secret_name(value)
 
 
 @lru_cache(maxsize=1)

@@ -126,7 +126,7 @@ def _keys_below(root: Any, route: Route) -> list[str]:
     keys = [str(key) for key in value if key not in around] if isinstance(value, dict) else []
     if not keys:
         return []
-    from optio.compiler.conversions.key_table import TASK, find_row  # imported only for a file with a mistake
+    from optio.compiler.conversions.foreign_keys import TASK, find_row  # imported only for a file with a mistake
 
     rows = (find_row(TASK, fold_key(key)) for key in keys)
     return [*keys, *(row.ours for row in rows if row is not None and row.ours.isidentifier())]

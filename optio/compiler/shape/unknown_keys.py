@@ -9,36 +9,13 @@ from optio.compiler.suggest import rank_by_likeness, suggest
 from optio.compiler.yaml.emit import flow
 from optio.model.route import Route, show, value_at
 
-REPOSITORY_KEYS = frozenset(
+_REPOSITORY_KEYS = frozenset(
     {
-        "repo",
-        "repoUrl",
-        "repoBranch",
-        "repository",
-        "repositoryUrl",
-        "branch",
-        "baseBranch",
-        "autoMerge",
-        "pullRequest",
-        "gitRef",
+        *("repo", "repoUrl", "repoBranch", "repository", "repositoryUrl", "branch", "baseBranch", "autoMerge"),
+        *("pullRequest", "gitRef"),
     }
 )
-
-
-RESERVED_KEYS = frozenset({"digest", "origin", "revision", "generation", "status", "createdAt", "updatedAt", "slug"})
-
-
-# Keys for privileges that a pod never gets.
-_NEVER = frozenset(
-    {
-        *("privileged", "securityContext", "hostPath", "hostNetwork", "hostPID", "hostIPC"),
-        *("capabilities", "runAsUser", "runAsRoot", "allowPrivilegeEscalation", "nodeName"),
-        *("automountServiceAccountToken", "docker", "dockerSocket", "cap_add", "cap_drop", "devices"),
-        *("security_opt", "network_mode", "pid", "ipc", "userns_mode"),
-    }
-)
-
-
+_SET_BY_OPTIO = frozenset({"digest", "origin", "revision", "generation", "status", "createdAt", "updatedAt", "slug"})
 # Keys that stand only at the top of a task.
 _OF_TASKS = frozenset(
     {"agentRuntime", "promptTemplate", "promptFile", "paramsSchema", "budgetUsd", "maxTurns", "maxConcurrent"}
@@ -75,10 +52,10 @@ class UnknownKey(NamedTuple):
 def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
     """Return the code, message and cure for a key that the schema does not know at its route."""
     known = known_keys(root, route[:-1])
-    found = _odd_spelling(route, known) or _never_written(root, route) or _other_case(route, known)
-    found = found or _in_secret(root, route, known) or _too_far_out(root, route) or _in_result(root, route, known)
-    if found is not None:
-        return found
+    explained = _odd_spelling(route, known) or _never_written(root, route) or _other_case(route, known)
+    explained = explained or _in_secret(root, route, known) or _too_far_out(root, route) or _in_result(root, route, known)
+    if explained is not None:
+        return explained
     name = show(route)
     if (joined := _joined(root, route, known)) is not None:
         return UnknownKey("OPT101", f"unknown key `{name}`", f"write a blank behind the colon: `{joined}`", entry=joined)
@@ -90,12 +67,12 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
         return UnknownKey("OPT101", f"unknown key `{name}`", "move the keys below it to the top of the file")
     from optio.compiler.conversions.foreign_keys import explain_foreign_key  # imported only for a file with a mistake
 
-    cure = explain_foreign_key(root, route)
-    if cure is not None and len(route) == 1 and route[-1] in REPOSITORY_KEYS:
-        return UnknownKey("OPT109", f"`{name}` belongs to a Repo Task", cure.hint)
-    if cure is not None:
-        return UnknownKey("OPT101", f"unknown key `{name}`", cure.hint, cure.meant, cure.into, cure.entry)
-    return UnknownKey("OPT101", f"unknown key `{name}`", _nothing(str(route[-1]), known))
+    advice = explain_foreign_key(root, route)
+    if advice is not None and len(route) == 1 and route[-1] in _REPOSITORY_KEYS:
+        return UnknownKey("OPT109", f"`{name}` belongs to a Repo Task", advice.hint)
+    if advice is not None:
+        return UnknownKey("OPT101", f"unknown key `{name}`", *advice)
+    return UnknownKey("OPT101", f"unknown key `{name}`", _without_equivalent(str(route[-1]), known))
 
 
 def _odd_spelling(route: Route, known: list[str]) -> UnknownKey | None:
@@ -111,19 +88,15 @@ def _odd_spelling(route: Route, known: list[str]) -> UnknownKey | None:
 
 
 def _never_written(root: Any, route: Route) -> UnknownKey | None:
-    """Return the finding for a key that no task file has, whatever its value: for anchors, privileges, or what Optio sets."""
+    """Return the finding for a key that no task file has, whatever its value: for anchors, or what Optio sets."""
     key, name = str(route[-1]), show(route)
-    if key in _NEVER and not (key == "docker" and "image" in str(value_at(root, route))):
-        hint = "delete it: a run never has privileges, a token of the cluster or access to its node"
-        return UnknownKey("OPT101", f"unknown key `{name}`", hint)
     if len(route) > 1:
         return None
     if re.fullmatch(r"(?:x-|\.)[\w-]+", key):
         hint = "no key holds values for others: write `&NAME` at the first use, or `type: template` in a file to extend"
         return UnknownKey("OPT101", f"unknown key `{name}`", hint)
-    if key in RESERVED_KEYS:
-        is_off = key == "status" and "enabled" not in root and _state(root[key]) == "false"
-        return UnknownKey("OPT116", f"`{name}` is set by Optio", "write `enabled: false` for it" if is_off else "delete it")
+    if key in _SET_BY_OPTIO:
+        return UnknownKey("OPT116", f"`{name}` is set by Optio", "delete it; `enabled: false` turns a task off")
     if key == "namespace":
         hint = "delete it: `namespaces` in `_policy.yaml` gives namespaces to the paths of task files"
         return UnknownKey("OPT116", f"`{name}` is set by the policy", hint)
@@ -131,19 +104,22 @@ def _never_written(root: Any, route: Route) -> UnknownKey | None:
 
 
 def _other_case(route: Route, known: list[str]) -> UnknownKey | None:
-    same = next((each for each in known if fold_key(each) == fold_key(str(route[-1]))), None)
+    same = next((key for key in known if fold_key(key) == fold_key(str(route[-1]))), None)
     return UnknownKey("OPT111", f"`{show(route)}` is not the correct spelling", f"write `{same}`", same) if same else None
 
 
 def _in_secret(root: Any, route: Route, known: list[str]) -> UnknownKey | None:
-    """Return the finding for a key beside the name of a webhook's secret."""
+    """Return the finding for a key beside the name of a webhook's secret, or for a name that is not indented below it."""
+    beside, message = value_at(root, route[:-1]), f"unknown key `{show(route)}`"
+    empty = next((key for key in ("secret", "previousSecret") if key in beside and beside[key] is None), None)
+    if empty is not None and route[-1] == "name":
+        return UnknownKey("OPT101", message, f"indent it deeper than `{empty}`, to which it belongs", sibling=empty)
     if route[-2:-1] not in (("secret",), ("previousSecret",)) or _joined(root, route, known) is not None:
         return None
-    beside = value_at(root, route[:-1])
-    hint = "delete it: a secret is referred to by its name only"
-    if "name" not in beside:
-        hint = f"write `name: {suggest_referred_secret(beside[str(route[-1])]) or 'NAME'}`"
-    return UnknownKey("OPT101", f"unknown key `{show(route)}`", hint, sibling="name")
+    if "name" in beside:
+        return UnknownKey("OPT101", message, "delete it: a secret is referred to by its name only")
+    name = suggest_referred_secret(beside[str(route[-1])]) or "NAME"
+    return UnknownKey("OPT101", message, f"write `name: {name}`", sibling="name")
 
 
 def _too_far_out(root: Any, route: Route) -> UnknownKey | None:
@@ -155,14 +131,16 @@ def _too_far_out(root: Any, route: Route) -> UnknownKey | None:
     if inner == "expect":
         entry = f"{{{key}: {flow(value_at(root, route))}}}"
         hint = "move it below `expect`" if inner in beside else f"write `expect: {entry}`"
-        return UnknownKey("OPT101", f"unknown key `{name}`", hint, into=inner)
+        return UnknownKey("OPT101", f"unknown key `{name}`", hint, into=inner, sibling=inner)
     below = value_at(root, (*route[:-1], inner))
     is_twice = isinstance(below, dict) and key in below
     hint = "write `config:` in this trigger, and move the key below it" if below is None else "move it below `config`"
     code, message = "OPT101", f"unknown key `{name}`"
     if key == "paramMapping":
         code, message = "OPT322", f"`{name}` is beside `config`, and is read only inside it"
-    return UnknownKey(code, message, "delete it: `config` has one" if is_twice else hint, into=None if is_twice else inner)
+    return UnknownKey(
+        code, message, "delete it: `config` has one" if is_twice else hint, into=None if is_twice else inner, sibling=inner
+    )
 
 
 def _in_result(root: Any, route: Route, known: list[str]) -> UnknownKey | None:
@@ -174,7 +152,7 @@ def _in_result(root: Any, route: Route, known: list[str]) -> UnknownKey | None:
         return UnknownKey("OPT101", message, below_schema(root), sibling="schema")
     if "schema" in result or result[key] not in _TYPES:
         return None
-    fields = {each: {"type": kind} for each, kind in result.items() if each not in known and kind in _TYPES}
+    fields = {field: {"type": kind} for field, kind in result.items() if field not in known and kind in _TYPES}
     hint = f"write `result: {flow({'schema': {'type': 'object', 'properties': fields}})}`: a result has a JSON Schema"
     return UnknownKey("OPT101", message, hint, sibling="schema")
 
@@ -185,17 +163,19 @@ def below_schema(root: Any) -> str:
     if isinstance(beside, dict) and "schema" in beside:
         return "move it below `schema`"
     keys = [f"`{key}`" for key in beside if key in WORDS] if isinstance(beside, dict) else []
-    *most, last = keys or ["the schema"]
-    return f"write `schema:` below `result:`, and below that {', '.join(most)}{' and ' if most else ''}{last}"
+    *first, last = keys or ["the schema"]
+    return f"write `schema:` below `result:`, and below that {', '.join(first)}{' and ' if first else ''}{last}"
 
 
-def _nothing(key: str, known: list[str]) -> str:
+def _without_equivalent(key: str, known: list[str]) -> str:
     """Return the hint for a key that has no equivalent, so that its value is not lost unseen."""
     if not known:
-        return "Optio has no such key: delete it, or mention it in the prompt if the agent should know"
-    few = known if len(known) <= _MAX_LISTED else rank_by_likeness(key, known, _MAX_LIKELY)
-    there = f"allowed here {'is' if len(few) == 1 else 'are'} {'' if few is known else 'among others '}{', '.join(few)}"
-    return f"Optio has no such key: delete it, and mention it in the prompt if the agent should know; {there}"
+        return "Optio has no such key: delete it"
+    likely = known if len(known) <= _MAX_LISTED else rank_by_likeness(key, known, _MAX_LIKELY)
+    allowed = (
+        f"allowed here {'is' if len(likely) == 1 else 'are'} {'' if likely is known else 'among others '}{', '.join(likely)}"
+    )
+    return f"Optio has no such key: delete it; {allowed}"
 
 
 def _joined(root: Any, route: Route, known: list[str]) -> str | None:
@@ -221,12 +201,6 @@ def _outdented(root: Any, route: Route) -> str | None:
 
 def _is_prose(key: str) -> bool:
     return re.fullmatch(r"[A-Z][a-z]*(?: [\w'-]+){0,5}", key) is not None
-
-
-def _state(value: Any) -> str | None:
-    from optio.compiler.conversions.values import state  # only who made a mistake waits for it
-
-    return state(value)
 
 
 def _folded(key: str) -> str:
