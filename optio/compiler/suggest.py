@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from itertools import islice
 from operator import eq
 
@@ -71,7 +72,8 @@ def _parts(name: str) -> set[str]:
     return {part.casefold() for part in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", name)} or {name}
 
 
-def rank_by_likeness(word: str, known: Iterable[str], most: int) -> list[str]:
+@lru_cache(maxsize=8192)  # a file is compiled several times, to prove its fixes
+def rank_by_likeness(word: str, known: tuple[str, ...], most: int) -> list[str]:
     """Return up to `most` known words, the most similar to `word` first."""
     from difflib import SequenceMatcher  # imported only for a file with a mistake
 

@@ -154,8 +154,12 @@ class ProcessExecutor:
         base = str(directory)
         control = f"{base}/control"
         session = base if launch.continues is None else str(self._directory(launch.run_id, launch.continues))
-        environment = self._environment(launch, base, session)
-        bare = environment if launch.setup_env is None else {**self._fixed(base, session), **launch.setup_env}
+        environment = {
+            **_session_variables(base, session),
+            **self.sandbox.variables(),
+            **_launch_variables(launch, base, session),
+        }
+        bare = environment if launch.setup_env is None else {**_session_variables(base, session), **launch.setup_env}
         execve.check_launch(launch.argv, environment)
         try:
             _make_directories(base)
@@ -174,7 +178,7 @@ class ProcessExecutor:
                 _write_private(f"{session}/home", name, data)
         except OSError as err:
             raise LaunchFailed("disk", f"the attempt's directory cannot be made: {err}", temporary=True) from err
-        groups = self._make_groups(directory, launch.environment)
+        groups = _make_groups(self._cgroups, self._lock, directory, launch.environment, self._processes)
         orphan_grace = min(launch.grace_s, launch.orphan_s * _ORPHAN_GRACE_SHARE)
         program = launch.argv[0] if launch.runtime_program else None
         header = {
@@ -292,35 +296,6 @@ class ProcessExecutor:
     def _directory(self, run_id: str, attempt: int) -> Path:
         return self._root / f"{run_id}-{attempt}"
 
-    def _make_groups(self, base: Path, environment: Environment | None) -> dict[str, Any]:
-        resources = None if environment is None else environment.resources
-        if resources is not None or self._processes is not None:
-            with self._lock:
-                self._cgroups.enter()
-        try:
-            return self._cgroups.launch(base, resources, self._processes)
-        except OSError as err:
-            raise LaunchFailed("cgroup", f"the attempt's cgroup cannot be made: {err}", temporary=True) from err
-
-    def _fixed(self, base: str, session: str) -> dict[str, str]:
-        return {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "HOME": f"{session}/home",
-            "TMPDIR": f"{base}/tmp",  # noqa: S108
-            "LANG": "C.UTF-8",
-            "TERM": "dumb",
-            "NO_COLOR": "1",
-        }
-
-    def _environment(self, launch: Launch, base: str, session: str) -> dict[str, str]:
-        return {
-            **self._fixed(base, session),
-            **self.sandbox.variables(),
-            **launch.env,
-            **{name: f"{session}/home/{path}" for name, path in launch.file_env.items()},
-            "OPTIO_RESULT_FILE": f"{base}/result/result.jsonl",
-        }
-
     def _fork(self, header: bytes, stdin: bytes) -> int:
         message = struct.pack("!I", len(header)) + header + struct.pack("!Q", len(stdin))
         server: _ForkServer | None = None
@@ -356,6 +331,39 @@ class ProcessExecutor:
         """Drop the connection to the fork server, which stays until its last supervisor has ended."""
         with self._lock:
             self._drop_server()
+
+
+def _make_groups(
+    cgroups: cgroup.Cgroups, lock: threading.Lock, base: Path, environment: Environment | None, processes: int | None
+) -> dict[str, Any]:
+    """Make the cgroup of an attempt that has limits, and return what the supervisor is told of it. Raises LaunchFailed."""
+    resources = None if environment is None else environment.resources
+    if resources is not None or processes is not None:
+        with lock:
+            cgroups.enter()
+    try:
+        return cgroups.launch(base, resources, processes)
+    except OSError as err:
+        raise LaunchFailed("cgroup", f"the attempt's cgroup cannot be made: {err}", temporary=True) from err
+
+
+def _session_variables(base: str, session: str) -> dict[str, str]:
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": f"{session}/home",
+        "TMPDIR": f"{base}/tmp",  # noqa: S108
+        "LANG": "C.UTF-8",
+        "TERM": "dumb",
+        "NO_COLOR": "1",
+    }
+
+
+def _launch_variables(launch: Launch, base: str, session: str) -> dict[str, str]:
+    return {
+        **launch.env,
+        **{name: f"{session}/home/{path}" for name, path in launch.file_env.items()},
+        "OPTIO_RESULT_FILE": f"{base}/result/result.jsonl",
+    }
 
 
 class _ForkServer:

@@ -91,15 +91,7 @@ class Sandbox:
         self._hidden = [_real(path) for path in options.hidden]
         if self._users is None and self.kind != "none":
             self._hidden += _private("/etc", "/opt")
-        for path in options.write:
-            for hidden in self._hidden:
-                if _is_within(hidden, _real(path)) or _is_within(_real(path), hidden):
-                    raise SettingsError(f"OPTIO_SANDBOX_WRITE: {path} would open {hidden}, which no agent may write")
-            if self._users is not None and not _is_writable_by_group(path, self._users[0]):
-                raise SettingsError(
-                    f"OPTIO_SANDBOX_WRITE: agents, which are not root, may not write {path}: "
-                    f"run `chgrp {self._users[0]} {path} && chmod g+ws {path}`"
-                )
+        self._check_write(options.write)
         self._closed = [path for path in _SHARED if any(_is_within(hidden, _real(path)) for hidden in self._hidden)]
         # Resolved now, and none within another: an agent could put a link in the place of one that it may replace.
         self._opened = _outermost(map(_real, options.write))
@@ -124,6 +116,18 @@ class Sandbox:
         # Open paths usually stay as they are; if not, the agent's error says so.
         opened = (*self._read, *(self._opened if self.is_isolated else self._write))
         self._is_open = lru_cache(256)(lambda program: any(_is_within(_real(program), path) for path in opened))
+
+    def _check_write(self, paths: Sequence[Path]) -> None:
+        """Raise SettingsError for a path of OPTIO_SANDBOX_WRITE that would open what no agent may write, or that none can."""
+        for path in paths:
+            for hidden in self._hidden:
+                if _is_within(hidden, _real(path)) or _is_within(_real(path), hidden):
+                    raise SettingsError(f"OPTIO_SANDBOX_WRITE: {path} would open {hidden}, which no agent may write")
+            if self._users is not None and not _is_writable_by_group(path, self._users[0]):
+                raise SettingsError(
+                    f"OPTIO_SANDBOX_WRITE: agents, which are not root, may not write {path}: "
+                    f"run `chgrp {self._users[0]} {path} && chmod g+ws {path}`"
+                )
 
     @property
     def is_isolated(self) -> bool:

@@ -28,25 +28,31 @@ class FileAction(NamedTuple):
     fix_all: bool = False
 
 
-def diagnostic_actions(page: OpenPage, found: Sequence[Diagnostic], options: LspOptions) -> Iterator[FileAction]:
+def diagnostic_actions(page: OpenPage, diagnostics: Sequence[Diagnostic], options: LspOptions) -> Iterator[FileAction]:
     """Yield the actions for these findings of a page: first their fixes, then comments that ignore the warnings."""
-    for each in found:
-        if each.fix is not None:
-            what = _fix_title(each)
-            title = what if each.fix.safe else f"{what} (a guess)" if each.fix.checked else f"{what} (a guess, not checked)"
-            yield FileAction(title, each.path, each.fix.edits, each, preferred=each.fix.safe)
-    for each in found:
-        if each.severity is not Severity.ERROR:
-            edit = ignore_comment_edit(page, each, options)
+    for diagnostic in diagnostics:
+        if diagnostic.fix is not None:
+            what = _fix_title(diagnostic)
+            title = (
+                what
+                if diagnostic.fix.safe
+                else f"{what} (a guess)"
+                if diagnostic.fix.checked
+                else f"{what} (a guess, not checked)"
+            )
+            yield FileAction(title, diagnostic.path, diagnostic.fix.edits, diagnostic, preferred=diagnostic.fix.safe)
+    for diagnostic in diagnostics:
+        if diagnostic.severity is not Severity.ERROR:
+            edit = ignore_comment_edit(page, diagnostic, options)
             if edit is not None:
-                yield FileAction(f"Ignore {each.code} {each.rule} here", edit[0], (edit[1],), each)
+                yield FileAction(f"Ignore {diagnostic.code} {diagnostic.rule} here", edit[0], (edit[1],), diagnostic)
 
 
-def _fix_title(found: Diagnostic) -> str:
-    edits = () if found.fix is None or found.fix.safe else found.fix.edits
+def _fix_title(diagnostic: Diagnostic) -> str:
+    edits = () if diagnostic.fix is None or diagnostic.fix.safe else diagnostic.fix.edits
     if len(edits) == 1 and edits[0].text and "\n" not in edits[0].text:
         return f"Write `{edits[0].text}`"
-    hint = found.hint or found.message
+    hint = diagnostic.hint or diagnostic.message
     return hint[:1].upper() + hint[1:]
 
 
@@ -54,8 +60,8 @@ def fix_all(page: OpenPage) -> FileAction | None:
     """Return one action with every safe fix of the page, or None if there is nothing to fix."""
     if page.tree is None or not page.is_yaml:
         return None
-    done = fix_tree(page.tree.only(page.path), unsafe=False)
-    data = done.files.get(page.path)
+    result = fix_tree(page.tree.only(page.path), unsafe=False)
+    data = result.files.get(page.path)
     if data is None:
         return None
     edits = tuple(line_edits(page.lines.text, DocumentLines(data.decode("utf-8", "surrogatepass")).text))
@@ -79,13 +85,13 @@ def _lines_with_ends(text: str) -> list[str]:
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
-def ignore_comment_edit(page: OpenPage, found: Diagnostic, options: LspOptions) -> tuple[str, Edit] | None:
+def ignore_comment_edit(page: OpenPage, diagnostic: Diagnostic, options: LspOptions) -> tuple[str, Edit] | None:
     """Return (path, edit) of a comment that silences the finding, in the file where it belongs. Compiles the result before
     offering it."""
     if page.tree is None:
         return None
     path = page.path
-    text, route = page.text, found.route
+    text, route = page.text, diagnostic.route
     if not page.is_yaml:
         user = next(iter(page.users()), None)
         if user is None:
@@ -93,21 +99,21 @@ def ignore_comment_edit(page: OpenPage, found: Diagnostic, options: LspOptions) 
         path, route = user.path, ("promptFile",)
         text = DocumentLines((page.tree.read(path) or b"").decode("utf-8", "replace")).text
     lines, before = text.split("\n"), page.tree.alone(path, options)[1]
-    for line in _comment_lines(page, found, route, text):
-        edit = _comment_edit(lines, line, found.code)
+    for line in _comment_lines(page, diagnostic, route, text):
+        edit = _comment_edit(lines, line, diagnostic.code)
         data = apply_edits(text.encode("utf-8", "surrogatepass"), [edit])
         after = page.tree.alone(path, options, data)[1]
         # A finding that needs several files does not show in one alone: then there is nothing to compare.
-        gone = _count(before, found) > _count(after, found) or not _count(before, found)
-        if gone and _errors(after) <= _errors(before):
+        is_ignored = _count(before, diagnostic) > _count(after, diagnostic) or not _count(before, diagnostic)
+        if is_ignored and _errors(after) <= _errors(before):
             return path, edit
     return None
 
 
-def _comment_lines(page: OpenPage, found: Diagnostic, route: tuple[str | int, ...], text: str) -> Iterator[int]:
+def _comment_lines(page: OpenPage, diagnostic: Diagnostic, route: tuple[str | int, ...], text: str) -> Iterator[int]:
     """Yield lines above which the comment may stand: the line of the finding, then those of the keys around it."""
     if page.is_yaml:
-        yield found.span.start.line
+        yield diagnostic.span.start.line
     else:
         for index, line in enumerate(text.split("\n")):
             if line.startswith("promptFile"):
@@ -122,20 +128,22 @@ def _comment_lines(page: OpenPage, found: Diagnostic, route: tuple[str | int, ..
 
 def _comment_edit(lines: list[str], line: int, code: str) -> Edit:
     """Insert a line, or add the code to a comment that stands there already."""
-    above = lines[line - 2] if line > 1 else ""
-    begin = above.find("# optio: ignore[")
-    if above.lstrip().startswith("# optio: ignore[") and "]" in above:
-        at = Position(line - 1, above.index("]", begin) + 1)
+    line_above = lines[line - 2] if line > 1 else ""
+    begin = line_above.find("# optio: ignore[")
+    if line_above.lstrip().startswith("# optio: ignore[") and "]" in line_above:
+        at = Position(line - 1, line_above.index("]", begin) + 1)
         return Edit(Span(at, at), f", {code}")
-    whole = lines[line - 1]
-    indent = whole[: len(whole) - len(whole.lstrip(" "))]
+    own_line = lines[line - 1]
+    indent = own_line[: len(own_line) - len(own_line.lstrip(" "))]
     at = Position(line, 1)
     return Edit(Span(at, at), f"{indent}# optio: ignore[{code}] \n")
 
 
-def _count(found: Sequence[Diagnostic], one: Diagnostic) -> int:
-    return sum(each.code == one.code and each.path == one.path for each in found)
+def _count(diagnostics: Sequence[Diagnostic], wanted_diagnostic: Diagnostic) -> int:
+    return sum(
+        diagnostic.code == wanted_diagnostic.code and diagnostic.path == wanted_diagnostic.path for diagnostic in diagnostics
+    )
 
 
-def _errors(found: Sequence[Diagnostic]) -> int:
-    return sum(each.severity is Severity.ERROR for each in found)
+def _errors(diagnostics: Sequence[Diagnostic]) -> int:
+    return sum(diagnostic.severity is Severity.ERROR for diagnostic in diagnostics)

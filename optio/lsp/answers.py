@@ -22,57 +22,63 @@ class RequestHandler:
     def __init__(self, workspace: Workspace, editor: lsp.ClientCapabilities) -> None:
         self._workspace, self._editor = workspace, editor
 
-    def hover(self, asked: lsp.HoverParams, now: datetime) -> lsp.Hover | None:
+    def hover(self, request: lsp.HoverParams, now: datetime) -> lsp.Hover | None:
         """Return the text for the place under the pointer, or None."""
-        page, offset = self._place(asked.text_document, asked.position)
-        found = hover(page, offset, now) if page is not None else None
-        if page is None or found is None:
+        page, offset = self._place(request.text_document, request.position)
+        result = hover(page, offset, now) if page is not None else None
+        if page is None or result is None:
             return None
-        content = lsp.MarkupContent(lsp.MarkupKind.Markdown, found.text)
-        return lsp.Hover(content, range_at(found.start, found.end, page.lines))
+        content = lsp.MarkupContent(lsp.MarkupKind.Markdown, result.text)
+        return lsp.Hover(content, range_at(result.start, result.end, page.lines))
 
-    def completion(self, asked: lsp.CompletionParams) -> lsp.CompletionList:
+    def completion(self, request: lsp.CompletionParams) -> lsp.CompletionList:
         """Return what could be written at the cursor; snippets only if the editor supports them."""
-        page, offset = self._place(asked.text_document, asked.position)
-        found = complete(page, offset, snippets=self._knows_snippets) if page is not None else []
+        page, offset = self._place(request.text_document, request.position)
+        items = complete(page, offset, snippets=self._knows_snippets) if page is not None else []
         return lsp.CompletionList(
-            is_incomplete=False, items=[wire.completion(each, page.lines) for each in found if page is not None]
+            is_incomplete=False, items=[wire.completion(item, page.lines) for item in items if page is not None]
         )
 
-    def definition(self, asked: lsp.DefinitionParams) -> list[lsp.Location]:
+    def definition(self, request: lsp.DefinitionParams) -> list[lsp.Location]:
         """Return the declaration of the parameter or the file named there."""
-        page, offset = self._place(asked.text_document, asked.position)
+        page, offset = self._place(request.text_document, request.position)
         return self._locations(page, definition(page, offset)) if page is not None else []
 
-    def references(self, asked: lsp.ReferenceParams) -> list[lsp.Location]:
+    def references(self, request: lsp.ReferenceParams) -> list[lsp.Location]:
         """Return every use of the parameter named there."""
-        page, offset = self._place(asked.text_document, asked.position)
+        page, offset = self._place(request.text_document, request.position)
         return self._locations(page, references(page, offset)) if page is not None else []
 
-    def symbols(self, asked: lsp.DocumentSymbolParams) -> list[lsp.DocumentSymbol]:
+    def symbols(self, request: lsp.DocumentSymbolParams) -> list[lsp.DocumentSymbol]:
         """Return the keys of a document as a tree."""
-        page = self._workspace.pages.get(asked.text_document.uri)
+        page = self._workspace.pages.get(request.text_document.uri)
         if page is None or not page.is_yaml or page.tree is None:
             return []
-        return [wire.document_symbol(each, page.lines) for each in symbols(page)]
+        return [wire.document_symbol(symbol, page.lines) for symbol in symbols(page)]
 
-    def actions(self, asked: lsp.CodeActionParams) -> list[lsp.CodeAction]:
+    def actions(self, request: lsp.CodeActionParams) -> list[lsp.CodeAction]:
         """Return quick fixes for the findings in a range, and the fix for the whole file."""
-        page = self._workspace.pages.get(asked.text_document.uri)
-        return list(self._actions(page, asked)) if page is not None and page.tree is not None else []
+        page = self._workspace.pages.get(request.text_document.uri)
+        return list(self._actions(page, request)) if page is not None and page.tree is not None else []
 
-    def _actions(self, page: OpenPage, asked: lsp.CodeActionParams) -> Iterator[lsp.CodeAction]:
-        only = asked.context.only
-        start = page.lines.from_editor(asked.range.start.line, asked.range.start.character)
-        end = page.lines.from_editor(asked.range.end.line, asked.range.end.character)
-        here = [each for each in self._workspace.findings(page) if each.span.start <= end and start <= each.span.end]
-        if is_kind_wanted(lsp.CodeActionKind.QuickFix, only):
-            for each in diagnostic_actions(page, here, self._workspace.options):
-                yield self._action(page, each, lsp.CodeActionKind.QuickFix)
-        if is_kind_wanted(FIX_ALL, only) and any(each.fix is not None and each.fix.safe for each in page.alone):
-            whole = fix_all(page)
-            if whole is not None:
-                yield self._action(page, whole, FIX_ALL)
+    def _actions(self, page: OpenPage, request: lsp.CodeActionParams) -> Iterator[lsp.CodeAction]:
+        kinds = request.context.only
+        start = page.lines.from_editor(request.range.start.line, request.range.start.character)
+        end = page.lines.from_editor(request.range.end.line, request.range.end.character)
+        diagnostics = [
+            diagnostic
+            for diagnostic in self._workspace.findings(page)
+            if diagnostic.span.start <= end and start <= diagnostic.span.end
+        ]
+        if is_kind_wanted(lsp.CodeActionKind.QuickFix, kinds):
+            for diagnostic in diagnostic_actions(page, diagnostics, self._workspace.options):
+                yield self._action(page, diagnostic, lsp.CodeActionKind.QuickFix)
+        if is_kind_wanted(FIX_ALL, kinds) and any(
+            diagnostic.fix is not None and diagnostic.fix.safe for diagnostic in page.alone
+        ):
+            fix = fix_all(page)
+            if fix is not None:
+                yield self._action(page, fix, FIX_ALL)
 
     def _action(self, page: OpenPage, action: FileAction, kind: str) -> lsp.CodeAction:
         assert page.tree is not None  # noqa: S101 - a page without a tree has no findings
@@ -85,10 +91,10 @@ class RequestHandler:
             edit = lsp.WorkspaceEdit(document_changes=[lsp.TextDocumentEdit(document, [*edits])])
         else:
             edit = lsp.WorkspaceEdit(changes={uri: edits})
-        found = None
+        diagnostic = None
         if action.found is not None:
-            found = [wire.diagnostic(action.found, page.lines, self._workspace.related(action.found, page.tree))]
-        return lsp.CodeAction(action.title, kind, found, action.preferred or None, edit=edit)
+            diagnostic = [wire.diagnostic(action.found, page.lines, self._workspace.related(action.found, page.tree))]
+        return lsp.CodeAction(action.title, kind, diagnostic, action.preferred or None, edit=edit)
 
     def _place(self, document: lsp.TextDocumentIdentifier, position: lsp.Position) -> tuple[OpenPage | None, int]:
         """Return the page and the offset of a request; (None, 0) if the document is not part of a tree."""
@@ -102,10 +108,10 @@ class RequestHandler:
         completion = getattr(self._editor.text_document, "completion", None)
         return bool(completion and completion.completion_item and completion.completion_item.snippet_support)
 
-    def _locations(self, page: OpenPage, found: list[LinkTarget]) -> list[lsp.Location]:
+    def _locations(self, page: OpenPage, targets: list[LinkTarget]) -> list[lsp.Location]:
         return [
-            lsp.Location(uri, range_of(each.span, lines))
-            for each in found
+            lsp.Location(uri, range_of(target.span, lines))
+            for target in targets
             if page.tree is not None
-            for uri, lines in [self._workspace.document(page.tree, each.path)]
+            for uri, lines in [self._workspace.document(page.tree, target.path)]
         ]

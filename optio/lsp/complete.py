@@ -65,13 +65,13 @@ def complete(page: OpenPage, offset: int, *, snippets: bool) -> list[CompletionI
     if word is not None and context.where in (CursorPlace.TEXT, CursorPlace.VALUE):
         return list(_placeholders(page, offset, word))
     if context.where is CursorPlace.KEY:
-        found = [*_keys(page, context, offset), *_values(page, context, offset)]
+        items = [*_keys(page, context, offset), *_values(page, context, offset)]
     elif context.where is CursorPlace.VALUE:
-        found = list(_values(page, context, offset))
+        items = list(_values(page, context, offset))
     else:
         return []
-    found = [each if snippets or not each.snippet else _without_placeholders(each) for each in found]
-    return [each for each in found if each.text][:_MAX_ITEMS]
+    items = [item if snippets or not item.snippet else _without_placeholders(item) for item in items]
+    return [item for item in items if item.text][:_MAX_ITEMS]
 
 
 def _placeholders(page: OpenPage, offset: int, word: str) -> Iterator[CompletionItem]:
@@ -90,14 +90,14 @@ def _schema_text(schema: Any) -> str:
 
 def _keys(page: OpenPage, context: CursorContext, offset: int) -> Iterator[CompletionItem]:
     route, task = context.route, page.task
-    there = {
+    siblings = {
         entry.route[-1] for entry in page.entries if entry.route[:-1] == route and not entry.start <= context.start <= entry.end
     }
     if len(route) == 4 and route[0] == "triggers" and route[3] == "paramMapping" and task is not None:
         webhook = page.written((*route[:2], "type")) == "webhook"
         for name, schema in params.declared_params(task).items():
-            if name not in there:
-                needed = name in params.required_params(task)
+            if name not in siblings:
+                is_required = name in params.required_params(task)
                 text = f"{name}: \\$.$0" if webhook else f"{name}: $0"
                 yield CompletionItem(
                     name,
@@ -105,9 +105,9 @@ def _keys(page: OpenPage, context: CursorContext, offset: int) -> Iterator[Compl
                     CompletionKind.PARAMETER,
                     context.start,
                     offset,
-                    "required" if needed else "",
+                    "required" if is_required else "",
                     _schema_text(schema),
-                    rank=0 if needed else 1,
+                    rank=0 if is_required else 1,
                     snippet=True,
                 )
         return
@@ -115,26 +115,26 @@ def _keys(page: OpenPage, context: CursorContext, offset: int) -> Iterator[Compl
     offered: set[str] = set()
     for schema in keys.schemas_at(kind, route, page.written):
         for key in schema.get("properties", {}):
-            if key in there or key in offered:
+            if key in siblings or key in offered:
                 continue
             offered.add(key)
             own = keys.merge_schemas(keys.schemas_at(kind, (*route, key), page.written))
             rank = 0 if key in schema.get("required", ()) else 1
-            text, told = _with_key(key, own, context), keys.key_markdown(key, own)
+            text, documentation = _with_key(key, own, context), keys.key_markdown(key, own)
             yield CompletionItem(
-                key, text, CompletionKind.KEY, context.start, offset, keys.value_text(own), told, rank, snippet=True
+                key, text, CompletionKind.KEY, context.start, offset, keys.value_text(own), documentation, rank, snippet=True
             )
-        if not there:
+        if not siblings:
             yield from _snippets(schema, context, offset)
 
 
 def _with_key(key: str, schema: Schema, context: CursorContext) -> str:
     """Return the key with the part of its value that is always the same."""
-    found = keys.allowed_values(schema)
-    if len(found) == 1:
-        return f"{key}: {found[0].text}"
-    if found:
-        return f"{key}: ${{1|{','.join(each.text for each in found)}|}}"
+    choices = keys.allowed_values(schema)
+    if len(choices) == 1:
+        return f"{key}: {choices[0].text}"
+    if choices:
+        return f"{key}: ${{1|{','.join(choice.text for choice in choices)}|}}"
     if key == "promptTemplate" and not context.flow:
         return f"{key}: |\n{_INDENT}$0"
     kind = keys.type_of(schema)
@@ -144,18 +144,20 @@ def _with_key(key: str, schema: Schema, context: CursorContext) -> str:
         return f"{key}: [$0]" if context.flow else f"{key}:\n{_INDENT}- $0"
     if kind == "string" and "pattern" in schema and schema.get("examples"):
         example = str(schema["examples"][0])
-        quoted = f'"${{1:{example}}}"' if example[:1].isdigit() and example.replace(".", "").isdigit() else f"${{1:{example}}}"
-        return f"{key}: {quoted}"
+        placeholder = (
+            f'"${{1:{example}}}"' if example[:1].isdigit() and example.replace(".", "").isdigit() else f"${{1:{example}}}"
+        )
+        return f"{key}: {placeholder}"
     return f"{key}: $0"
 
 
 def _snippets(schema: Schema, context: CursorContext, offset: int) -> Iterator[CompletionItem]:
     if context.flow:
         return
-    for each in schema.get("defaultSnippets", ()):
-        text = "\n".join(_lines(each["body"]))
+    for snippet in schema.get("defaultSnippets", ()):
+        text = "\n".join(_lines(snippet["body"]))
         yield CompletionItem(
-            each["label"], text, CompletionKind.SNIPPET, context.start, offset, "", f"```yaml\n{text}\n```", 2, snippet=True
+            snippet["label"], text, CompletionKind.SNIPPET, context.start, offset, "", f"```yaml\n{text}\n```", 2, snippet=True
         )
 
 
@@ -194,11 +196,11 @@ def _values(page: OpenPage, context: CursorContext, offset: int) -> Iterator[Com
             text = expression if context.quote else f'"{expression}"'
             yield CompletionItem(expression, text, CompletionKind.VALUE, context.start, offset, words)
     elif len(route) == 5 and route[3] == "events":
-        there = {
+        siblings = {
             page.scalar(entry) for entry in page.entries if entry.route[:-1] == route[:-1] and entry.kind is ValueStyle.SCALAR
         }
         for event in sorted(event_names(str(page.written((*route[:3], "scheme"))))):
-            if event in there and event != context.word:
+            if event in siblings and event != context.word:
                 continue
             text = f'"{event}"' if " " in event and not context.quote else event
             yield CompletionItem(event, text, CompletionKind.VALUE, context.start, offset)
@@ -208,9 +210,9 @@ def _values(page: OpenPage, context: CursorContext, offset: int) -> Iterator[Com
         yield from list(_filter(page, context, offset)) or _choices(page, context, offset)
     elif general == (*params.REQUIRED, 0):
         items = (entry for entry in page.entries if entry.route[:-1] == params.REQUIRED and entry.kind is ValueStyle.SCALAR)
-        there = {page.scalar(entry) for entry in items}
+        siblings = {page.scalar(entry) for entry in items}
         for name in params.declared_params(page.task) if page.task is not None else ():
-            if name not in there or name == context.word:
+            if name not in siblings or name == context.word:
                 yield CompletionItem(name, name, CompletionKind.PARAMETER, context.start, offset)
     else:
         yield from _choices(page, context, offset)
@@ -218,8 +220,8 @@ def _values(page: OpenPage, context: CursorContext, offset: int) -> Iterator[Com
 
 def _choices(page: OpenPage, context: CursorContext, offset: int) -> Iterator[CompletionItem]:
     for schema in keys.schemas_at(keys.schema_kind(page.path), context.route, page.written):
-        for each in keys.allowed_values(schema):
-            yield CompletionItem(each.text, each.text, CompletionKind.VALUE, context.start, offset, "", each.meaning)
+        for choice in keys.allowed_values(schema):
+            yield CompletionItem(choice.text, choice.text, CompletionKind.VALUE, context.start, offset, "", choice.meaning)
         if not keys.allowed_values(schema) and "properties" not in schema:
             for example in schema.get("examples", ()):
                 if isinstance(example, str):
@@ -238,9 +240,9 @@ def _files(page: OpenPage, context: CursorContext, offset: int, endings: tuple[s
     """Yield files of the tree as this file would name them, except those it may not read."""
     if page.tree is None:
         return
-    here = posixpath.dirname(page.path)
+    directory = posixpath.dirname(page.path)
     for path in page.tree.paths():
-        name = posixpath.relpath(path, here or ".")
+        name = posixpath.relpath(path, directory or ".")
         if path.endswith(endings) and path != page.path and not name.startswith(".."):
             if context.route == _TEMPLATES and b"type: template" not in (page.tree.read(path) or b""):
                 continue
@@ -250,16 +252,18 @@ def _files(page: OpenPage, context: CursorContext, offset: int, endings: tuple[s
 def _payload(page: OpenPage, context: CursorContext, offset: int) -> Iterator[CompletionItem]:
     for path, sample_path in _payload_paths(page, context.route):
         odd = " #" in path or ": " in path or (context.flow and any(sign in path for sign in "[]{},"))
-        quoted = odd and not context.quote
-        yield CompletionItem(path, f"'{path}'" if quoted else path, CompletionKind.VALUE, context.start, offset, sample_path)
+        needs_quotes = odd and not context.quote
+        yield CompletionItem(
+            path, f"'{path}'" if needs_quotes else path, CompletionKind.VALUE, context.start, offset, sample_path
+        )
 
 
 def _filter(page: OpenPage, context: CursorContext, offset: int) -> Iterator[CompletionItem]:
-    begun = _IN_FILTER.search(page.text, context.start, offset)
-    if begun is None:
+    opening = _IN_FILTER.search(page.text, context.start, offset)
+    if opening is None:
         return
     for path, sample_path in _payload_paths(page, context.route):
-        yield CompletionItem(f"@{path[1:]}", f"@{path[1:]}", CompletionKind.VALUE, begun.start(), offset, sample_path)
+        yield CompletionItem(f"@{path[1:]}", f"@{path[1:]}", CompletionKind.VALUE, opening.start(), offset, sample_path)
 
 
 def _payload_paths(page: OpenPage, route: Route) -> Iterator[tuple[str, str]]:
@@ -267,14 +271,14 @@ def _payload_paths(page: OpenPage, route: Route) -> Iterator[tuple[str, str]]:
     task = page.task
     if task is None or page.written((*route[:2], "type")) != "webhook":
         return
-    seen: dict[str, str] = {}
+    examples: dict[str, str] = {}
     for sample in task.samples:
         for path in paths_of(sample.payload):
-            seen.setdefault(path, sample.path)
+            examples.setdefault(path, sample.path)
     hook = task.spec.webhook
     if not task.samples and hook is not None:
-        seen = paths_sent(hook.config.scheme, hook.config.events or ())
-    yield from sorted(seen.items())
+        examples = paths_sent(hook.config.scheme, hook.config.events or ())
+    yield from sorted(examples.items())
 
 
 def _without_placeholders(item: CompletionItem) -> CompletionItem:

@@ -68,7 +68,9 @@ def _entry_parts(page: OpenPage, entry: OutlineEntry, *, on_key: bool, now: date
     if not on_key and schemas and entry.kind is ValueStyle.SCALAR:
         text = page.scalar(entry)
         yield from (
-            f"`{each.text}`: {each.meaning}" for each in keys.allowed_values(schemas[0]) if each.text == text and each.meaning
+            f"`{choice.text}`: {choice.meaning}"
+            for choice in keys.allowed_values(schemas[0])
+            if choice.text == text and choice.meaning
         )
     if task is None:
         return
@@ -139,26 +141,26 @@ def _rendered(page: OpenPage, task: ResolvedTask) -> str:
     for example in task.spec.tests:
         body = None if example.webhook is None else page.beside(example.webhook)
         try:
-            made = try_example(compiled, example, body).judgement
+            decision = try_example(compiled, example, body).judgement
         except (ImpossibleTest, ValueError, KeyError, OSError):
             continue
-        if made.prompt is not None:
-            return f"The prompt, as the test {inline_code(example.label)} makes it:\n\n{code_block(made.prompt)}"
-    given = apply_defaults(task.spec.params_schema, {})
-    if length(task.prompt, given) > MAX_PROMPT_LENGTH:
-        given = {}
-    left = [name for name in placeholders(task.prompt) if name not in given]
-    how = "with its defaults" if given else "as it stands"
+        if decision.prompt is not None:
+            return f"The prompt, as the test {inline_code(example.label)} makes it:\n\n{code_block(decision.prompt)}"
+    params = apply_defaults(task.spec.params_schema, {})
+    if length(task.prompt, params) > MAX_PROMPT_LENGTH:
+        params = {}
+    left = [name for name in placeholders(task.prompt) if name not in params]
+    manner = "with its defaults" if params else "as it stands"
     missing = f"; a run gives {', '.join(inline_code(name) for name in left)}" if left else ""
-    return f"The prompt, {how}{missing}:\n\n{code_block(render(task.prompt, given))}"
+    return f"The prompt, {manner}{missing}:\n\n{code_block(render(task.prompt, params))}"
 
 
 def _parameter(task: ResolvedTask, name: str) -> str:
     """Return the declaration of a parameter, and the triggers that supply it."""
-    declared = params.declared_params(task)
-    if name not in declared:
+    declaration = params.declared_params(task)
+    if name not in declaration:
         return ""
-    schema = declared[name] if isinstance(declared[name], dict) else {}
+    schema = declaration[name] if isinstance(declaration[name], dict) else {}
     kind = schema.get("type")
     notes = [str(kind)] if isinstance(kind, str) else []
     if name in params.required_params(task):
@@ -169,8 +171,8 @@ def _parameter(task: ResolvedTask, name: str) -> str:
     lines.append("")
     if "default" in schema:
         lines.append(f"- default: {inline_code(_json(schema['default']))}")
-    for trigger, given in params.param_sources(task, name):
-        lines.append(f"- from the {trigger}: {inline_code(given if isinstance(given, str) else _json(given))}")
+    for trigger, source in params.param_sources(task, name):
+        lines.append(f"- from the {trigger}: {inline_code(source if isinstance(source, str) else _json(source))}")
     rest = {key: value for key, value in schema.items() if key not in ("type", "description", "default")}
     if rest:
         lines.append(f"- {inline_code(_json(rest))}")
@@ -199,8 +201,13 @@ def _sample_values(task: ResolvedTask, source: str) -> Iterator[str]:
 def _rules(page: OpenPage, offset: int) -> list[str]:
     """Return the reasons for the findings at this place."""
     at = page.lines.position(offset)
-    here = [each for each in (*page.alone, *page.shared) if each.span.start <= at <= each.span.end]
-    return [f"`{code}` {RULES[code].title}. {RULES[code].why}" for code in dict.fromkeys(each.code for each in here)]
+    diagnostics = [
+        diagnostic for diagnostic in (*page.alone, *page.shared) if diagnostic.span.start <= at <= diagnostic.span.end
+    ]
+    return [
+        f"`{code}` {RULES[code].title}. {RULES[code].why}"
+        for code in dict.fromkeys(diagnostic.code for diagnostic in diagnostics)
+    ]
 
 
 def _prompt_hover(page: OpenPage, offset: int) -> Hover | None:

@@ -31,15 +31,17 @@ def schema_kind(path: str) -> str:
     return "policy" if path == POLICY else "defaults" if name in DEFAULTS else "task"
 
 
-def schemas_at(kind: str, route: Route, written: ScalarAt) -> list[Schema]:
+def schemas_at(kind: str, route: Route, scalar_at: ScalarAt) -> list[Schema]:
     """Return the schemas of the value at a route; several if the schema has alternatives. `written` returns the scalar at a
     route, and so picks the alternative by `type`."""
-    whole = _schema(kind)
-    found: list[Schema] = [whole]
+    root = _schema(kind)
+    schemas: list[Schema] = [root]
     for index, step in enumerate(route):
-        here = route[:index]
-        found = [sub for each in found for option in _options(each, whole, here, written) for sub in _step(option, step)]
-    return [option for each in found for option in _options(each, whole, route, written)]
+        parent = route[:index]
+        schemas = [
+            sub for schema in schemas for option in _options(schema, root, parent, scalar_at) for sub in _step(option, step)
+        ]
+    return [option for schema in schemas for option in _options(schema, root, route, scalar_at)]
 
 
 @cache
@@ -48,20 +50,20 @@ def _schema(kind: str) -> dict[str, Any]:
     return loaded
 
 
-def _options(schema: Schema, whole: Schema, route: Route, written: ScalarAt) -> Iterator[Schema]:
+def _options(schema: Schema, root: Schema, route: Route, scalar_at: ScalarAt) -> Iterator[Schema]:
     """Yield the schema without references; of alternatives, those that fit the `type` in the file."""
     if "$ref" in schema:
         name = str(schema["$ref"]).rpartition("/")[2]
-        schema = {**whole["$defs"][name], **{key: value for key, value in schema.items() if key != "$ref"}}
+        schema = {**root["$defs"][name], **{key: value for key, value in schema.items() if key != "$ref"}}
     several = schema.get("oneOf") or schema.get("anyOf")
     if several is None:
         yield schema
         return
-    kind = written((*route, "type"))
-    found = [option for each in several for option in _options(each, whole, route, written)]
-    fitting = [each for each in found if kind is not None and _constant(each, "type") == kind]
+    kind = scalar_at((*route, "type"))
+    options = [option for each in several for option in _options(each, root, route, scalar_at)]
+    fitting = [each for each in options if kind is not None and _constant(each, "type") == kind]
     shared = {key: value for key, value in schema.items() if key not in ("oneOf", "anyOf")}
-    for index, each in enumerate(fitting or found):
+    for index, each in enumerate(fitting or options):
         # Snippets stand for all alternatives together, so they are offered once.
         snippets = {"defaultSnippets": shared["defaultSnippets"]} if index == 0 and "defaultSnippets" in shared else {}
         yield {**each, **(snippets if "properties" in each else shared)}
@@ -83,10 +85,10 @@ def _step(schema: Schema, step: str | int) -> Iterator[Schema]:
 
 def merge_schemas(schemas: list[Schema]) -> Schema:
     """Merge alternatives into the first, with the allowed values of all of them."""
-    found = [each for schema in schemas for each in allowed_values(schema)]
-    if len(schemas) < 2 or not found:
+    choices = [choice for schema in schemas for choice in allowed_values(schema)]
+    if len(schemas) < 2 or not choices:
         return schemas[0]
-    texts = dict.fromkeys(each.text for each in found)
+    texts = dict.fromkeys(choice.text for choice in choices)
     rest = {key: value for key, value in schemas[0].items() if key not in ("const", "description", "markdownDescription")}
     return {**rest, "enum": list(texts), "enumDescriptions": [""] * len(texts)}
 
@@ -97,7 +99,7 @@ def allowed_values(schema: Schema) -> list[AllowedValue]:
         return [AllowedValue(str(schema["const"]))]
     if "enum" in schema:
         meanings = schema.get("enumDescriptions", [])
-        return [AllowedValue(str(each), meanings[i] if i < len(meanings) else "") for i, each in enumerate(schema["enum"])]
+        return [AllowedValue(str(value), meanings[i] if i < len(meanings) else "") for i, value in enumerate(schema["enum"])]
     if type_of(schema) == "boolean":
         return [AllowedValue("true"), AllowedValue("false")]
     return []
@@ -114,12 +116,12 @@ def value_text(schema: Schema) -> str:
     if "enum" in schema or "const" in schema:
         return "one of these values"
     if type_of(schema) == "integer":
-        least, most = schema.get("minimum"), schema.get("maximum")
-        if least is not None and most is not None and most < 2**31 - 1:
-            return f"a number from {least:,} to {most:,}"
-        return "a number" if least is None else f"a number, {least:,} or more"
-    named = {"string": "a text", "boolean": "true or false", "array": "a list", "object": "a mapping"}
-    return named.get(type_of(schema), "")
+        minimum, maximum = schema.get("minimum"), schema.get("maximum")
+        if minimum is not None and maximum is not None and maximum < 2**31 - 1:
+            return f"a number from {minimum:,} to {maximum:,}"
+        return "a number" if minimum is None else f"a number, {minimum:,} or more"
+    type_words = {"string": "a text", "boolean": "true or false", "array": "a list", "object": "a mapping"}
+    return type_words.get(type_of(schema), "")
 
 
 def key_markdown(key: str, schema: Schema) -> str:
@@ -127,9 +129,9 @@ def key_markdown(key: str, schema: Schema) -> str:
     lines = [f"**`{key}`**" + (f": {kind}" if (kind := value_text(schema)) else "")]
     if schema.get("description"):
         lines += ["", str(schema["description"])]
-    found = allowed_values(schema) if type_of(schema) != "boolean" else []
-    if found:
-        lines += ["", *(f"- `{each.text}`" + (f": {each.meaning}" if each.meaning else "") for each in found)]
+    choices = allowed_values(schema) if type_of(schema) != "boolean" else []
+    if choices:
+        lines += ["", *(f"- `{choice.text}`" + (f": {choice.meaning}" if choice.meaning else "") for choice in choices)]
     if "default" in schema:
         lines += ["", f"Default: `{json.dumps(schema['default'], ensure_ascii=False)[:_MAX_DEFAULT_LENGTH]}`"]
     return "\n".join(lines)

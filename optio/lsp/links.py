@@ -36,15 +36,15 @@ def references(page: OpenPage, offset: int) -> list[LinkTarget]:
     use = _use(page, offset)
     if use is None:
         return []
-    found = list(_declarations(page, use.name))
+    declarations = list(_declarations(page, use.name))
     if page.is_yaml:
-        found += [LinkTarget(page.path, span_at(page.text, o.start, o.end)) for o in _uses(page) if o.name == use.name]
+        declarations += [LinkTarget(page.path, span_at(page.text, o.start, o.end)) for o in _uses(page) if o.name == use.name]
         task = page.task
         if task is not None and task.prompt_path is not None:
-            found += _declarations_in(task.prompt_path, task.prompt, use.name)
+            declarations += _declarations_in(task.prompt_path, task.prompt, use.name)
     else:
-        found += _declarations_in(page.path, page.text, use.name)
-    return list(dict.fromkeys(found))
+        declarations += _declarations_in(page.path, page.text, use.name)
+    return list(dict.fromkeys(declarations))
 
 
 def _use(page: OpenPage, offset: int) -> params.ParamUse | None:
@@ -64,9 +64,9 @@ def _declarations(page: OpenPage, name: str) -> Iterator[LinkTarget]:
         yield LinkTarget(page.path, span_at(page.text, entry.start, entry.end))
         return
     for task in [page.task] if page.is_yaml else page.users():
-        found = params.declaration(task, name) if task is not None else None
-        if found is not None:
-            yield LinkTarget(*found)
+        place = params.declaration(task, name) if task is not None else None
+        if place is not None:
+            yield LinkTarget(*place)
 
 
 def _declarations_in(path: str, text: str, name: str) -> list[LinkTarget]:

@@ -16,11 +16,11 @@ def code_block(text: str, language: str = "") -> str:
 
 def inline_code(text: str) -> str:
     """Return a code span on one line, cut at 200 characters."""
-    one = " ".join(text.split())
-    if len(one) > 200:
-        one = one[:197] + "..."
-    if "`" not in one:
-        return f"`{one}`"
-    longest = max(len(ticks) for ticks in re.findall("`+", one))
+    line = " ".join(text.split())
+    if len(line) > 200:
+        line = line[:197] + "..."
+    if "`" not in line:
+        return f"`{line}`"
+    longest = max(len(ticks) for ticks in re.findall("`+", line))
     fence = "`" * (longest + 1)
-    return f"{fence} {one} {fence}"
+    return f"{fence} {line} {fence}"

@@ -99,10 +99,10 @@ def entries(text: str) -> list[OutlineEntry]:
     return reader.found
 
 
-def entry_at(found: list[OutlineEntry], offset: int) -> OutlineEntry | None:
+def entry_at(entries: list[OutlineEntry], offset: int) -> OutlineEntry | None:
     """Return the innermost entry whose key or value contains the offset."""
     best = None
-    for entry in found:
+    for entry in entries:
         if entry.start > offset:
             break
         if offset <= entry.end or entry.value <= offset <= entry.stop:
@@ -195,12 +195,12 @@ class _OutlineReader:
         word = self.text[at:end]
         is_key = end == len(self.text) and word[:1] not in "\"'{[|>&*!" and (item or not (top and top.column < column))
         entry = self.found[-1] if self.found else None
-        below = word[:1] in ("{", "[") and top is not None and top.column < column  # brackets below their key
-        if top is not None and entry is not None and (item or (below and entry.route == self.route())):
-            end = self._value(entry.start, entry.end, at, end, top.column, again=True)
+        is_below = word[:1] in ("{", "[") and top is not None and top.column < column  # brackets below their key
+        if top is not None and entry is not None and (item or (is_below and entry.route == self.route())):
+            end = self._value(entry.start, entry.end, at, end, top.column, is_second=True)
         if is_key:
             self.last = CursorContext(CursorPlace.KEY, self.route() if item else self._below(column), word, at)
-        if item or is_key or below:
+        if item or is_key or is_below:
             return end
         last = self.found[-1] if self.found else None
         if last is None or top is None or last.kind is not ValueStyle.SCALAR or top.column >= column:
@@ -209,50 +209,50 @@ class _OutlineReader:
             self.found[-1] = last._replace(stop=_PLAIN_END.search(self.text, at, end + 1).start())  # type: ignore[union-attr]
         return end
 
-    def _value(self, start: int, stop: int, value: int, end: int, column: int, *, again: bool = False) -> int:
+    def _value(self, start: int, stop: int, value: int, end: int, column: int, *, is_second: bool = False) -> int:
         text = self.text
         properties = _PROPERTIES.match(text, value, end)
         begin = properties.end() if properties else value
         sign = text[begin : begin + 1] if begin < end else ""
-        kind, done = ValueStyle.SCALAR, end
+        kind, stop_at = ValueStyle.SCALAR, end
         route = self.route()
         if sign in ("", "#"):
-            kind, begin, done = ValueStyle.NONE, stop, end
+            kind, begin, stop_at = ValueStyle.NONE, stop, end
             if end == len(text) and sign == "" and value > stop + 1:
                 self.last = CursorContext(CursorPlace.VALUE, route, "", end)
         elif sign in "|>" and _HEADER.match(text, begin):
-            kind, done = ValueStyle.BLOCK, self._block_end(end, column)
-            if done == len(text) and end < len(text):
+            kind, stop_at = ValueStyle.BLOCK, self._block_end(end, column)
+            if stop_at == len(text) and end < len(text):
                 self.last = CursorContext(CursorPlace.TEXT, route, text[text.rfind("\n") + 1 :], text.rfind("\n") + 1)
         elif sign in "{[":
-            kind, done = ValueStyle.FLOW, -1
+            kind, stop_at = ValueStyle.FLOW, -1
         elif sign in "\"'":
-            done = self.quoted_end(begin, column)
-            if done == len(text) and not _is_closed(text, begin, done):
+            stop_at = self.quoted_end(begin, column)
+            if stop_at == len(text) and not _is_closed(text, begin, stop_at):
                 self.last = CursorContext(CursorPlace.VALUE, route, text[begin + 1 :], begin + 1, quote=sign)
         else:
-            found = _PLAIN_END.search(text, begin, end + 1)
-            done = found.start() if found else end
-            if end == len(text) and done == end:
+            match = _PLAIN_END.search(text, begin, end + 1)
+            stop_at = match.start() if match else end
+            if end == len(text) and stop_at == end:
                 self.last = CursorContext(CursorPlace.VALUE, route, text[begin:end], begin)
         if kind is not ValueStyle.NONE:
             self._fill()
-        if again:
+        if is_second:
             self.found.pop()
         if kind is ValueStyle.FLOW:
             index = len(self.found)
             self._add(start, stop, begin, begin, kind)
-            done = _FlowReader(self, begin, column).read()
-            self.found[index] = self.found[index]._replace(stop=done)
+            stop_at = _FlowReader(self, begin, column).read()
+            self.found[index] = self.found[index]._replace(stop=stop_at)
         else:
-            self._add(start, stop, begin, done if kind is not ValueStyle.NONE else begin, kind)
-        return max(done, value)
+            self._add(start, stop, begin, stop_at if kind is not ValueStyle.NONE else begin, kind)
+        return max(stop_at, value)
 
     def _block_end(self, end: int, column: int) -> int:
         """Return the end of a block scalar. Trailing blank lines belong to it if they are indented like it or more of it
         follows."""
         length = len(self.text)
-        done = at = end
+        block_end = at = end
         while at < length:
             begin = at + 1
             stop = self.line_end(begin)
@@ -260,11 +260,11 @@ class _OutlineReader:
             if begin + indent < stop:
                 if indent <= column:
                     break
-                done = stop
+                block_end = stop
             elif indent > column and stop == length:
-                done = stop
+                block_end = stop
             at = stop
-        return done
+        return block_end
 
     def quoted_end(self, at: int, column: int) -> int:
         """Behind the closing quote; of one that is not closed, the end of its line or of what is indented below it."""
@@ -315,8 +315,8 @@ class _OutlineReader:
         return at
 
     def line_end(self, at: int) -> int:
-        found = self.text.find("\n", at)
-        return len(self.text) if found < 0 else found
+        line_break = self.text.find("\n", at)
+        return len(self.text) if line_break < 0 else line_break
 
 
 class _FlowReader:
@@ -363,7 +363,7 @@ class _FlowReader:
         return len(text)
 
     def _route(self) -> Route:
-        return (*self._base, *(each.step for each in self._stack if each.step is not None))
+        return (*self._base, *(bracket.step for bracket in self._stack if bracket.step is not None))
 
     def _cut_off(self, context: CursorContext) -> None:
         """Note what could be written at the end of the text, which comes before the brackets are closed."""
@@ -371,12 +371,12 @@ class _FlowReader:
 
     def _value(self, begin: int, end: int) -> int | None:
         """Add the value of the key before it, or an item of a list; return the place of its entry."""
-        top, found = self._stack[-1], self._outline.found
+        top, entries = self._stack[-1], self._outline.found
         if top.is_list:
-            found.append(OutlineEntry(self._route(), begin, begin, begin, end, ValueStyle.SCALAR))
-            return len(found) - 1
+            entries.append(OutlineEntry(self._route(), begin, begin, begin, end, ValueStyle.SCALAR))
+            return len(entries) - 1
         if top.key is not None:
-            found[top.key] = found[top.key]._replace(value=begin, stop=end, kind=ValueStyle.SCALAR)
+            entries[top.key] = entries[top.key]._replace(value=begin, stop=end, kind=ValueStyle.SCALAR)
         return top.key
 
     def _take_token(self) -> None:
@@ -392,9 +392,9 @@ class _FlowReader:
 
     def _close(self) -> int | None:
         self._take_token()
-        opened = self._stack.pop().entry
-        if opened is not None:
-            self._outline.found[opened] = self._outline.found[opened]._replace(stop=self._at + 1, kind=ValueStyle.FLOW)
+        entry = self._stack.pop().entry
+        if entry is not None:
+            self._outline.found[entry] = self._outline.found[entry]._replace(stop=self._at + 1, kind=ValueStyle.FLOW)
         return None if self._stack else self._at + 1
 
     def _comment(self) -> int | None:
@@ -422,11 +422,11 @@ class _FlowReader:
         return None
 
     def _colon(self) -> None:
-        top, found = self._stack[-1], self._outline.found
+        top, entries = self._stack[-1], self._outline.found
         if self._token is not None and not top.is_list and top.step is None:
             begin, end = self._token
-            top.step, top.key = _key_name(self._text[begin:end]), len(found)
-            found.append(OutlineEntry(self._route(), begin, end, self._at + 1, self._at + 1, ValueStyle.NONE))
+            top.step, top.key = _key_name(self._text[begin:end]), len(entries)
+            entries.append(OutlineEntry(self._route(), begin, end, self._at + 1, self._at + 1, ValueStyle.NONE))
         self._token = None
 
 

@@ -32,14 +32,14 @@ class OpenPage:
         """Findings of the document compiled by itself."""
         self.shared: tuple[Diagnostic, ...] = before.shared if before is not None else ()
         """Findings that involve other files, from the last compilation of the tree."""
-        self._known: ResolvedTask | None = before._known if before is not None else None
+        self._last_task: ResolvedTask | None = before._last_task if before is not None else None
 
     def read(self, options: LspOptions) -> None:
         """Compile the document by itself, without the other tasks of the tree."""
         if self.tree is not None and self.is_yaml:
-            file, found = self.tree.alone(self.path, options)
-            self.alone = tuple(each for each in found if each.path == self.path)
-            self._known = file.task or self._known
+            file, diagnostics = self.tree.alone(self.path, options)
+            self.alone = tuple(diagnostic for diagnostic in diagnostics if diagnostic.path == self.path)
+            self._last_task = file.task or self._last_task
 
     @property
     def is_yaml(self) -> bool:
@@ -88,11 +88,11 @@ class OpenPage:
         """Return the tasks whose `promptFile` is this document."""
         if self.tree is None:
             return []
-        found = (self.tree.file(path).task for path in self.tree.users_of(self.path))
-        return [task for task in found if task is not None]
+        tasks = (self.tree.file(path).task for path in self.tree.users_of(self.path))
+        return [task for task in tasks if task is not None]
 
     @property
     def task(self) -> ResolvedTask | None:
         """The task in its current form, or in the last form that compiled."""
-        found = self.tree.file(self.path) if self.tree is not None and self.is_yaml else None
-        return (found and found.task) or self._known
+        compiled_file = self.tree.file(self.path) if self.tree is not None and self.is_yaml else None
+        return (compiled_file and compiled_file.task) or self._last_task

@@ -55,19 +55,19 @@ def _scalar(text: str, entry: OutlineEntry) -> ParamUse:
 
 def placeholders(text: str, start: int, end: int) -> Iterator[ParamUse]:
     """Yield the parameters named in `{{...}}` between two offsets."""
-    for found in PLACEHOLDER.finditer(text, start, end):
-        yield ParamUse(found[1], found.start(1), found.end(1))
+    for match in PLACEHOLDER.finditer(text, start, end):
+        yield ParamUse(match[1], match.start(1), match.end(1))
 
 
-def use_at(found: Iterator[ParamUse], offset: int) -> ParamUse | None:
+def use_at(uses: Iterator[ParamUse], offset: int) -> ParamUse | None:
     """Return the use at an offset, braces included."""
-    return next((use for use in found if use.start - 2 * (not use.declares) <= offset <= use.end + 1), None)
+    return next((use for use in uses if use.start - 2 * (not use.declares) <= offset <= use.end + 1), None)
 
 
 def open_placeholder(text: str, offset: int) -> str | None:
     """Return the part of a placeholder typed before an offset, or None outside of one."""
-    found = _OPEN_PLACEHOLDER.search(text[max(0, offset - 200) : offset])
-    return None if found is None else found[1]
+    match = _OPEN_PLACEHOLDER.search(text[max(0, offset - 200) : offset])
+    return None if match is None else match[1]
 
 
 def declared_params(task: ResolvedTask) -> dict[str, Any]:
@@ -78,8 +78,8 @@ def declared_params(task: ResolvedTask) -> dict[str, Any]:
 
 def required_params(task: ResolvedTask) -> list[str]:
     """Return the names that the task's `paramsSchema` lists as required, in its order; what is not text is passed over."""
-    found = (task.spec.params_schema or {}).get("required")
-    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
+    names = (task.spec.params_schema or {}).get("required")
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def param_sources(task: ResolvedTask, name: str) -> list[tuple[str, Any]]:

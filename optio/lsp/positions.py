@@ -18,8 +18,8 @@ class DocumentLines:
         self.raw, self._units = raw, units
         self._mark = raw.startswith(_BOM)
         text = raw.removeprefix(_BOM)
-        for each in _BREAKS:
-            text = text.replace(each, "\n")
+        for line_break in _BREAKS:
+            text = text.replace(line_break, "\n")
         self.text = text
 
     @cached_property
@@ -47,13 +47,13 @@ class DocumentLines:
         it."""
         if line >= len(self.lines):
             return Position(len(self.lines), len(self.lines[-1]) + 1)
-        text, left = self.lines[max(line, 0)], unit - self._before(line)
+        text, rest = self.lines[max(line, 0)], unit - self._before(line)
         if text.isascii() or self._units == "utf-32":
-            return Position(line + 1, min(max(left, 0), len(text)) + 1)
+            return Position(line + 1, min(max(rest, 0), len(text)) + 1)
         column = 0
         for char in text:
-            left -= self._length(char)
-            if left < 0:
+            rest -= self._length(char)
+            if rest < 0:
                 break
             column += 1
         return Position(line + 1, column + 1)

@@ -33,35 +33,37 @@ class EditorConnection(LanguageServer):
         super().__init__(
             "optio", __version__, protocol_cls=wire.LspProtocol, text_document_sync_kind=lsp.TextDocumentSyncKind.Full
         )
-        self._shown: dict[str, tuple[int | None, tuple[lsp.Diagnostic, ...]]] = {}
+        self._published: dict[str, tuple[int | None, tuple[lsp.Diagnostic, ...]]] = {}
 
     @property
     def folders(self) -> list[Path]:
         """The directories open in the editor."""
-        found = [file_of(folder.uri) for folder in self.workspace.folders.values()]
-        if not found and self.workspace.root_uri:
-            found = [file_of(self.workspace.root_uri)]
-        return [folder for folder in found if folder is not None]
+        folders = [file_of(folder.uri) for folder in self.workspace.folders.values()]
+        if not folders and self.workspace.root_uri:
+            folders = [file_of(self.workspace.root_uri)]
+        return [folder for folder in folders if folder is not None]
 
     @property
     def units(self) -> str:
         """The unit in which the editor counts columns: `utf-8`, `utf-16` or `utf-32`."""
         return str(getattr(self.workspace.position_encoding, "value", self.workspace.position_encoding))
 
-    def show(self, uri: str, lines: DocumentLines, found: Sequence[tuple[Diagnostic, Related]], version: int | None) -> None:
+    def show(
+        self, uri: str, lines: DocumentLines, diagnostics: Sequence[tuple[Diagnostic, Related]], version: int | None
+    ) -> None:
         """Publish all findings of a document, unless the editor has exactly these."""
-        self._publish(uri, tuple(wire.diagnostic(each, lines, related) for each, related in found), version)
+        self._publish(uri, tuple(wire.diagnostic(diagnostic, lines, related) for diagnostic, related in diagnostics), version)
 
     def show_none(self) -> None:
         """Clear the findings of every document."""
-        for uri in [uri for uri, (_, shown) in self._shown.items() if shown]:
+        for uri in [uri for uri, (_, diagnostics) in self._published.items() if diagnostics]:
             self._publish(uri, (), None)
 
-    def _publish(self, uri: str, found: tuple[lsp.Diagnostic, ...], version: int | None) -> None:
-        if self._shown.get(uri, (None, ())) == (version, found):
+    def _publish(self, uri: str, diagnostics: tuple[lsp.Diagnostic, ...], version: int | None) -> None:
+        if self._published.get(uri, (None, ())) == (version, diagnostics):
             return
-        self._shown[uri] = version, found
-        params = lsp.PublishDiagnosticsParams(uri=uri, diagnostics=list(found), version=version)
+        self._published[uri] = version, diagnostics
+        params = lsp.PublishDiagnosticsParams(uri=uri, diagnostics=list(diagnostics), version=version)
         self.text_document_publish_diagnostics(params)
 
     @contextlib.asynccontextmanager
@@ -123,9 +125,9 @@ def _register_notifications(server: EditorConnection, workspace: Workspace) -> N
         if files and files.dynamic_registration:
             watchers = [lsp.FileSystemWatcher(glob_pattern="**/*")]
             options = lsp.DidChangeWatchedFilesRegistrationOptions(watchers=watchers)
-            wanted = lsp.Registration(id="files", method=lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES, register_options=options)
+            registration = lsp.Registration(id="files", method=lsp.WORKSPACE_DID_CHANGE_WATCHED_FILES, register_options=options)
             with contextlib.suppress(Exception):  # then files are scanned when one is saved
-                await server.client_register_capability_async(lsp.RegistrationParams([wanted]))
+                await server.client_register_capability_async(lsp.RegistrationParams([registration]))
 
     @feature(lsp.TEXT_DOCUMENT_DID_OPEN)
     def did_open(params: lsp.DidOpenTextDocumentParams) -> None:

@@ -27,12 +27,12 @@ def symbols(page: OpenPage) -> list[Symbol]:
     top: list[Symbol] = []
     by_route: dict[tuple[str | int, ...], Symbol] = {}
     for entry in page.entries[:_MAX_SYMBOLS]:
-        made = _symbol(page, entry)
-        above = by_route.get(entry.route[:-1])
-        (top if above is None else above.below).append(made)
-        by_route[entry.route] = made
-    for each in top:
-        _extend_to_children(each)
+        symbol = _symbol(page, entry)
+        parent = by_route.get(entry.route[:-1])
+        (top if parent is None else parent.below).append(symbol)
+        by_route[entry.route] = symbol
+    for symbol_at_top in top:
+        _extend_to_children(symbol_at_top)
     return top
 
 
@@ -46,6 +46,6 @@ def _symbol(page: OpenPage, entry: OutlineEntry) -> Symbol:
 
 
 def _extend_to_children(symbol: Symbol) -> None:
-    for each in symbol.below:
-        _extend_to_children(each)
-        symbol.end = max(symbol.end, each.end)
+    for child in symbol.below:
+        _extend_to_children(child)
+        symbol.end = max(symbol.end, child.end)

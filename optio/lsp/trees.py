@@ -42,7 +42,7 @@ def root_of(path: Path, text: str, folders: Sequence[Path], tasks: str) -> Path 
     for folder in folders:
         if path.is_relative_to(folder / tasks):
             return folder / tasks
-    inside = next((each for each in path.parents if each.name == TASKS), None)
+    inside = next((directory for directory in path.parents if directory.name == TASKS), None)
     if inside is not None:
         return inside
     return path.parent if path.name.endswith(SUFFIXES) and _LOOKS_LIKE_A_TASK.search(text) else None
@@ -51,15 +51,15 @@ def root_of(path: Path, text: str, folders: Sequence[Path], tasks: str) -> Path 
 class _OverlaidDirectory:
     """A source tree with unsaved texts over a directory; an unsaved file exists even if it was deleted on disk."""
 
-    def __init__(self, below: DirectoryTree, names: Sequence[str], typed: Mapping[str, "_UnsavedFile"]) -> None:
-        self._below, self._names, self._typed = below, names, typed
+    def __init__(self, directory: DirectoryTree, names: Sequence[str], typed: Mapping[str, "_UnsavedFile"]) -> None:
+        self._directory, self._names, self._typed = directory, names, typed
 
     def task_files(self) -> Iterator[str]:
         return iter(self._names)
 
     def read(self, path: str) -> bytes:
         typed = self._typed.get(path)
-        return typed.data if typed is not None else self._below.read(path)
+        return typed.data if typed is not None else self._directory.read(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +71,11 @@ class _UnsavedFile:
 class _TreeState:
     """The result of one scan of the disk."""
 
-    def __init__(self, found: TreeScan) -> None:
-        self.paths = found.walked
-        self.stamps = {path: sign for path, sign in found.stamps.items() if path not in found.racy}
-        self.racy = bool(found.racy)
-        self.names = found.task_files
+    def __init__(self, scan: TreeScan) -> None:
+        self.paths = scan.walked
+        self.stamps = {path: sign for path, sign in scan.stamps.items() if path not in scan.racy}
+        self.racy = bool(scan.racy)
+        self.names = scan.task_files
 
 
 _EMPTY_STATE = _TreeState(TreeScan({}, frozenset(), frozenset()))
@@ -88,10 +88,10 @@ class TaskTree:
         self.root, self.loose = root, loose
         self._compiler: IncrementalCompiler | None = None
         self._pedantic = False
-        self._changed: deque[str] = deque()
+        self._changed_paths: deque[str] = deque()
         # Replaced as a whole, never changed: the other thread may be reading them.
         self._typed: Mapping[str, _UnsavedFile] = {}
-        self._seen = _EMPTY_STATE
+        self._state = _EMPTY_STATE
         self._tasks: Mapping[str, CompiledTask] = {}
         self._count = 0
         self._stale = True
@@ -101,12 +101,12 @@ class TaskTree:
         """Set the unsaved text of a file, which hides the one on disk."""
         self._count += 1
         self._typed = {**self._typed, path: _UnsavedFile(data, (-self._count,))}
-        self._changed.append(path)
+        self._changed_paths.append(path)
 
     def forget(self, path: str) -> None:
         """Drop the unsaved text of a file; the disk counts again."""
-        self._typed = {each: typed for each, typed in self._typed.items() if each != path}
-        self._changed.append(path)
+        self._typed = {other_path: typed for other_path, typed in self._typed.items() if other_path != path}
+        self._changed_paths.append(path)
         self._stale = True
 
     def stale(self) -> None:
@@ -122,32 +122,36 @@ class TaskTree:
     def compile(self, options: LspOptions) -> dict[str, tuple[Diagnostic, ...]]:
         """Compile what changed and return the findings by path. Runs in the worker's thread."""
         # In this order: text typed in between is compiled now, and again the next time.
-        changed: set[str] | None = self._take_changed()
+        changed_paths: set[str] | None = self._take_changed()
         typed = self._typed
         if self._compiler is None or options.pedantic != self._pedantic:
-            self._compiler, self._pedantic, changed = IncrementalCompiler(pedantic=options.pedantic), options.pedantic, None
+            self._compiler, self._pedantic, changed_paths = (
+                IncrementalCompiler(pedantic=options.pedantic),
+                options.pedantic,
+                None,
+            )
         if self.loose:
-            changed = None
+            changed_paths = None
         elif self._stale:
             # Changes on disk from here on are seen the next time.
-            self._stale, changed = False, None
+            self._stale, changed_paths = False, None
             try:
-                self._seen = _TreeState(scan_directory(self.root, self._compiler.known()))
+                self._state = _TreeState(scan_directory(self.root, self._compiler.known()))
             except MissingDirectory:
-                self._seen = _EMPTY_STATE
-        seen = self._seen
-        signs = {**seen.stamps, **{path: each.sign for path, each in typed.items()}}
-        compilation = self._compiler.compile(self._view(typed), signs, changed=changed)
+                self._state = _EMPTY_STATE
+        state = self._state
+        signs = {**state.stamps, **{path: unsaved.sign for path, unsaved in typed.items()}}
+        compilation = self._compiler.compile(self._view(typed), signs, changed=changed_paths)
         self._tasks = compilation.registry.tasks
-        self._stale = self._stale or seen.racy
+        self._stale = self._stale or state.racy
         self.compiled = True
         return diagnostics_by_path(compilation.diagnostics, options)
 
     def _take_changed(self) -> set[str]:
-        changed: set[str] = set()
-        while self._changed:
-            changed.add(self._changed.popleft())
-        return changed
+        changed_paths: set[str] = set()
+        while self._changed_paths:
+            changed_paths.add(self._changed_paths.popleft())
+        return changed_paths
 
     def alone(self, path: str, options: LspOptions, data: bytes | None = None) -> tuple[CompiledFile, list[Diagnostic]]:
         """Compile one file by itself, at once, and return it with its findings. `data` replaces its text."""
@@ -180,12 +184,12 @@ class TaskTree:
 
     def paths(self) -> list[str]:
         """Return all files that the last scan found, and the unsaved ones."""
-        return sorted({*self._seen.paths, *self._typed})
+        return sorted({*self._state.paths, *self._typed})
 
     def _view(self, typed: Mapping[str, _UnsavedFile]) -> _OverlaidDirectory:
-        seen = self._seen
-        new = {path for path in typed if path.endswith(SUFFIXES) and path not in seen.paths and not _is_hidden(path)}
-        return _OverlaidDirectory(DirectoryTree(self.root), sorted({*seen.names, *new}) if new else seen.names, typed)
+        state = self._state
+        new = {path for path in typed if path.endswith(SUFFIXES) and path not in state.paths and not _is_hidden(path)}
+        return _OverlaidDirectory(DirectoryTree(self.root), sorted({*state.names, *new}) if new else state.names, typed)
 
 
 def _check_alone(path: str, view: SourceTree, options: LspOptions) -> tuple[CompiledFile, list[Diagnostic]]:
@@ -194,14 +198,14 @@ def _check_alone(path: str, view: SourceTree, options: LspOptions) -> tuple[Comp
     return file, list(assemble([file], levels=policy.levels, pedantic=options.pedantic).diagnostics)
 
 
-def diagnostics_by_path(found: Sequence[Diagnostic], options: LspOptions) -> dict[str, tuple[Diagnostic, ...]]:
+def diagnostics_by_path(diagnostics: Sequence[Diagnostic], options: LspOptions) -> dict[str, tuple[Diagnostic, ...]]:
     """Group findings by path, with the severities that the options ask for; information only with `verbose`."""
-    graded = apply_strict(found) if options.strict else found
+    graded = apply_strict(diagnostics) if options.strict else diagnostics
     files: dict[str, list[Diagnostic]] = {}
-    for each in graded:
-        if options.verbose or each.severity is not Severity.INFO:
-            files.setdefault(each.path, []).append(each)
-    return {path: tuple(mine) for path, mine in files.items()}
+    for diagnostic in graded:
+        if options.verbose or diagnostic.severity is not Severity.INFO:
+            files.setdefault(diagnostic.path, []).append(diagnostic)
+    return {path: tuple(file_diagnostics) for path, file_diagnostics in files.items()}
 
 
 def _is_hidden(path: str) -> bool:

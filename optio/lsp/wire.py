@@ -78,9 +78,9 @@ def range_at(start: int, end: int, lines: DocumentLines) -> lsp.Range:
     return lsp.Range(lsp.Position(*lines.to_editor_at(start)), lsp.Position(*lines.to_editor_at(end)))
 
 
-def is_kind_wanted(kind: str, only: Sequence[str] | None) -> bool:
+def is_kind_wanted(kind: str, kinds: Sequence[str] | None) -> bool:
     """Return whether a request for these kinds includes this one: `source` includes `source.fixAll`."""
-    return not only or any(kind == each or kind.startswith(f"{each}.") for each in only)
+    return not kinds or any(kind == wanted_kind or kind.startswith(f"{wanted_kind}.") for wanted_kind in kinds)
 
 
 def completion(item: CompletionItem, lines: DocumentLines) -> lsp.CompletionItem:
@@ -107,25 +107,25 @@ def document_symbol(symbol: Symbol, lines: DocumentLines) -> lsp.DocumentSymbol:
         kind=lsp.SymbolKind.Array if symbol.is_item else kind,
         range=range_at(symbol.start, symbol.end, lines),
         selection_range=range_at(symbol.start, symbol.name_end, lines),
-        children=[document_symbol(each, lines) for each in symbol.below] or None,
+        children=[document_symbol(child, lines) for child in symbol.below] or None,
     )
 
 
 def diagnostic(
-    found: Diagnostic, lines: DocumentLines, related: Sequence[tuple[str, str, DocumentLines, Span]]
+    finding: Diagnostic, lines: DocumentLines, related: Sequence[tuple[str, str, DocumentLines, Span]]
 ) -> lsp.Diagnostic:
     """Return a finding; `related` are (message, URI, lines, span) of other places that belong to it."""
     places = [
-        lsp.DiagnosticRelatedInformation(lsp.Location(uri, range_of(span, there)), message)
-        for message, uri, there, span in related
+        lsp.DiagnosticRelatedInformation(lsp.Location(uri, range_of(span, other_lines)), message)
+        for message, uri, other_lines, span in related
     ]
     return lsp.Diagnostic(
-        range=range_of(found.span, lines),
-        severity=_SEVERITIES[found.severity],
-        code=found.code,
+        range=range_of(finding.span, lines),
+        severity=_SEVERITIES[finding.severity],
+        code=finding.code,
         source=SOURCE,
-        message=f"{found.message}\n{found.hint}" if found.hint else found.message,
-        tags=[lsp.DiagnosticTag.Unnecessary] if found.code in _UNUSED_CODES else None,
+        message=f"{finding.message}\n{finding.hint}" if finding.hint else finding.message,
+        tags=[lsp.DiagnosticTag.Unnecessary] if finding.code in _UNUSED_CODES else None,
         related_information=places or None,
-        data={"rule": found.rule, "fix": None if found.fix is None else "safe" if found.fix.safe else "unsafe"},
+        data={"rule": finding.rule, "fix": None if finding.fix is None else "safe" if finding.fix.safe else "unsafe"},
     )

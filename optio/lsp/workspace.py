@@ -37,7 +37,9 @@ class EditorPort(Protocol):
         """The unit in which the editor counts columns: `utf-8`, `utf-16` or `utf-32`."""
         ...
 
-    def show(self, uri: str, lines: DocumentLines, found: Sequence[tuple[Diagnostic, Related]], version: int | None) -> None:
+    def show(
+        self, uri: str, lines: DocumentLines, diagnostics: Sequence[tuple[Diagnostic, Related]], version: int | None
+    ) -> None:
         """Publish all findings of a document."""
         ...
 
@@ -69,7 +71,7 @@ class Workspace:
         self._trees: dict[Path, TaskTree] = {}
         self._files: dict[TaskTree, set[str]] = {}
         self._busy: dict[TaskTree, asyncio.Task[None]] = {}
-        self._again: set[TaskTree] = set()
+        self._retries: set[TaskTree] = set()
         self._worker: CompileThread | None = None
 
     # Open documents
@@ -129,26 +131,26 @@ class Workspace:
                 tree.stale()
                 self._stir(tree)
 
-    def configure(self, given: object) -> None:
+    def configure(self, configuration: object) -> None:
         """Take over settings of the editor. Settings of the wrong type are reported and keep their value."""
-        if not isinstance(given, Mapping):
+        if not isinstance(configuration, Mapping):
             return
-        mine = given.get("optio", given)
-        if not isinstance(mine, Mapping):
+        own_settings = configuration.get("optio", configuration)
+        if not isinstance(own_settings, Mapping):
             return
-        known: dict[str, Any] = {"strict": self.options.strict, "verbose": self.options.verbose, "tasks": self.options.tasks}
-        for name, value in mine.items():
-            if name not in known:
+        settings: dict[str, Any] = {"strict": self.options.strict, "verbose": self.options.verbose, "tasks": self.options.tasks}
+        for name, value in own_settings.items():
+            if name not in settings:
                 self._editor.warn(f"unknown option `{name}`: optio has `strict`, `verbose` and `tasks`")
-            elif type(value) is not type(known[name]) or value == "":
+            elif type(value) is not type(settings[name]) or value == "":
                 self._editor.warn(f"`{name}` must be {'true or false' if name != 'tasks' else 'the name of a directory'}")
             else:
-                known[name] = value
-        if LspOptions(**known) == self.options:
+                settings[name] = value
+        if LspOptions(**settings) == self.options:
             return
-        if known["tasks"] != self.options.tasks:
+        if settings["tasks"] != self.options.tasks:
             self._forget_trees()
-        self.options = LspOptions(**known)
+        self.options = LspOptions(**settings)
         for page in list(self.pages.values()):
             self.put(page.uri, page.lines.raw, page.version)
         self.open_folders()
@@ -163,17 +165,17 @@ class Workspace:
 
     def _stir(self, tree: TaskTree) -> None:
         """Read the whole tree, once more if it is being read already."""
-        self._again.add(tree)
+        self._retries.add(tree)
         if tree not in self._busy:
             task = self._busy[tree] = asyncio.ensure_future(self._follow(tree))
             task.add_done_callback(lambda _: self._busy.pop(tree, None))
 
     async def _follow(self, tree: TaskTree) -> None:
-        while tree in self._again:
-            self._again.discard(tree)
+        while tree in self._retries:
+            self._retries.discard(tree)
             if tree.compiled:
                 await asyncio.sleep(_QUIET_S)
-                if tree in self._again:
+                if tree in self._retries:
                     continue
             try:
                 await self._compile(tree)
@@ -187,42 +189,44 @@ class Workspace:
             self._worker = CompileThread()
         options, first = self.options, not tree.compiled
         async with self._editor.reading(tree.root) if first and not tree.loose else nullcontext():
-            found = await self._worker.do(lambda: tree.compile(options))
+            diagnostics = await self._worker.do(lambda: tree.compile(options))
             if first:
                 await self._worker.do(_freeze_garbage)
-        if self._trees.get(tree.root) is tree and tree not in self._again:
-            self._show_tree(tree, found)
+        if self._trees.get(tree.root) is tree and tree not in self._retries:
+            self._show_tree(tree, diagnostics)
 
-    def _show_tree(self, tree: TaskTree, found: dict[str, tuple[Diagnostic, ...]]) -> None:
+    def _show_tree(self, tree: TaskTree, diagnostics_by_file: dict[str, tuple[Diagnostic, ...]]) -> None:
         pages = {page.path: page for page in self.pages.values() if page.tree is tree}
         for page in pages.values():
-            mine = found.get(page.path, ())
-            alone = set(diagnostics_by_path(page.alone, self.options).get(page.path, ()))
-            page.shared = tuple(each for each in mine if each not in alone)
+            page_diagnostics = diagnostics_by_file.get(page.path, ())
+            own_diagnostics = set(diagnostics_by_path(page.alone, self.options).get(page.path, ()))
+            page.shared = tuple(diagnostic for diagnostic in page_diagnostics if diagnostic not in own_diagnostics)
         before = self._files.get(tree, set())
-        self._files[tree] = set(found)
-        for path in sorted(before | set(found) | set(pages)):
+        self._files[tree] = set(diagnostics_by_file)
+        for path in sorted(before | set(diagnostics_by_file) | set(pages)):
             page_or_none = pages.get(path)
             if page_or_none is not None:
-                self._show(tree, page_or_none.uri, page_or_none.lines, found.get(path, ()), page_or_none.version)
+                self._show(tree, page_or_none.uri, page_or_none.lines, diagnostics_by_file.get(path, ()), page_or_none.version)
             else:
-                mine = found.get(path, ())
-                lines = DocumentLines((tree.read(path) or b"").decode("utf-8", "replace") if mine else "", self._editor.units)
-                self._show(tree, uri_of(tree.root / path), lines, mine)
+                page_diagnostics = diagnostics_by_file.get(path, ())
+                lines = DocumentLines(
+                    (tree.read(path) or b"").decode("utf-8", "replace") if page_diagnostics else "", self._editor.units
+                )
+                self._show(tree, uri_of(tree.root / path), lines, page_diagnostics)
 
     def _show(
-        self, tree: TaskTree, uri: str, lines: DocumentLines, found: Sequence[Diagnostic], version: int | None = None
+        self, tree: TaskTree, uri: str, lines: DocumentLines, diagnostics: Sequence[Diagnostic], version: int | None = None
     ) -> None:
-        self._editor.show(uri, lines, [(each, self.related(each, tree)) for each in found], version)
+        self._editor.show(uri, lines, [(diagnostic, self.related(diagnostic, tree)) for diagnostic in diagnostics], version)
 
     def findings(self, page: OpenPage) -> list[Diagnostic]:
         """Return what is known of a page now; findings that involve other files follow when its tree has been compiled."""
-        alone = diagnostics_by_path(page.alone, self.options).get(page.path, ())
-        return [*alone, *(each for each in page.shared if each not in alone)]
+        own_diagnostics = diagnostics_by_path(page.alone, self.options).get(page.path, ())
+        return [*own_diagnostics, *(diagnostic for diagnostic in page.shared if diagnostic not in own_diagnostics)]
 
-    def related(self, found: Diagnostic, tree: TaskTree) -> Related:
+    def related(self, diagnostic: Diagnostic, tree: TaskTree) -> Related:
         """Return the other places that belong to a finding."""
-        return [(each.message, *self.document(tree, each.path), each.span) for each in found.related]
+        return [(place.message, *self.document(tree, place.path), place.span) for place in diagnostic.related]
 
     def document(self, tree: TaskTree, path: str) -> tuple[str, DocumentLines]:
         """Return URI and lines of a file of a tree: the open document, or the file on disk."""

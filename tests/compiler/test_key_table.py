@@ -158,7 +158,7 @@ def test_no_value_is_proposed_where_the_meaning_is_not_certain(key: str, value: 
         ("rateLimit: {maxRuns: 20, period: 1h}", "startLimit: {count: 20, per: 1h}"),
         ("env: {LOG_LEVEL: info}", "environment: {env: {LOG_LEVEL: info}}"),
         ("container: python:3.12", "environment: {image: 'python:3.12'}"),
-        ("allowedHosts: [api.github.com]", "environment: {network: {egress: [api.github.com]}}"),
+        ("allowedHosts: [api.anthropic.com]", "environment: {network: {egress: [api.anthropic.com]}}"),
         ('schedule: "0 9 * * 1"', 'triggers: [{type: schedule, config: {cronExpression: "0 9 * * 1"}}]'),
         ('on: {schedule: [{cron: "0 9 * * 1"}]}', 'triggers: [{type: schedule, config: {cronExpression: "0 9 * * 1"}}]'),
     ],

@@ -92,7 +92,8 @@ def test_a_fix_that_leads_to_another_error_is_dropped_and_its_hint_names_the_key
     (found,) = found_in(HEAD + "args: [--fast]\n")
 
     assert (found.code, found.fix) == ("OPT101", None)
-    assert found.hint == "the nearest key is `command`: write it if you mean that, and delete this key"
+    hint = "the nearest key is `command`: write it if you mean that; it is the program of a task with `agentRuntime: command`"
+    assert found.hint == f"{hint}, with its arguments"
 
 
 def test_a_fix_in_a_template_is_tried_on_the_task_that_extends_it() -> None:

@@ -104,7 +104,7 @@ def test_what_was_known_of_a_task_is_shown_while_its_text_is_broken(tmp_path: Pa
     page, _ = opened(tmp_path, TASK, files=FILES)
     broken, offset = opened(tmp_path, pointed("{{REPO}}").replace("maxRetries: 2", "maxRetries: [2"))
     assert hover(broken, offset, NOW) is None
-    broken._known = page.task
+    broken._last_task = page.task
 
     found = hover(broken, offset, NOW)
 

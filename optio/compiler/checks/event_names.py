@@ -29,7 +29,7 @@ _WITH_OWN_NAMES: tuple[Scheme, ...] = ("stripe", "pagerduty", "slack")
 _MAX_SLIP, _MAX_SHOWN = 2, 4
 
 
-class _Cure(NamedTuple):
+class _EventCure(NamedTuple):
     """A hint, the event to write in the place of a wrong one, and the test to write under `when`."""
 
     hint: str
@@ -114,7 +114,7 @@ def _foreign(task: ResolvedTask, route: Route, config: WebhookConfig, index: int
     return task.at("OPT420", message, at, hint=hint)
 
 
-def _cure(config: WebhookConfig, event: str, table: SenderTable, named: set[str]) -> _Cure | None:
+def _cure(config: WebhookConfig, event: str, table: SenderTable, named: set[str]) -> _EventCure | None:
     """Return the cure for a name that the sender does not have, or None for a name that resembles none."""
     if config.scheme == "slack":
         return _of_slack(event)
@@ -122,7 +122,7 @@ def _cure(config: WebhookConfig, event: str, table: SenderTable, named: set[str]
     if action and name is not None and _actions(table, name):
         return _parted(config, name, action, table, named)
     if any(event in _actions(table, each) for each in table.events):
-        return _Cure(f"it is an action: name its event, and write `when: \"@.action == '{event}'\"`")
+        return _EventCure(f"it is an action: name its event, and write `when: \"@.action == '{event}'\"`")
     if config.scheme == "gitlab":
         made = f"{event.replace('_', ' ').replace(' events', '').title()} Hook"
         name = suggest(made, table.events) or suggest(event, table.events)
@@ -130,13 +130,13 @@ def _cure(config: WebhookConfig, event: str, table: SenderTable, named: set[str]
         return (
             None
             if known is None
-            else _Cure(f"did you mean `{name}`?" if name else "its names end in `Hook`, as in `Push Hook`")
+            else _EventCure(f"did you mean `{name}`?" if name else "its names end in `Hook`, as in `Push Hook`")
         )
     if "." in event:
         return _of_object(event, table)
     ends = [each for each in table.events if each.replace(".", "_") == event]
     name = ends[0] if len(ends) == 1 else suggest(event, table.events)
-    return None if name is None else _Cure(f"did you mean `{name}`?", name)
+    return None if name is None else _EventCure(f"did you mean `{name}`?", name)
 
 
 def _actions(table: SenderTable, event: str) -> list[str]:
@@ -149,7 +149,7 @@ def _split(event: str, table: SenderTable) -> tuple[str | None, str]:
     return (head if head in table.events else suggest(head, table.events)), action
 
 
-def _of_object(event: str, table: SenderTable) -> _Cure | None:
+def _of_object(event: str, table: SenderTable) -> _EventCure | None:
     """Return the cure for a name of an object and a word, such as `charge.refund`. A word that no object has may be new."""
     head, _, word = event.rpartition(".")
     pairs = [(name, last) for name, _, last in (each.rpartition(".") for each in table.events)]
@@ -159,21 +159,21 @@ def _of_object(event: str, table: SenderTable) -> _Cure | None:
     near = parts[0] if len(parts) == 1 else suggest(word, words)
     if len(ends) == 1 or near is not None:
         name = ends[0] if len(ends) == 1 else f"{head}.{near}"
-        return _Cure(f"did you mean `{name}`?", name)
+        return _EventCure(f"did you mean `{name}`?", name)
     is_known = any(word == last for _, last in pairs) or suggest(word, {last for _, last in pairs}) is not None
     if words:
-        return _Cure(f"`{head}` has {', '.join(words)}") if is_known else None
+        return _EventCure(f"`{head}` has {', '.join(words)}") if is_known else None
     return _of_other_object(event, head, table, is_known=is_known)
 
 
-def _of_other_object(event: str, head: str, table: SenderTable, *, is_known: bool) -> _Cure | None:
+def _of_other_object(event: str, head: str, table: SenderTable, *, is_known: bool) -> _EventCure | None:
     """Return the cure for an object that the sender does not have, by the objects that have its name as a part."""
     objects = {each.rpartition(".")[0] for each in table.events}
     alike = sorted(each for each in objects if head in re.split("[._]", each))
     if alike and is_known:
-        return _Cure(f"its objects are called {' or '.join(f'`{each}`' for each in alike[:_MAX_SHOWN])}")
+        return _EventCure(f"its objects are called {' or '.join(f'`{each}`' for each in alike[:_MAX_SHOWN])}")
     slip = suggest(event, table.events)
-    return _Cure(f"did you mean `{slip}`?", slip) if slip is not None and _is_slip(event, slip) else None
+    return _EventCure(f"did you mean `{slip}`?", slip) if slip is not None and _is_slip(event, slip) else None
 
 
 def _is_slip(given: str, meant: str) -> bool:
@@ -181,7 +181,7 @@ def _is_slip(given: str, meant: str) -> bool:
     return abs(len(given) - len(meant)) <= _MAX_SLIP and sum((Counter(given) - Counter(meant)).values()) <= _MAX_SLIP
 
 
-def _parted(config: WebhookConfig, name: str, action: str, table: SenderTable, named: set[str]) -> _Cure:
+def _parted(config: WebhookConfig, name: str, action: str, table: SenderTable, named: set[str]) -> _EventCure:
     """Return the cure for an event and its action in one word: the action stands in the body, so `when` asks for it."""
     known = _actions(table, name)
     meant = [
@@ -190,27 +190,29 @@ def _parted(config: WebhookConfig, name: str, action: str, table: SenderTable, n
         if other == name and (found := its if its in known else suggest(its, known)) is not None
     ]
     if name in named:
-        return _Cure(f"delete it: `{name}` with a filter is enough")
+        return _EventCure(f"delete it: `{name}` with a filter is enough")
     named.add(name)
     if (action if action in known else suggest(action, known)) is None:
-        return _Cure(f"write `{name}`, whose actions are {', '.join(known)}")
+        return _EventCure(f"write `{name}`, whose actions are {', '.join(known)}")
     test = " || ".join(f"@.action == '{each}'" for each in meant)
     if config.when is None:
-        return _Cure(f'write `{name}`, and `when: "{test}"`', name, test)
-    return _Cure(
+        return _EventCure(f'write `{name}`, and `when: "{test}"`', name, test)
+    return _EventCure(
         f"write `{name}`" + (": `when` says the rest" if test in config.when else f", and ask for `{test}` in `when`, too")
     )
 
 
-def _of_slack(event: str) -> _Cure | None:
+def _of_slack(event: str) -> _EventCure | None:
     """Return the cure for names of Slack's subscriptions and envelopes, which stand elsewhere in a delivery."""
     name, _, kind = event.partition(".")
     if name == "message" and kind in ("channels", "groups", "im", "mpim", "app_home"):
-        return _Cure(f"write `message`, and test `@.event.channel_type == '{kind.rstrip('s')}'` in `when`")
+        return _EventCure(f"write `message`, and test `@.event.channel_type == '{kind.rstrip('s')}'` in `when`")
     if event == "event_callback":
-        return _Cure("write the type of the event in it (`$.event.type`), such as `app_mention` or `message`")
+        return _EventCure("write the type of the event in it (`$.event.type`), such as `app_mention` or `message`")
     if event == "url_verification":
-        return _Cure("delete it: the server answers this request itself; name what Slack sends later, such as `app_mention`")
+        return _EventCure(
+            "delete it: the server answers this request itself; name what Slack sends later, such as `app_mention`"
+        )
     return None
 
 

@@ -100,8 +100,7 @@ RULES = (
     ),
     Rule(
         "OPT413", "path-not-in-payload", ERROR, "a JSONPath that finds nothing in the payload",
-        "The value would always be missing. The task's samples show what is sent; without samples, the published deliveries "
-        "of the sender do.",
+        "The value would always be missing. The task's samples, or the sender's published deliveries, show what is sent.",
         "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repo.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
         "# file: task.yaml\n" + _mapped("{REPO_NAME: $.repository.name}") + _TEST + '{"repository": {"name": "hello"}}\n',
     ),

@@ -171,7 +171,7 @@ def _without_equivalent(key: str, known: list[str]) -> str:
     """Return the hint for a key that has no equivalent, so that its value is not lost unseen."""
     if not known:
         return "Optio has no such key: delete it"
-    likely = known if len(known) <= _MAX_LISTED else rank_by_likeness(key, known, _MAX_LIKELY)
+    likely = known if len(known) <= _MAX_LISTED else rank_by_likeness(key, tuple(known), _MAX_LIKELY)
     allowed = (
         f"allowed here {'is' if len(likely) == 1 else 'are'} {'' if likely is known else 'among others '}{', '.join(likely)}"
     )

@@ -42,11 +42,11 @@ _LOCAL_SCOPES = ("10", "20")
 def address_in(text: str) -> str | None:
     """Return the one address of a pod by `/proc/net/fib_trie` and `/proc/net/if_inet6`, one after the other; None unless there
     is exactly one. With two, such as of both families, only the node knows all that the policy must be applied to."""
-    found = set(_addresses(text))
-    if _LOOPBACK not in found:  # the table of IPv4 could not be read
+    addresses = set(_addresses(text))
+    if _LOOPBACK not in addresses:  # the table of IPv4 could not be read
         return None
-    found = {each for each in found if not ipaddress.ip_address(each).is_loopback}
-    address = found.pop() if len(found) == 1 else None
+    addresses = {each for each in addresses if not ipaddress.ip_address(each).is_loopback}
+    address = addresses.pop() if len(addresses) == 1 else None
     return address if address is not None and _is_usable(address) else None
 
 
@@ -67,34 +67,38 @@ def _is_usable(address: str) -> bool:
     return not (parsed.is_unspecified or parsed.is_multicast or parsed.is_link_local or parsed.is_reserved or mapped)
 
 
-def lacks_address(found: Pod, uid: str) -> bool:
+def lacks_address(pod_object: Pod, uid: str) -> bool:
     """Return whether this is the pod with that UID, and the cluster does not know its address, which is a network's of its
     own."""
-    status = found.get("status", {})
+    status = pod_object.get("status", {})
     return (
-        found["metadata"].get("uid") == uid
-        and "deletionTimestamp" not in found["metadata"]
+        pod_object["metadata"].get("uid") == uid
+        and "deletionTimestamp" not in pod_object["metadata"]
         and not status.get("podIP")
         and not status.get("podIPs")
-        and not found.get("spec", {}).get("hostNetwork")
+        and not pod_object.get("spec", {}).get("hostNetwork")
         and exit_status.of_status(status) is None
     )
 
 
 def is_taken(address: str, uid: str, pods: Mapping[str, Pod]) -> bool:
     """Return whether another of these pods, or the node of any of them, has the address. A pod that has ended gives it back."""
-    for each in pods.values():
-        status = each.get("status", {})
+    for pod_object in pods.values():
+        status = pod_object.get("status", {})
         if status.get("hostIP") == address:
             return True
-        if each["metadata"].get("uid") != uid and status.get("podIP") == address and exit_status.of_status(status) is None:
+        if (
+            pod_object["metadata"].get("uid") != uid
+            and status.get("podIP") == address
+            and exit_status.of_status(status) is None
+        ):
             return True
     return False
 
 
-def reported(found: Pod, address: str) -> pod.Manifest:
+def reported(pod_object: Pod, address: str) -> pod.Manifest:
     """Return the change of exactly this version of the pod's status that adds the address."""
-    version = {"uid": found["metadata"]["uid"], "resourceVersion": found["metadata"]["resourceVersion"]}
+    version = {"uid": pod_object["metadata"]["uid"], "resourceVersion": pod_object["metadata"]["resourceVersion"]}
     return {"metadata": version, "status": {"podIP": address, "podIPs": [{"ip": address}]}}
 
 
@@ -107,11 +111,11 @@ class AddressReports:
         self._is_guarded, self._asked_at = False, -_GUARD_S
         self._no_right_until = 0.0
 
-    def begin(self, made: Pod) -> None:
+    def begin(self, pod_object: Pod) -> None:
         """Report the address of this new pod in the background, if it has a gate. It must be awaited by the `StartEvents`."""
-        if network.EGRESS not in made["metadata"].get("labels", {}) or time.monotonic() < self._no_right_until:
+        if network.EGRESS not in pod_object["metadata"].get("labels", {}) or time.monotonic() < self._no_right_until:
             return
-        task = asyncio.create_task(self._report(made["metadata"]["name"], made["metadata"]["uid"]))
+        task = asyncio.create_task(self._report(pod_object["metadata"]["name"], pod_object["metadata"]["uid"]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -142,28 +146,33 @@ class AddressReports:
             log.exception("the address of %s could not be reported", name)
 
     async def _reported(self, name: str, uid: str) -> None:
-        found: Pod | None = self._informer.pods.get(name)
-        if found is None or not lacks_address(found, uid):
+        pod_object: Pod | None = self._informer.pods.get(name)
+        if pod_object is None or not lacks_address(pod_object, uid):
             return
-        _, said = await self._cluster.run(name, network.GATE, COMMAND, within=_READ_TIMEOUT_S)
-        address = address_in(said.decode("ascii", "replace"))
+        _, output = await self._cluster.run(name, network.GATE, COMMAND, within=_READ_TIMEOUT_S)
+        address = address_in(output.decode("ascii", "replace"))
         for _ in range(_MAX_TRIES):
-            found = self._informer.pods.get(name)
-            if found is None or address is None or not lacks_address(found, uid) or is_taken(address, uid, self._informer.pods):
+            pod_object = self._informer.pods.get(name)
+            if (
+                pod_object is None
+                or address is None
+                or not lacks_address(pod_object, uid)
+                or is_taken(address, uid, self._informer.pods)
+            ):
                 return
             try:
-                self._informer.put(await self._cluster.patch_status(name, reported(found, address)))
+                self._informer.put(await self._cluster.patch_status(name, reported(pod_object, address)))
                 return
             except Refused as err:
                 if err.status != 409:
                     raise
-            if (found := await self._cluster.pod(name)) is not None:
-                self._informer.put(found)
+            if (pod_object := await self._cluster.pod(name)) is not None:
+                self._informer.put(pod_object)
 
     async def _look_for_guard(self, name: str, uid: str) -> None:
         """Ask whether the cluster would let this pod's address be taken away, once the node has reported it."""
-        while not (found := self._informer.pods.get(name, {})).get("status", {}).get("podIP"):
-            if not found:
+        while not (pod_object := self._informer.pods.get(name, {})).get("status", {}).get("podIP"):
+            if not pod_object:
                 return
             await asyncio.sleep(_POLL_S)
         if time.monotonic() - self._asked_at < _GUARD_S:  # another has asked meanwhile

@@ -30,23 +30,23 @@ class Delays:
 
     def __init__(self, handle: PodHandle, start_s: float) -> None:
         self._handle, self._start_s = handle, start_s
-        self._began = self._since = time.monotonic()
+        self._began_at = self._since = time.monotonic()
         self._reason: str | None = None
 
     def look(self, status: Mapping[str, Any]) -> Delay | None:
         """Report what delays the pod, by its status. Return a delay without room once that has lasted for a while, else
         None."""
-        now, found = time.monotonic(), exit_status.held_up(status)
-        reason = None if found is None else found[0]
+        now, hindrance = time.monotonic(), exit_status.held_up(status)
+        reason = None if hindrance is None else hindrance[0]
         if reason != self._reason:
             self._reason, self._since = reason, now
         lasts = now - self._since
-        if found is not None:
+        if hindrance is not None:
             if lasts >= _SAID_AFTER_S:
-                self._handle.tell_delay(Delay(reason=found[0], message=found[1]))
-            if found[0] == "unschedulable" and lasts >= _ROOM_S:
+                self._handle.tell_delay(Delay(reason=hindrance[0], message=hindrance[1]))
+            if hindrance[0] == "unschedulable" and lasts >= _ROOM_S:
                 return self.no_room(status)
-        elif self._handle.delay() is not None or now - self._began >= _SLOW_S:
+        elif self._handle.delay() is not None or now - self._began_at >= _SLOW_S:
             step = exit_status.preparing(status)
             words = f"its node prepares the pod {self._handle.name} ({step}): an image may take long to pull"
             self._handle.tell_delay(Delay(reason="slow_start", message=words))
@@ -70,22 +70,22 @@ def refusal(err: OptioError, start_s: float) -> Delay | None:
     """
     if not isinstance(err, Refused):
         return Delay(reason="cluster", message=f"{err}. Cure: look at the API server, and at the network between")
-    details, said = err.details, str(err)
+    details, text = err.details, str(err)
     causes = details.get("causes") or ()
     if (err.status == 400 and err.reason == "BadRequest") or err.status == 413:
         return None
     if err.status == 422 and any("field" in cause for cause in causes):
         return None
     if err.status == 404 or any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
-        return Delay(reason="namespace", message=f"the namespace takes no pods: {said}. Cure: make it again, with its Role")
+        return Delay(reason="namespace", message=f"the namespace takes no pods: {text}. Cure: make it again, with its Role")
     if err.status == 401 or (err.status == 403 and "kind" in details and "name" not in details):
         cure = "give the worker's account its Role in the namespace (`optio doctor --cluster` names the rights that it lacks)"
-        return Delay(reason="access", message=f"the cluster refuses the worker's account: {said}. Cure: {cure}")
+        return Delay(reason="access", message=f"the cluster refuses the worker's account: {text}. Cure: {cure}")
     if err.status in (400, 403, 422):
         cure = "look at the namespace's admission policies, limit ranges and service accounts"
-        delay = Delay(reason="admission", message=f"the cluster does not admit the pod: {said}. Cure: {cure}")
-        return full_quota(said, start_s) or delay
-    return Delay(reason="cluster", message=f"the cluster makes no pod: {said}. Cure: look at its API server and webhooks")
+        delay = Delay(reason="admission", message=f"the cluster does not admit the pod: {text}. Cure: {cure}")
+        return full_quota(text, start_s) or delay
+    return Delay(reason="cluster", message=f"the cluster makes no pod: {text}. Cure: look at its API server and webhooks")
 
 
 def command_refusal(err: Refused) -> Delay:
@@ -95,18 +95,18 @@ def command_refusal(err: Refused) -> Delay:
     return Delay(reason="access", message=f"the cluster refuses commands in pods: {err}. Cure: {cure}")
 
 
-def full_quota(said: str, start_s: float) -> Delay | None:
+def full_quota(text: str, start_s: float) -> Delay | None:
     """Return a delay if the API server has refused a pod because the namespace's quota is full, else None. If the pod alone
     exceeds the quota, the delay has patience."""
-    if "exceeded quota" not in said:
+    if "exceeded quota" not in text:
         return None
-    found = _QUOTA.search(said)
-    if found is not None and _exceeds(found["requested"], found["limited"]):
+    match = _QUOTA.search(text)
+    if match is not None and _exceeds(match["requested"], match["limited"]):
         words = (
-            f"the namespace's quota is smaller than the pod: {said}. Cure: ask for less (environment.resources), or raise it"
+            f"the namespace's quota is smaller than the pod: {text}. Cure: ask for less (environment.resources), or raise it"
         )
         return Delay(reason="quota", message=words, patience=timedelta(seconds=start_s))
-    words = f"the namespace's quota is full: {said}. Cure: wait for runs to end, or raise the quota"
+    words = f"the namespace's quota is full: {text}. Cure: wait for runs to end, or raise the quota"
     return Delay(reason="quota", message=words)
 
 
@@ -119,5 +119,5 @@ def _exceeds(requested: str, limited: str) -> bool:
 
 def _quantities(text: str) -> dict[str, Any]:
     pairs = (pair.partition("=") for pair in text.split(","))
-    found = {name.strip(): parse_quantity(value.strip()) for name, _, value in pairs}
-    return {name: value for name, value in found.items() if value is not None}
+    quantities = {name.strip(): parse_quantity(value.strip()) for name, _, value in pairs}
+    return {name: value for name, value in quantities.items() if value is not None}

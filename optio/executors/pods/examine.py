@@ -72,14 +72,14 @@ def examine(settings: PodSettings) -> Iterator[ProbeResult]:
 async def _examine(cluster: Cluster, settings: PodSettings) -> AsyncIterator[ProbeResult]:
     try:
         version = (await cluster.ask("GET", "/version"))["gitVersion"]
-        who = await _who(cluster)
+        account = await _who(cluster)
     except OptioError as err:
         hint = "look at KUBECONFIG, and at the NetworkPolicy `optio-worker`: it must let the API server's port out"
         yield ProbeResult("cluster", ERROR, str(err), hint)
         return
-    yield ProbeResult("cluster", OK, f"Kubernetes {version} answers, to {who}")
+    yield ProbeResult("cluster", OK, f"Kubernetes {version} answers, to {account}")
     try:
-        async for finding in _permissions(cluster, settings.namespace, who, fenced=settings.fence is not None):
+        async for finding in _permissions(cluster, settings.namespace, account, fenced=settings.fence is not None):
             yield finding
         async for finding in _namespace(cluster, settings.namespace):
             yield finding
@@ -115,26 +115,26 @@ def _listed(rights: Mapping[tuple[str, str], tuple[str, ...]]) -> list[tuple[str
     return [(group, resource, verb) for (group, resource), verbs in rights.items() for verb in verbs]
 
 
-async def _permissions(cluster: Cluster, namespace: str, who: str, *, fenced: bool) -> AsyncIterator[ProbeResult]:
-    wanted = _listed(NEEDED)
+async def _permissions(cluster: Cluster, namespace: str, account: str, *, fenced: bool) -> AsyncIterator[ProbeResult]:
+    rights = _listed(NEEDED)
     try:
-        granted = await asyncio.gather(*(_may(cluster, namespace, *each) for each in wanted))
+        granted = await asyncio.gather(*(_may(cluster, namespace, *right) for right in rights))
     except Refused as err:
-        yield ProbeResult("permissions", ERROR, f"what {who} may do cannot be asked for: {err}")
+        yield ProbeResult("permissions", ERROR, f"what {account} may do cannot be asked for: {err}")
         return
-    missing = [f"{verb} {resource}" for (_, resource, verb), allowed in zip(wanted, granted, strict=True) if not allowed]
+    missing = [f"{verb} {resource}" for (_, resource, verb), is_allowed in zip(rights, granted, strict=True) if not is_allowed]
     if missing:
         yield ProbeResult(
-            "permissions", ERROR, f"{who} may not, in {namespace}: {', '.join(missing)}", f"{_APPLY}: its Role has them"
+            "permissions", ERROR, f"{account} may not, in {namespace}: {', '.join(missing)}", f"{_APPLY}: its Role has them"
         )
     else:
-        yield ProbeResult("permissions", OK, f"all {len(wanted)} that runs need in {namespace}")
-    slower = [each for each in _listed(SOONER) if fenced and not await _may(cluster, namespace, *each)]
+        yield ProbeResult("permissions", OK, f"all {len(rights)} that runs need in {namespace}")
+    slower = [right for right in _listed(SOONER) if fenced and not await _may(cluster, namespace, *right)]
     if slower:
         lacking = ", ".join(f"{verb} {resource}" for _, resource, verb in slower)
-        detail = f"{who} may not, in {namespace}: {lacking}; pods with a network policy start up to a second later"
+        detail = f"{account} may not, in {namespace}: {lacking}; pods with a network policy start up to a second later"
         yield ProbeResult("permissions", WARNING, detail, f"{_APPLY}: its Role has it")
-    yield await _surplus(cluster, namespace, who)
+    yield await _surplus(cluster, namespace, account)
 
 
 async def _surplus(cluster: Cluster, namespace: str, who: str) -> ProbeResult:
@@ -168,13 +168,13 @@ def _own() -> str | None:
 
 async def _namespace(cluster: Cluster, name: str) -> AsyncIterator[ProbeResult]:
     try:
-        found = (await cluster.namespace())["metadata"]
+        metadata = (await cluster.namespace())["metadata"]
     except Refused as err:
         hint = f"{_APPLY}, or set OPTIO_KUBE_NAMESPACE" if err.status == 404 else None
         yield ProbeResult("namespace", ERROR, str(err), hint)
         return
-    yield ProbeResult("namespace", OK, f"{name}, {found['uid']}")
-    level = found.get("labels", {}).get(_LEVEL)
+    yield ProbeResult("namespace", OK, f"{name}, {metadata['uid']}")
+    level = metadata.get("labels", {}).get(_LEVEL)
     if level == "restricted":
         yield ProbeResult("security", OK, f"pods of {name} must be `restricted`")
     else:
@@ -207,14 +207,13 @@ async def _network(cluster: Cluster, settings: PodSettings) -> AsyncIterator[Pro
         yield ProbeResult("egress", WARNING, detail, hint)
         return
     try:
-        found = (await cluster.ask("GET", _POLICIES.format(settings.namespace)))["items"]
+        policies = (await cluster.ask("GET", _POLICIES.format(settings.namespace)))["items"]
     except Refused as err:
         yield ProbeResult("policies", ERROR, f"NetworkPolicies cannot be listed: {err}", f"{_APPLY}: its Role allows it")
     else:
-        if any(_closes_all(each["spec"]) for each in found):
-            detail = (
-                f"{len(found)} in {settings.namespace}, one of which closes every pod; the gate in each proves that they hold"
-            )
+        if any(_closes_all(policy["spec"]) for policy in policies):
+            closes = "one of which closes every pod; the gate in each proves that they hold"
+            detail = f"{len(policies)} in {settings.namespace}, {closes}"
             yield ProbeResult("policies", OK, detail)
         else:
             detail = f"none in {settings.namespace} closes the pods that no other policy selects"
@@ -223,8 +222,8 @@ async def _network(cluster: Cluster, settings: PodSettings) -> AsyncIterator[Pro
 
 
 def _closes_all(spec: Mapping[str, Any]) -> bool:
-    both = set(spec.get("policyTypes", ())) == {"Ingress", "Egress"}
-    return both and not any(spec["podSelector"].values()) and not spec.get("ingress") and not spec.get("egress")
+    closes_both = set(spec.get("policyTypes", ())) == {"Ingress", "Egress"}
+    return closes_both and not any(spec["podSelector"].values()) and not spec.get("ingress") and not spec.get("egress")
 
 
 async def _proxy(cluster: Cluster, proxy: Proxy) -> ProbeResult:
@@ -234,9 +233,9 @@ async def _proxy(cluster: Cluster, proxy: Proxy) -> ProbeResult:
         return ProbeResult(
             "egress", OK, f"the proxy is {proxy.address}:{proxy.port} by OPTIO_KUBE_EGRESS; only a pod could try it"
         )
-    where = f"/api/v1/namespaces/{proxy.namespace}/services/{proxy.host.partition('.')[0]}"
+    service_path = f"/api/v1/namespaces/{proxy.namespace}/services/{proxy.host.partition('.')[0]}"
     try:
-        ports = {each["port"] for each in (await cluster.ask("GET", where))["spec"]["ports"]}
+        ports = {service_port["port"] for service_port in (await cluster.ask("GET", service_path))["spec"]["ports"]}
     except Refused as err:
         if err.status == 404:
             return ProbeResult("egress", ERROR, f"there is no Service {proxy.host} (OPTIO_KUBE_EGRESS)", _APPLY)
@@ -250,10 +249,10 @@ async def _proxy(cluster: Cluster, proxy: Proxy) -> ProbeResult:
     if _own() is None:
         return ProbeResult("egress", WARNING, f"{proxy.host} cannot be checked from here", "run this inside the worker's pod")
     try:
-        found = await asyncio.to_thread(socket.getaddrinfo, proxy.host, proxy.port, type=socket.SOCK_STREAM)
+        addresses = await asyncio.to_thread(socket.getaddrinfo, proxy.host, proxy.port, type=socket.SOCK_STREAM)
     except OSError as err:
         return ProbeResult("egress", ERROR, f"the proxy {proxy.host} (OPTIO_KUBE_EGRESS) has no address: {err}", _APPLY)
-    return ProbeResult("egress", OK, f"the proxy is {proxy.host}, {found[0][4][0]}:{proxy.port}")
+    return ProbeResult("egress", OK, f"the proxy is {proxy.host}, {addresses[0][4][0]}:{proxy.port}")
 
 
 def _image(settings: PodSettings) -> ProbeResult:

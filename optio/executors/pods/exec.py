@@ -48,15 +48,15 @@ async def run(
                         hear(message[1:])
                 return _code(message[1:]) if message[0] == _STATUS else None
 
-            wanted = data if isinstance(data, bytes) else b""
+            input_data = data if isinstance(data, bytes) else b""
             if not isinstance(data, bytes):
                 async with asyncio.timeout(_GREETS_S):
                     while code is None and not output:
                         code = await heard()
                 if code is None:
-                    code, wanted = await _before_the_end(data(), heard())
+                    code, input_data = await _before_the_end(data(), heard())
             if code is None:
-                await socket.send_bytes(bytes((_INPUT,)) + wanted)
+                await socket.send_bytes(bytes((_INPUT,)) + input_data)
                 await socket.send_bytes(_INPUT_ENDS)
             while code is None:
                 code = await heard()
@@ -71,15 +71,15 @@ async def run(
 async def _before_the_end(data: Awaitable[bytes], word: Awaitable[int | None]) -> tuple[int | None, bytes]:
     """Return (None, data), or (exit code, empty) if the command has ended before the data was there. Raises what either
     raises."""
-    made, said = asyncio.ensure_future(data), asyncio.ensure_future(word)
+    input_ready, end_heard = asyncio.ensure_future(data), asyncio.ensure_future(word)
     try:
-        await asyncio.wait({made, said}, return_when=asyncio.FIRST_COMPLETED)
-        code = said.result() if said.done() else None
-        return (None, await made) if code is None else (code, b"")
+        await asyncio.wait({input_ready, end_heard}, return_when=asyncio.FIRST_COMPLETED)
+        code = end_heard.result() if end_heard.done() else None
+        return (None, await input_ready) if code is None else (code, b"")
     finally:
-        for each in (made, said):
-            each.cancel()
-        await asyncio.gather(made, said, return_exceptions=True)
+        for future in (input_ready, end_heard):
+            future.cancel()
+        await asyncio.gather(input_ready, end_heard, return_exceptions=True)
 
 
 def _only(group: BaseExceptionGroup) -> BaseException:
@@ -89,10 +89,10 @@ def _only(group: BaseExceptionGroup) -> BaseException:
 
 def _code(status: bytes) -> int:
     """Return the exit code in a `meta/v1` Status, which may lack every field: a busy API server sent one without `status`."""
-    said = json.loads(status)
-    if said.get("status") == "Success":
+    details = json.loads(status)
+    if details.get("status") == "Success":
         return 0
-    for cause in (said.get("details") or {}).get("causes") or ():
-        if said.get("reason") == "NonZeroExitCode" and cause.get("reason") == "ExitCode":
+    for cause in (details.get("details") or {}).get("causes") or ():
+        if details.get("reason") == "NonZeroExitCode" and cause.get("reason") == "ExitCode":
             return int(cause["message"])
-    raise NotStarted(said.get("code", 500), said.get("message", "no reason was given"))
+    raise NotStarted(details.get("code", 500), details.get("message", "no reason was given"))

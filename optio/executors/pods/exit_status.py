@@ -27,28 +27,28 @@ _BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*": ErrImagePull: ')
 def of_end(text: str, *, oom: bool = False) -> Exit:
     """Parse the supervisor's last words. An attempt that fails after the kernel has killed a process of its container for
     memory (the words count them; `oom` is the kubelet's report) ends for lack of memory, whatever its exit code."""
-    said = json.loads(text)
-    code = said["code"]
-    oom = (oom or said.get("oom", 0) > 0) and code != 0 and not said["stopped"]
+    details = json.loads(text)
+    code = details["code"]
+    oom = (oom or details.get("oom", 0) > 0) and code != 0 and not details["stopped"]
     # So a shell tells of a signal.
     signal = code - 128 if code is not None and 128 < code <= 192 else 9 if code is None else None
     return Exit(
         code=code if signal is None else None,
         signal=signal,
-        stopped_by=said["stopped"] or None,
-        phase=said["phase"],
-        error=said["error"] or None,
-        sizes=said["sizes"],
+        stopped_by=details["stopped"] or None,
+        phase=details["phase"],
+        error=details["error"] or None,
+        sizes=details["sizes"],
         reason="oom" if oom else None,
         message=_OOM if oom else "",
     )
 
 
-def with_limit(ended: Exit, memory: str | None) -> Exit:
+def with_limit(exit_: Exit, memory: str | None) -> Exit:
     """Return the same end, with the memory limit in the message if it ended for lack of memory."""
-    if ended.reason != "oom" or memory is None:
-        return ended
-    return replace(ended, message=f"it used more memory than its limit, {memory}: {_MORE_MEMORY}")
+    if exit_.reason != "oom" or memory is None:
+        return exit_
+    return replace(exit_, message=f"it used more memory than its limit, {memory}: {_MORE_MEMORY}")
 
 
 def of_status(status: Status) -> Exit | None:
@@ -88,8 +88,8 @@ def _why(status: Status, terminated: Status) -> tuple[str | None, str, bool]:
 def of_start(status: Status) -> tuple[str, str, bool] | None:
     """Return (reason, sentence, whether a later attempt may help) if the pod will not start, or None if it may only need
     time."""
-    for each in status.get("containerStatuses") or ():
-        waiting = (each.get("state") or {}).get("waiting") or {}
+    for container_status in status.get("containerStatuses") or ():
+        waiting = (container_status.get("state") or {}).get("waiting") or {}
         reason, message = waiting.get("reason", ""), waiting.get("message", "")
         if reason in _HOPELESS:
             return _HOPELESS[reason], f"the pod cannot start: {reason}: {message}", False
@@ -99,8 +99,8 @@ def of_start(status: Status) -> tuple[str, str, bool] | None:
 def slow(status: Status) -> tuple[str, str]:
     """Return (reason, sentence) for a pod that has not started in time."""
     waiting = _waiting(status)
-    found = held_up(status)
-    return found or ("start_timeout", f"the pod did not start: {waiting.get('message') or preparing(status)}")
+    hindrance = held_up(status)
+    return hindrance or ("start_timeout", f"the pod did not start: {waiting.get('message') or preparing(status)}")
 
 
 def held_up(status: Status) -> tuple[str, str] | None:
@@ -121,42 +121,41 @@ def preparing(status: Status) -> str:
 
 
 def _waiting(status: Status) -> Status:
-    found: Status = (_container(status).get("state") or {}).get("waiting") or {}
-    return found
+    state: Status = (_container(status).get("state") or {}).get("waiting") or {}
+    return state
 
 
 def disrupted(status: Status) -> str | None:
     """Return a sentence if the cluster has ended the pod to free or to save the node, else None."""
-    found = _condition(status, "DisruptionTarget")
-    if status.get("reason") != "Evicted" and found is None:
+    condition = _condition(status, "DisruptionTarget")
+    if status.get("reason") != "Evicted" and condition is None:
         return None
-    said = status.get("message") or (found or {}).get("message") or "the node had to free room"
-    return f"the pod was evicted: {said}"
+    message = status.get("message") or (condition or {}).get("message") or "the node had to free room"
+    return f"the pod was evicted: {message}"
 
 
 def unscheduled(status: Status) -> str:
     """Return why no node takes the pod, with the cure; empty if one does, or may."""
-    found = _condition(status, "PodScheduled", "False")
+    condition = _condition(status, "PodScheduled", "False")
     # A pod with a scheduling gate waits for whoever put the gate there, such as a queue.
-    if found is None or found.get("reason") == "SchedulingGated":
+    if condition is None or condition.get("reason") == "SchedulingGated":
         return ""
-    said = str(found.get("message") or found.get("reason"))
-    if is_unsuitable(said):
+    message = str(condition.get("message") or condition.get("reason"))
+    if is_unsuitable(message):
         cure = "ask for less (environment.resources), or look at node selectors, taints and cordoned nodes"
-        return f"no node can take the pod, whatever ends: {said} Cure: {cure}"
-    return (
-        f"no node has room for the pod: {said} Cure: wait for runs to end, ask for less (environment.resources), or add a node"
-    )
+        return f"no node can take the pod, whatever ends: {message} Cure: {cure}"
+    cure = "wait for runs to end, ask for less (environment.resources), or add a node"
+    return f"no node has room for the pod: {message} Cure: {cure}"
 
 
-def is_unsuitable(said: str) -> bool:
+def is_unsuitable(message: str) -> bool:
     """Return whether the scheduler says that no node would take the pod even if all others went."""
-    return "Preemption is not helpful" in said and "No preemption victims" not in said
+    return "Preemption is not helpful" in message and "No preemption victims" not in message
 
 
 def _container(status: Status) -> Status:
-    found: Status = next((c for c in status.get("containerStatuses") or () if c.get("name", "agent") == "agent"), {})
-    return found
+    container_status: Status = next((c for c in status.get("containerStatuses") or () if c.get("name", "agent") == "agent"), {})
+    return container_status
 
 
 def _condition(status: Status, kind: str, value: str = "True") -> Status | None:

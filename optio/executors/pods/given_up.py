@@ -38,19 +38,19 @@ class GivenUp:
 
     async def has(self, run_id: str, attempt: int) -> bool:
         """Return whether the attempt is marked. Raises Refused and Unreachable."""
-        found = await self._cluster.lease(self._name)
-        return found is not None and _key(run_id, attempt) in _marks(found)
+        lease = await self._cluster.lease(self._name)
+        return lease is not None and _key(run_id, attempt) in _marks(lease)
 
     async def mark(self, run_id: str, attempt: int) -> None:
         """Mark the attempt, and drop marks that have had their time. Raises Refused and Unreachable."""
         async with self._marking:
             async for _ in retry_until(time.monotonic() + _MARK_TIMEOUT_S):
-                found = await self._cluster.lease(self._name)
+                lease = await self._cluster.lease(self._name)
                 try:
-                    if found is None:
+                    if lease is None:
                         await self._cluster.create_lease(self._marked({"name": self._name}, run_id, attempt))
                     else:
-                        await self._cluster.replace_lease(self._marked(found["metadata"], run_id, attempt, _marks(found)))
+                        await self._cluster.replace_lease(self._marked(lease["metadata"], run_id, attempt, _marks(lease)))
                     return
                 except Refused as err:
                     if err.status != 409:  # somebody else has marked another one meanwhile
@@ -61,9 +61,9 @@ class GivenUp:
         self, meta: Mapping[str, Any], run_id: str, attempt: int, marks: Mapping[str, int] | None = None
     ) -> dict[str, Any]:
         now = self._cluster.now()
-        kept = {key: until for key, until in (marks or {}).items() if until > now.timestamp()}
-        kept[_key(run_id, attempt)] = int((now + self._lasts).timestamp())
-        annotations = {**meta.get("annotations", {}), _MARKS: json.dumps(kept, separators=(",", ":"))}
+        valid_marks = {key: until for key, until in (marks or {}).items() if until > now.timestamp()}
+        valid_marks[_key(run_id, attempt)] = int((now + self._lasts).timestamp())
+        annotations = {**meta.get("annotations", {}), _MARKS: json.dumps(valid_marks, separators=(",", ":"))}
         return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {**meta, "annotations": annotations}}
 
 
@@ -73,5 +73,5 @@ def _key(run_id: str, attempt: int) -> str:
 
 def _marks(lease: Mapping[str, Any]) -> dict[str, int]:
     """Return for each marked attempt when its mark expires, in seconds of the cluster's time."""
-    found: dict[str, int] = json.loads(lease["metadata"].get("annotations", {}).get(_MARKS, "{}"))
-    return found
+    marks: dict[str, int] = json.loads(lease["metadata"].get("annotations", {}).get(_MARKS, "{}"))
+    return marks

@@ -35,12 +35,12 @@ class PodHandle:
         self.launched = self.stop_wanted = False
         self._settled = settled
         self._ask = ask
-        self._begun: LaunchArrival | None = None
+        self._arrival: LaunchArrival | None = None
         self._delay: Delay | None = None
         self._exit: Exit | None = None
         self._changed = threading.Condition()
         self._news = False
-        self._heard = 0
+        self._heard_bytes = 0
         self.unhear: Callable[[], object] = lambda: None
 
     # The worker's side
@@ -63,7 +63,7 @@ class PodHandle:
             self._changed.notify_all()
 
     def begun(self) -> LaunchArrival | None:
-        return self._begun
+        return self._arrival
 
     def pod(self) -> AgentPod | None:
         return self._pod
@@ -86,28 +86,30 @@ class PodHandle:
 
     # The loop's side
 
-    def take(self, found: Pod) -> None:
+    def take(self, pod_object: Pod) -> None:
         """Record that this is its pod, with the state that the cluster reports now."""
-        meta = found["metadata"]
+        meta = pod_object["metadata"]
         self.name, self.uid = meta["name"], meta["uid"]
-        self._memory = manifest.memory_of(found)
-        image = informer.container(found.get("status") or {}).get("imageID") or (None if self._pod is None else self._pod.image)
-        known, self._pod = self._pod, AgentPod(meta["namespace"], meta["name"], found["spec"].get("nodeName"), image)
-        if self._pod != known:
+        self._memory = manifest.memory_of(pod_object)
+        image = informer.container(pod_object.get("status") or {}).get("imageID") or (
+            None if self._pod is None else self._pod.image
+        )
+        last_pod, self._pod = self._pod, AgentPod(meta["namespace"], meta["name"], pod_object["spec"].get("nodeName"), image)
+        if self._pod != last_pod:
             self.wake()
 
     def begin(self) -> None:
         """Record that the launch has arrived."""
-        self._begun = self._begun or LaunchArrival(time.monotonic(), self.how)
+        self._arrival = self._arrival or LaunchArrival(time.monotonic(), self.how)
         self.wake()
 
     def hear(self, data: bytes) -> None:
         """Record output that comes sooner than by the log, from its first byte on. The log brings what is too much."""
-        if self._heard >= _MAX_HEARD_BYTES:
+        if self._heard_bytes >= _MAX_HEARD_BYTES:
             return
-        at, have = self._heard, self.spool.sizes["stdout"]
-        self._heard += len(data)
-        if self._heard > have:
+        at, have = self._heard_bytes, self.spool.sizes["stdout"]
+        self._heard_bytes += len(data)
+        if self._heard_bytes > have:
             self.spool.add("stdout", data[max(0, have - at) :])
             self.wake()
 
@@ -122,8 +124,8 @@ class PodHandle:
         self._settled = True
         self.wake()
 
-    def end(self, ended: Exit) -> None:
+    def end(self, exit_: Exit) -> None:
         """Record the end: nothing more will come. The first end counts."""
         with self._changed:
-            self._exit = self._exit or exit_status.with_limit(ended, self._memory)
+            self._exit = self._exit or exit_status.with_limit(exit_, self._memory)
             self._changed.notify_all()

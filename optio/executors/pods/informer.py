@@ -64,16 +64,20 @@ class Informer:
         """Drop the event of a pod that is no longer waited for."""
         self._moved.pop(name, None)
 
-    def put(self, found: Pod) -> None:
+    def put(self, pod_object: Pod) -> None:
         """Take in the pod of an answer, unless the watch is ahead of it. An answer may arrive after the event that its pod is
         gone, and would bring it back until the next list."""
-        if _version(found) > self._known_to:
-            self._replace(found)
+        if _version(pod_object) > self._known_to:
+            self._replace(pod_object)
 
-    def _replace(self, found: Pod) -> None:
-        name, known = found["metadata"]["name"], self.pods.get(found["metadata"]["name"])
-        if known is None or known["metadata"]["uid"] != found["metadata"]["uid"] or _version(known) <= _version(found):
-            self._now(name, found)
+    def _replace(self, pod_object: Pod) -> None:
+        name, last_pod = pod_object["metadata"]["name"], self.pods.get(pod_object["metadata"]["name"])
+        if (
+            last_pod is None
+            or last_pod["metadata"]["uid"] != pod_object["metadata"]["uid"]
+            or _version(last_pod) <= _version(pod_object)
+        ):
+            self._now(name, pod_object)
 
     def clear(self) -> None:
         """Forget all pods, until the next list."""
@@ -88,17 +92,17 @@ class Informer:
         async for _ in retry_until():
             try:
                 if not version or time.monotonic() - listed_at > _LIST_AGAIN_S:
-                    listed, version = await self._cluster.pods(self._labels, meta=self._meta)
+                    pods, version = await self._cluster.pods(self._labels, meta=self._meta)
                     listed_at = time.monotonic()
                     self._known_to = _number(version)
-                    known = {each["metadata"]["name"]: each for each in listed}
-                    for name in {*self.pods, *known}:
-                        self._now(name, known.get(name))
+                    pods_by_name = {pod_object["metadata"]["name"]: pod_object for pod_object in pods}
+                    for name in {*self.pods, *pods_by_name}:
+                        self._now(name, pods_by_name.get(name))
                     self.listed.set()
                 async with aclosing(self._cluster.watch(self._labels, version, meta=self._meta)) as changes:
-                    async for kind, each in changes:
-                        version = each["metadata"]["resourceVersion"]
-                        self._take(kind, each)
+                    async for kind, pod_object in changes:
+                        version = pod_object["metadata"]["resourceVersion"]
+                        self._take(kind, pod_object)
             except (Refused, Unreachable) as err:
                 version = ""
                 log.info("the watch of pods broke off: %s", err)
@@ -106,26 +110,26 @@ class Informer:
                 version = ""
                 log.exception("the watch of pods failed")
 
-    def _take(self, kind: str, each: Pod) -> None:
+    def _take(self, kind: str, pod_object: Pod) -> None:
         """Apply an event of the watch, which may be an old one."""
-        self._known_to = max(self._known_to, _version(each))
+        self._known_to = max(self._known_to, _version(pod_object))
         if kind == "DELETED":
-            known = self.pods.get(each["metadata"]["name"])
-            if known is not None and known["metadata"]["uid"] == each["metadata"]["uid"]:
-                self._now(each["metadata"]["name"], None)
+            last_pod = self.pods.get(pod_object["metadata"]["name"])
+            if last_pod is not None and last_pod["metadata"]["uid"] == pod_object["metadata"]["uid"]:
+                self._now(pod_object["metadata"]["name"], None)
         elif kind != "BOOKMARK":
-            self._replace(each)
+            self._replace(pod_object)
 
-    def _now(self, name: str, found: Pod | None) -> None:
+    def _now(self, name: str, pod_object: Pod | None) -> None:
         self.pods.pop(name, None)
-        if found is not None:
-            self.pods[name] = found
+        if pod_object is not None:
+            self.pods[name] = pod_object
         self.changed.set()
         self.tell(name)
 
 
-def _version(found: Pod) -> int:
-    return _number(found["metadata"].get("resourceVersion", ""))
+def _version(pod_object: Pod) -> int:
+    return _number(pod_object["metadata"].get("resourceVersion", ""))
 
 
 def _number(version: str) -> int:
@@ -141,17 +145,17 @@ def is_agent_running(status: Mapping[str, Any]) -> bool:
 
 def container(status: Mapping[str, Any], name: str = "agent") -> Mapping[str, Any]:
     """Return the status of one container; empty while it has none."""
-    found: Mapping[str, Any] = next((c for c in status.get("containerStatuses") or () if c.get("name") == name), {})
-    return found
+    container_status: Mapping[str, Any] = next((c for c in status.get("containerStatuses") or () if c.get("name") == name), {})
+    return container_status
 
 
 async def retry_until(deadline: float | None = None) -> AsyncIterator[None]:
     """Yield at once, and again after growing pauses, until the deadline. Leave the loop when done."""
     pause = _PAUSE_S
     while True:
-        began = time.monotonic()
+        began_at = time.monotonic()
         yield
-        if time.monotonic() - began > _MAX_PAUSE_S:
+        if time.monotonic() - began_at > _MAX_PAUSE_S:
             pause = _PAUSE_S
         if deadline is not None and time.monotonic() + pause > deadline:
             return

@@ -22,13 +22,13 @@ class LaunchTransfer:
     def __init__(self, cluster: Cluster, name: str) -> None:
         self._parcel: Callable[[], bytes]
         self._hear: Callable[[bytes], None]
-        self._allowed, self._launched = asyncio.Event(), asyncio.Event()
-        self._said = b""
-        self._kept = False
+        self._go_ahead, self._launched = asyncio.Event(), asyncio.Event()
+        self._output = b""
+        self._is_kept = False
         self.sent = False
         running = cluster.run(name, pod.CONTAINER, launch_script.COMMAND, self._wanted, within=None, hear=self._heard)
         self._running = asyncio.ensure_future(running)
-        self._running.add_done_callback(lambda done: done.cancelled() or done.exception())  # it may be of no use any more
+        self._running.add_done_callback(lambda future: future.cancelled() or future.exception())  # it may be of no use any more
 
     @property
     def is_over(self) -> bool:
@@ -36,14 +36,14 @@ class LaunchTransfer:
         return self._running.done()
 
     async def _wanted(self) -> bytes:
-        await self._allowed.wait()
+        await self._go_ahead.wait()
         parcel = self._parcel()
         self.sent = True
         return parcel
 
     def _heard(self, data: bytes) -> None:
         if not self._launched.is_set():
-            self._said, launched, data = (self._said + data).partition(launch_script.GONE_ON)
+            self._output, launched, data = (self._output + data).partition(launch_script.GONE_ON)
             if not launched:
                 return
             self._launched.set()
@@ -54,30 +54,30 @@ class LaunchTransfer:
         """Send the parcel, which is made at this moment. Return (exit code, output) of the command, 0 if the launch is under
         way; `hear` gets the agent's output. Raises Refused and Unreachable, and what making the parcel raises."""
         self._parcel, self._hear = parcel, hear
-        self._allowed.set()
+        self._go_ahead.set()
         launched = asyncio.ensure_future(self._launched.wait())
         try:
             await asyncio.wait({self._running, launched}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
         finally:
             launched.cancel()
         if self._launched.is_set():
-            return 0, self._said
+            return 0, self._output
         if not self._running.done():
             raise Unreachable("the command that takes a launch does not answer")
-        ended = self._running.result()
+        result = self._running.result()
         if not self.sent:
             raise Unreachable("the command that takes a launch has ended before it came")
-        return ended
+        return result
 
     def keep(self) -> Callable[[], object]:
         """Let it bring output on after this block: what is returned ends that."""
-        self._kept = True
+        self._is_kept = True
         asyncio.get_running_loop().call_later(_HEARS_S, self._running.cancel)
         return self._running.cancel
 
     async def close(self) -> None:
         """Withdraw the command, unless it is to bring output beyond its block."""
-        if not self._kept:
+        if not self._is_kept:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
 
@@ -85,6 +85,6 @@ class LaunchTransfer:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()

@@ -28,7 +28,7 @@ class Leader:
         self._lease: Mapping[str, Any] | None = None
         self._renewed = 0.0
         # Another's lease, and since when it has not changed by our own clock: clocks of machines are not compared.
-        self._seen: tuple[str, float] = ("", 0.0)
+        self._last_version: tuple[str, float] = ("", 0.0)
         self._look_at = 0.0
 
     @property
@@ -40,17 +40,17 @@ class Leader:
         """Take or renew the Lease if possible, asking the cluster only when it is time to. Return `leads`."""
         if self.leads and time.monotonic() - self._renewed < _RENEW_S:
             return True
-        asked = time.monotonic()
-        if asked < self._look_at:
+        asked_at = time.monotonic()
+        if asked_at < self._look_at:
             return False
         try:
-            found = await self._cluster.lease(self._name)
-            if found is None:
-                kept = await self._cluster.create_lease(self._named(None))
-            elif self._may_have(found):
-                kept = await self._cluster.replace_lease(self._named(found))
+            lease = await self._cluster.lease(self._name)
+            if lease is None:
+                stored_lease = await self._cluster.create_lease(self._named(None))
+            elif self._may_have(lease):
+                stored_lease = await self._cluster.replace_lease(self._named(lease))
             else:
-                self._lease, self._look_at = None, asked + _POLL_S
+                self._lease, self._look_at = None, asked_at + _POLL_S
                 return False
         except Refused as err:
             if err.status != 409:
@@ -59,7 +59,7 @@ class Leader:
             return False
         if self._lease is None:
             log.info("this worker keeps the pools now", extra={"event": "pools_kept"})
-        self._lease, self._renewed = kept, asked
+        self._lease, self._renewed = stored_lease, asked_at
         return True
 
     async def release(self) -> None:
@@ -69,22 +69,22 @@ class Leader:
             self._lease = None
             await self._cluster.replace_lease(free)
 
-    def _may_have(self, found: Mapping[str, Any]) -> bool:
-        spec = found["spec"]
+    def _may_have(self, lease: Mapping[str, Any]) -> bool:
+        spec = lease["spec"]
         if spec.get("holderIdentity") in (self._me, "", None):
             return True
-        version = found["metadata"]["resourceVersion"]
-        if self._seen[0] != version:
-            self._seen = (version, time.monotonic())
+        version = lease["metadata"]["resourceVersion"]
+        if self._last_version[0] != version:
+            self._last_version = (version, time.monotonic())
         lasts: int = spec.get("leaseDurationSeconds", LEASE_S)
-        return time.monotonic() - self._seen[1] > lasts
+        return time.monotonic() - self._last_version[1] > lasts
 
-    def _named(self, found: Mapping[str, Any] | None) -> dict[str, Any]:
+    def _named(self, lease: Mapping[str, Any] | None) -> dict[str, Any]:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         spec = {"holderIdentity": self._me, "leaseDurationSeconds": LEASE_S, "renewTime": now}
-        if found is not None and found["spec"].get("holderIdentity") == self._me:
-            spec = {**found["spec"], "renewTime": now}
+        if lease is not None and lease["spec"].get("holderIdentity") == self._me:
+            spec = {**lease["spec"], "renewTime": now}
         else:
             spec["acquireTime"] = now
-        meta = {"name": self._name} if found is None else found["metadata"]
+        meta = {"name": self._name} if lease is None else lease["metadata"]
         return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}

@@ -67,12 +67,12 @@ class PodLogReader:
         state = _Following(mark, began, time.monotonic() + self._begins_s)
         async for _ in retry_until():
             await self._readable(handle)
-            over, whole = exit_status.of_status(self._informer.status(handle.name)), False
+            over, is_whole = exit_status.of_status(self._informer.status(handle.name)), False
             try:
-                ended = await self._read(handle, state, follow=over is None)
-                if ended is not None:
-                    return ended
-                whole = True
+                exit_ = await self._read(handle, state, follow=over is None)
+                if exit_ is not None:
+                    return exit_
+                is_whole = True
             except TimeoutError:
                 if await self._never_begins(handle, state):
                     return _UNLAUNCHED
@@ -82,10 +82,10 @@ class PodLogReader:
             except Refused as err:
                 if err.status == 404 and await self._is_gone(handle):
                     return _GONE
-                whole = err.status in (400, 404)  # a container that never ran has no log
+                is_whole = err.status in (400, 404)  # a container that never ran has no log
             if over is not None:
                 state.over_since = state.over_since or time.monotonic()
-                if whole and not handle.spool.lacks(over.sizes):
+                if is_whole and not handle.spool.lacks(over.sizes):
                     return over
                 if time.monotonic() - state.over_since > _READ_S:
                     return _LOG_LOST
@@ -127,45 +127,45 @@ class PodLogReader:
         """Wait until the log can be read: that is when the node has reported that the container runs, which is later than it
         does."""
         limit = time.monotonic() + _TOLD_S
-        while (left := limit - time.monotonic()) > 0:
-            moved, status = self._informer.moved(handle.name), self._informer.status(handle.name)
+        while (time_left := limit - time.monotonic()) > 0:
+            movement, status = self._informer.moved(handle.name), self._informer.status(handle.name)
             if is_agent_running(status) or exit_status.of_status(status) is not None:
-                found = self._informer.pods.get(handle.name)
-                if found is not None and found["metadata"].get("uid") == handle.uid:
-                    handle.take(found)  # only now does it tell the digest of its image
+                pod_object = self._informer.pods.get(handle.name)
+                if pod_object is not None and pod_object["metadata"].get("uid") == handle.uid:
+                    handle.take(pod_object)  # only now does it tell the digest of its image
                 return
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await moved.wait()
+                async with asyncio.timeout(time_left):
+                    await movement.wait()
 
-    async def _end(self, handle: PodHandle, ended: Exit) -> Exit:
+    async def _end(self, handle: PodHandle, exit_: Exit) -> Exit:
         """Read what the log lacks, and return the end with the reason for a stop that this worker has not requested."""
-        for stream, size in ended.sizes.items():
+        for stream, size in exit_.sizes.items():
             if size > (have := handle.spool.sizes[stream]):
                 await self._fill(handle, stream, size - have)
-        if ended.stopped_by != "stop" or handle.stop_wanted:
-            return ended
+        if exit_.stopped_by != "stop" or handle.stop_wanted:
+            return exit_
         try:
-            found = await self._cluster.pod(handle.name)
+            pod_object = await self._cluster.pod(handle.name)
         except (Refused, Unreachable):
-            return ended
-        if found is None or found["metadata"]["uid"] != handle.uid:
+            return exit_
+        if pod_object is None or pod_object["metadata"]["uid"] != handle.uid:
             return _GONE
-        disrupted = exit_status.disrupted(found["status"])
+        disrupted = exit_status.disrupted(pod_object["status"])
         if disrupted is not None:
             return Exit(code=None, signal=None, reason="evicted", message=disrupted, temporary=True)
-        return _GONE if "deletionTimestamp" in found["metadata"] else ended
+        return _GONE if "deletionTimestamp" in pod_object["metadata"] else exit_
 
-    async def resume(self, handle: PodHandle, found: Pod) -> Exit:
+    async def resume(self, handle: PodHandle, pod_object: Pod) -> Exit:
         """Follow a pod that another worker has launched."""
-        began = False
-        if is_agent_running(found["status"]):
+        has_begun = False
+        if is_agent_running(pod_object["status"]):
             # A log that was rotated meanwhile tells nothing of it, not even that it is missing, before the agent prints more.
-            said = await self._asked(handle, lambda: self._caught_up(handle))
-            if said is not None:
-                began = said
+            answer = await self._asked(handle, lambda: self._caught_up(handle))
+            if answer is not None:
+                has_begun = answer
                 handle.settle()
-        return await self.follow(handle, found["metadata"]["annotations"][pod.MARK], began=began)
+        return await self.follow(handle, pod_object["metadata"]["annotations"][pod.MARK], began=has_begun)
 
     async def _has_begun(self, handle: PodHandle) -> bool | None:
         """Ask the pod itself whether its agent was launched: an empty log proves nothing. False means that it was not and never
@@ -190,12 +190,12 @@ class PodLogReader:
 
     async def _is_gone(self, handle: PodHandle) -> bool:
         try:
-            found = await self._cluster.pod(handle.name)
+            pod_object = await self._cluster.pod(handle.name)
         except (Refused, Unreachable):
             return False
-        if found is not None:
-            self._informer.put(found)
-        return found is None or (bool(handle.uid) and found["metadata"]["uid"] != handle.uid)
+        if pod_object is not None:
+            self._informer.put(pod_object)
+        return pod_object is None or (bool(handle.uid) and pod_object["metadata"]["uid"] != handle.uid)
 
     async def _take(self, handle: PodHandle, piece: Piece) -> None:
         if piece.stream not in _FILES:
@@ -211,16 +211,16 @@ class PodLogReader:
         """Read what the kubelet has dropped from the log out of the agent's own file, while the pod lives."""
         until = handle.spool.sizes[stream] + count
         await self._asked(handle, lambda: self._copied(handle, stream, until))
-        lost = until - handle.spool.sizes[stream]
-        if lost:
-            log.warning("%d bytes of %s of %s are lost", lost, stream, handle.name)
-            handle.spool.add(stream, f"\n[{lost} bytes are lost]\n".encode()[:lost].ljust(lost, b"\n"))
+        gap = until - handle.spool.sizes[stream]
+        if gap:
+            log.warning("%d bytes of %s of %s are lost", gap, stream, handle.name)
+            handle.spool.add(stream, f"\n[{gap} bytes are lost]\n".encode()[:gap].ljust(gap, b"\n"))
 
-    async def _asked(self, handle: PodHandle, what: Callable[[], Awaitable[T]]) -> T | None:
+    async def _asked(self, handle: PodHandle, request: Callable[[], Awaitable[T]]) -> T | None:
         """Return the answer of a command in the pod, tried again while the pod lives; None if it never answers."""
         async for _ in retry_until(time.monotonic() + _READ_S):
             with contextlib.suppress(Refused, Unreachable):
-                return await what()
+                return await request()
             if exit_status.of_status(self._informer.status(handle.name)) is not None or await self._is_gone(handle):
                 break
         return None
@@ -241,7 +241,7 @@ class PodLogReader:
         for stream, file in _FILES.items():
             path = f"{CONTROL}/{file}"
             command = ["/bin/sh", "-c", f"[ -h {path} ] || [ ! -f {path} ] || wc -c <{path}"]
-            _, said = await self._cluster.run(handle.name, pod.CONTAINER, command)
-            await self._copied(handle, stream, min(int(said.strip() or b"0"), MAX_STREAM_BYTES[stream]))
+            _, output = await self._cluster.run(handle.name, pod.CONTAINER, command)
+            await self._copied(handle, stream, min(int(output.strip() or b"0"), MAX_STREAM_BYTES[stream]))
         code, _ = await self._cluster.run(handle.name, pod.CONTAINER, ["/bin/sh", "-c", f"[ -f {CONTROL}/stdout ]"])
         return code == 0

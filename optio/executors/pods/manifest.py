@@ -119,23 +119,23 @@ def _taken(launch: Launch, worker: str) -> dict[str, str]:
     return {RUN: launch.run_id, ATTEMPT: str(launch.attempt), ROLE: ATTEMPT_ROLE, WORKER: worker}
 
 
-def offered(found: Mapping[str, Any]) -> Manifest:
+def offered(pod_object: Mapping[str, Any]) -> Manifest:
     """Return the patch that marks this warm pod as ready. It empties `managedFields`, which make a third of each change that is
     sent, and are not kept once emptied."""
-    version = found["metadata"]["resourceVersion"]
+    version = pod_object["metadata"]["resourceVersion"]
     return {"metadata": {"resourceVersion": version, "labels": {READY: "true"}, "managedFields": [{}]}}
 
 
-def adopted(found: Mapping[str, Any], worker: str) -> Manifest:
+def adopted(pod_object: Mapping[str, Any], worker: str) -> Manifest:
     """Return the patch that makes this worker the one that is notified about this pod."""
-    return {"metadata": {"uid": found["metadata"]["uid"], "labels": {WORKER: worker}}}
+    return {"metadata": {"uid": pod_object["metadata"]["uid"], "labels": {WORKER: worker}}}
 
 
-def claimed(chosen: Mapping[str, Any], launch: Launch, age_s: float, worker: str) -> Manifest:
+def claimed(warm: Mapping[str, Any], launch: Launch, age_s: float, worker: str) -> Manifest:
     """Return the patch that turns this pod into the attempt's own. Its deadline counts from when the pod began."""
     return {
         "metadata": {
-            "resourceVersion": chosen["metadata"]["resourceVersion"],
+            "resourceVersion": warm["metadata"]["resourceVersion"],
             "labels": {**_taken(launch, worker), READY: None},
             "annotations": {**BUSY, ORPHAN: f"{launch.orphan_s:.3f}"},
         },
@@ -148,9 +148,9 @@ def kept(until: datetime) -> Manifest:
     return {"metadata": {"annotations": {KEPT: until.isoformat(timespec="seconds")}}}
 
 
-def kept_until(found: Mapping[str, Any]) -> datetime | None:
+def kept_until(pod_object: Mapping[str, Any]) -> datetime | None:
     """Return until when the pod of a failed run stays, or None for any other pod."""
-    until = found["metadata"].get("annotations", {}).get(KEPT)
+    until = pod_object["metadata"].get("annotations", {}).get(KEPT)
     return None if until is None else datetime.fromisoformat(until)
 
 
@@ -175,51 +175,59 @@ def _warm_spec(environment: Environment, settings: PodSettings, mark: str) -> Ma
     spec = _spec(environment, settings, variables, _GRACE_S)
     # Ready is who has done what comes before a launch; that is asked until it is so, and then no more.
     probe = {"exec": {"command": ["/bin/sh", "-c", f"[ -f {CONTROL}/ready ]"]}, "periodSeconds": 1, "failureThreshold": 900}
-    next(each for each in spec["containers"] if each["name"] == CONTAINER)["startupProbe"] = probe
+    next(container for container in spec["containers"] if container["name"] == CONTAINER)["startupProbe"] = probe
     return spec
 
 
-def egress(wanted: Environment | None, settings: PodSettings) -> network.Egress | None:
+def egress(environment: Environment | None, settings: PodSettings) -> network.Egress | None:
     """Return what the pod may reach, or None if networks are not closed. Raises LaunchFailed for an environment that needs them
     closed."""
-    asked = None if wanted is None else wanted.network
+    declared_network = None if environment is None else environment.network
     if settings.fence is not None:
-        return network.egress_of(asked)
-    if asked is not None:
+        return network.egress_of(declared_network)
+    if declared_network is not None:
         cure = "set OPTIO_KUBE_EGRESS, OPTIO_KUBE_EGRESS_IMAGE and OPTIO_EGRESS_KEY, or delete the key"
         raise LaunchFailed("network", f"environment.network cannot be enforced: this installation has no egress proxy: {cure}")
     return None
 
 
-def policy(wanted: Environment | None, settings: PodSettings) -> Manifest | None:
+def policy(environment: Environment | None, settings: PodSettings) -> Manifest | None:
     """Return the NetworkPolicy that must exist before the pod does, or None if networks are not closed."""
-    found = egress(wanted, settings)
-    if found is None or settings.fence is None:
+    declared_egress = egress(environment, settings)
+    if declared_egress is None or settings.fence is None:
         return None
-    return network.policy(found, settings.namespace, settings.install, settings.fence.proxy)
+    return network.policy(declared_egress, settings.namespace, settings.install, settings.fence.proxy)
 
 
-def way_out(wanted: Environment | None, settings: PodSettings) -> Mapping[str, str]:
+def way_out(environment: Environment | None, settings: PodSettings) -> Mapping[str, str]:
     """Return the variables that lead an agent to what it may reach."""
-    found = egress(wanted, settings)
-    return {} if found is None or settings.fence is None else network.variables(found, settings.fence.key, settings.fence.proxy)
+    declared_egress = egress(environment, settings)
+    return (
+        {}
+        if declared_egress is None or settings.fence is None
+        else network.variables(declared_egress, settings.fence.key, settings.fence.proxy)
+    )
 
 
-def credentials(wanted: Environment | None, settings: PodSettings) -> tuple[str, ...]:
+def credentials(environment: Environment | None, settings: PodSettings) -> tuple[str, ...]:
     """Return the user and password in `way_out` that open the egress proxy; empty if the task has none."""
-    found = egress(wanted, settings)
-    return () if found is None or found.public or settings.fence is None else network.credentials(found, settings.fence.key)
+    declared_egress = egress(environment, settings)
+    return (
+        ()
+        if declared_egress is None or declared_egress.public or settings.fence is None
+        else network.credentials(declared_egress, settings.fence.key)
+    )
 
 
-def _egress_label(wanted: Environment | None, settings: PodSettings) -> dict[str, str]:
-    found = egress(wanted, settings)
-    if found is None or settings.fence is None:
+def _egress_label(environment: Environment | None, settings: PodSettings) -> dict[str, str]:
+    declared_egress = egress(environment, settings)
+    if declared_egress is None or settings.fence is None:
         return {}
-    return {network.EGRESS: network.digest(found, settings.install, settings.fence.proxy)}
+    return {network.EGRESS: network.digest(declared_egress, settings.install, settings.fence.proxy)}
 
 
-def _spec(wanted: Environment | None, settings: PodSettings, variables: Mapping[str, str], grace_s: float) -> Manifest:
-    image = settings.image if wanted is None or wanted.image is None else wanted.image
+def _spec(environment: Environment | None, settings: PodSettings, variables: Mapping[str, str], grace_s: float) -> Manifest:
+    image = settings.image if environment is None or environment.image is None else environment.image
     if image is None:
         raise LaunchFailed("image", "the task names no environment.image, and OPTIO_KUBE_IMAGE is not set")
     container: Manifest = {
@@ -228,7 +236,7 @@ def _spec(wanted: Environment | None, settings: PodSettings, variables: Mapping[
         "imagePullPolicy": settings.pull_policy,
         "command": ["/bin/sh", "-c", script.waiting()],
         "env": [{"name": name, "value": value} for name, value in variables.items()],
-        "resources": _size(wanted.resources if wanted is not None else None, settings),
+        "resources": _size(environment.resources if environment is not None else None, settings),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -259,7 +267,7 @@ def _spec(wanted: Environment | None, settings: PodSettings, variables: Mapping[
             {"name": "tmp", "emptyDir": {"sizeLimit": settings.disk}},
         ],
     }
-    closed, gate = egress(wanted, settings), None
+    closed, gate = egress(environment, settings), None
     if closed is not None and settings.fence is not None:
         gate = network.egress_gate(closed, settings.fence.image, settings.fence.proxy, settings.pull_policy)
         container["env"].append({"name": "OPTIO_GATE", "value": network.VERDICT})
@@ -276,10 +284,10 @@ def _spec(wanted: Environment | None, settings: PodSettings, variables: Mapping[
     return spec
 
 
-def _size(asked: Resources | None, settings: PodSettings) -> Manifest:
+def _size(resources: Resources | None, settings: PodSettings) -> Manifest:
     """Return the agent container's resources. Few agents use much, most wait for a model: reserving for all what each may use
     would leave most of a node empty."""
-    requests, limits = (asked.requests or Amounts(), asked.limit) if asked is not None else (Amounts(), Amounts())
+    requests, limits = (resources.requests or Amounts(), resources.limit) if resources is not None else (Amounts(), Amounts())
     sizes = {
         "cpu": request_and_limit((requests.cpu, limits.cpu), (settings.cpu_request, settings.cpu)),
         "memory": request_and_limit((requests.memory, limits.memory), (settings.memory_request, settings.memory)),
@@ -291,9 +299,9 @@ def _size(asked: Resources | None, settings: PodSettings) -> Manifest:
     }
 
 
-def memory_of(found: Mapping[str, Any]) -> str | None:
+def memory_of(pod_object: Mapping[str, Any]) -> str | None:
     """Return the memory limit of the agent in a pod as the cluster has it."""
-    agent = next(each for each in found["spec"]["containers"] if each["name"] == CONTAINER)
+    agent = next(container for container in pod_object["spec"]["containers"] if container["name"] == CONTAINER)
     limit: str | None = agent.get("resources", {}).get("limits", {}).get("memory")
     return limit
 

@@ -161,12 +161,12 @@ def proxy_of(setting: str, dns: str = DNS) -> Proxy:
     service, equals, rest = setting.partition("=")
     host, colon, port = (rest if equals else service).rpartition(":")
     service = service if equals else host
-    found = _SERVICE.fullmatch(service)
-    if not found or not colon or not re.fullmatch(r"[1-9][0-9]{0,4}", port) or int(port) >= 65535:
+    match = _SERVICE.fullmatch(service)
+    if not match or not colon or not re.fullmatch(r"[1-9][0-9]{0,4}", port) or int(port) >= 65535:
         raise SettingsError(
             f"OPTIO_KUBE_EGRESS is `{setting}`: write the proxy's service and port, as in `optio-egress.optio.svc:3128`"
         )
-    proxy = Proxy(host=service, port=int(port), namespace=found["namespace"], resolvers=resolvers_of(dns))
+    proxy = Proxy(host=service, port=int(port), namespace=match["namespace"], resolvers=resolvers_of(dns))
     if not equals:
         return proxy
     try:
@@ -222,10 +222,10 @@ def policy(egress: Egress, namespace: str, install: str, proxy: Proxy) -> Manife
 
 
 def _rules(egress: Egress, proxy: Proxy) -> list[Manifest]:
-    ours = _peer((proxy.namespace, *PROXY_LABEL))
-    rules: list[Manifest] = [{"to": [ours], "ports": [{"protocol": "TCP", "port": proxy.port}]}]
+    proxy_peer = _peer((proxy.namespace, *PROXY_LABEL))
+    rules: list[Manifest] = [{"to": [proxy_peer], "ports": [{"protocol": "TCP", "port": proxy.port}]}]
     if egress.public:
-        rules += [{"to": [_peer(each.where)], "ports": _ports(each.port)} for each in proxy.resolvers]
+        rules += [{"to": [_peer(resolver.where)], "ports": _ports(resolver.port)} for resolver in proxy.resolvers]
         rules.append({"to": [_block("0.0.0.0/0", PRIVATE), _block(PUBLIC6, PRIVATE6)]})
     for port in sorted({block.port for block in egress.blocks}):
         networks = [block.network for block in egress.blocks if block.port == port]
@@ -234,10 +234,10 @@ def _rules(egress: Egress, proxy: Proxy) -> list[Manifest]:
     return rules
 
 
-def _peer(where: tuple[str, str, str] | str) -> Manifest:
-    if isinstance(where, str):
-        return _block(where, ())
-    namespace, label, value = where
+def _peer(place: tuple[str, str, str] | str) -> Manifest:
+    if isinstance(place, str):
+        return _block(place, ())
+    namespace, label, value = place
     return {
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
         "podSelector": {"matchLabels": {label: value}},
@@ -270,9 +270,9 @@ def variables(egress: Egress, key: bytes, proxy: Proxy) -> Mapping[str, str]:
     user, password = credentials(egress, key)
     url = f"http://{user}:{password}@{_bracketed(proxy.host)}:{proxy.port}"
     direct = ["localhost", "127.0.0.1", "::1", *sorted({_plain(block.network) for block in egress.blocks})]
-    found = {"HTTPS_PROXY": url, "HTTP_PROXY": url, "NO_PROXY": ",".join(direct)}
+    environment = {"HTTPS_PROXY": url, "HTTP_PROXY": url, "NO_PROXY": ",".join(direct)}
     # Half of the programs look for the one spelling, half for the other; Node looks for neither unless it is told to.
-    return {**found, **{name.lower(): value for name, value in found.items()}, "NODE_USE_ENV_PROXY": "1"}
+    return {**environment, **{name.lower(): value for name, value in environment.items()}, "NODE_USE_ENV_PROXY": "1"}
 
 
 def credentials(egress: Egress, key: bytes) -> tuple[str, str]:

@@ -20,31 +20,31 @@ class NetworkPolicies:
 
     def __init__(self, cluster: Cluster, install: str) -> None:
         self._cluster, self._install = cluster, install
-        self._made: dict[str, float] = {}
+        self._made_at: dict[str, float] = {}
 
     async def ensure(self, policy: pod.Manifest | None) -> None:
         """Create the policy unless it exists. Raises Refused and Unreachable."""
         if policy is None:
             return
         name = policy["metadata"]["name"]
-        if time.monotonic() - self._made.get(name, -_SURE_S) < _SURE_S:
+        if time.monotonic() - self._made_at.get(name, -_SURE_S) < _SURE_S:
             return
         try:
             await self._cluster.create_policy(policy)
         except Refused as err:
             if err.status != 409:
                 raise
-        self._made[name] = time.monotonic()
+        self._made_at[name] = time.monotonic()
 
     async def sweep(self, now: datetime) -> None:
         """Delete old policies that no pod uses. A pod that comes to need one at this very moment has a gate that stays closed,
         and its run gets another attempt."""
         labels = {pod.INSTALL: self._install}
-        for each in await self._cluster.policies(labels):
-            meta = each["metadata"]
+        for policy_object in await self._cluster.policies(labels):
+            meta = policy_object["metadata"]
             old = now - datetime.fromisoformat(meta["creationTimestamp"]) > _UNUSED
             digest = meta["labels"].get(network.EGRESS, "")
             if old and not await self._cluster.has_pod({**labels, network.EGRESS: digest}):
-                self._made.pop(meta["name"], None)
+                self._made_at.pop(meta["name"], None)
                 with contextlib.suppress(Refused):
                     await self._cluster.delete_policy(meta["name"])

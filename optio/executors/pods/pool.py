@@ -61,55 +61,56 @@ class Decision:
     delete: list[Pod] = field(default_factory=list)
 
 
-def kinds_of(wanted: Sequence[WarmDemand], settings: PodSettings) -> dict[str, PoolKind]:
+def kinds_of(demands: Sequence[WarmDemand], settings: PodSettings) -> dict[str, PoolKind]:
     """Return the demanded pools by key. Tasks that cannot have a pod at all are left out: their runs report the reason."""
     kinds: dict[str, PoolKind] = {}
-    for each in wanted:
+    for demand in demands:
         with contextlib.suppress(LaunchFailed):
-            key = pod.pool_key(each.environment, settings)
-            known = kinds.get(key, PoolKind(key, each.environment, 0, ()))
-            kinds[key] = PoolKind(key, each.environment, known.size + each.size, (*known.tasks, each.task_id))
+            key = pod.pool_key(demand.environment, settings)
+            pool_kind = kinds.get(key, PoolKind(key, demand.environment, 0, ()))
+            kinds[key] = PoolKind(key, demand.environment, pool_kind.size + demand.size, (*pool_kind.tasks, demand.task_id))
     return kinds
 
 
-def decide(kinds: Mapping[str, PoolKind], pods: Sequence[Pod], now: datetime, oldest: timedelta, most: int) -> Decision:
+def decide(kinds: Mapping[str, PoolKind], pods: Sequence[Pod], now: datetime, oldest: timedelta, max_pods: int) -> Decision:
     """Decide what to create and delete. Pure. An old pod is replaced before it ends, unless it is already too old to be
     taken."""
-    done = Decision()
-    room = most
+    decision = Decision()
+    room = max_pods
     for kind in kinds.values():
-        mine = [each for each in pods if each["metadata"]["labels"].get(pod.POOL) == kind.key]
-        usable = [each for each in mine if not _over(each)]
-        young = [each for each in usable if now - created_at(each) < oldest]
-        old = [each for each in usable if now - created_at(each) >= oldest]
+        pods_of_kind = [pod_object for pod_object in pods if pod_object["metadata"]["labels"].get(pod.POOL) == kind.key]
+        usable = [pod_object for pod_object in pods_of_kind if not _over(pod_object)]
+        young = [pod_object for pod_object in usable if now - created_at(pod_object) < oldest]
+        old = [pod_object for pod_object in usable if now - created_at(pod_object) >= oldest]
         size = min(kind.size, room)
         room -= size
         if len(young) < size:
-            done.create[kind.key] = size - len(young)
-        young.sort(key=lambda each: (is_ready(each), created_at(each)))
-        done.delete += young[: max(0, len(young) - size)]
+            decision.create[kind.key] = size - len(young)
+        young.sort(key=lambda pod_object: (is_ready(pod_object), created_at(pod_object)))
+        decision.delete += young[: max(0, len(young) - size)]
         ready = sum(map(is_ready, young))
-        worn = [each for each in old if now - created_at(each) >= oldest * 1.2]
-        done.delete += old if ready >= size else worn
-        done.delete += [each for each in mine if _over(each)]
-    done.delete += [each for each in pods if each["metadata"]["labels"].get(pod.POOL) not in kinds]
-    return done
+        worn = [pod_object for pod_object in old if now - created_at(pod_object) >= oldest * 1.2]
+        decision.delete += old if ready >= size else worn
+        decision.delete += [pod_object for pod_object in pods_of_kind if _over(pod_object)]
+    decision.delete += [pod_object for pod_object in pods if pod_object["metadata"]["labels"].get(pod.POOL) not in kinds]
+    return decision
 
 
-def created_at(found: Pod) -> datetime:
+def created_at(pod_object: Pod) -> datetime:
     """Return when the cluster created the pod."""
-    return datetime.fromisoformat(found["metadata"]["creationTimestamp"])
+    return datetime.fromisoformat(pod_object["metadata"]["creationTimestamp"])
 
 
-def is_ready(found: Pod) -> bool:
+def is_ready(pod_object: Pod) -> bool:
     """Return whether the pod would take a launch at once."""
-    agent = container(found.get("status", {}), pod.CONTAINER)
-    return bool(agent.get("ready")) and "deletionTimestamp" not in found["metadata"]
+    agent = container(pod_object.get("status", {}), pod.CONTAINER)
+    return bool(agent.get("ready")) and "deletionTimestamp" not in pod_object["metadata"]
 
 
-def _over(found: Pod) -> bool:
+def _over(pod_object: Pod) -> bool:
     return (
-        exit_status.of_status(found.get("status", {})) is not None or exit_status.of_start(found.get("status", {})) is not None
+        exit_status.of_status(pod_object.get("status", {})) is not None
+        or exit_status.of_start(pod_object.get("status", {})) is not None
     )
 
 
@@ -120,45 +121,52 @@ class Pools:
     def __init__(self, cluster: Cluster, informer: Informer, policies: NetworkPolicies, settings: PodSettings, me: str) -> None:
         self._cluster, self._informer, self._policies, self._settings = cluster, informer, policies, settings
         self._me = me
-        self._swept, self._looked = time.monotonic(), -_SWEEP_S
+        self._swept, self._looked_at = time.monotonic(), -_SWEEP_S
         warm = {**pod.selector(settings), pod.ROLE: pod.WARM_ROLE}
         self._ready = _PoolInformer(Informer(cluster, {**warm, pod.READY: None}, meta=True))
         self._warm = _PoolInformer(Informer(cluster, warm))  # the keeper's
         self._leader = Leader(cluster, pod.lease_name(settings.install))
-        self._chosen: set[str] = set()
-        self._wanted: dict[str, PoolKind] = {}
-        self._told = False  # a worker that does not know the demand yet keeps nothing, and deletes nothing
+        self._chosen_uids: set[str] = set()
+        self._demanded: dict[str, PoolKind] = {}
+        self._knows_demand = False  # a worker that does not know the demand yet keeps nothing, and deletes nothing
         self._trouble: dict[str, _KindBackoff] = {}
         self._nudge = asyncio.Event()
 
-    def want(self, wanted: Sequence[WarmDemand], settings: PodSettings) -> None:
+    def want(self, demands: Sequence[WarmDemand], settings: PodSettings) -> None:
         """Set the demanded pools, for `Executor.keep_warm`."""
-        self._told, self._settings = True, settings
-        if wanted:
+        self._knows_demand, self._settings = True, settings
+        if demands:
             self._ready.begin()
-        kinds = kinds_of(wanted, settings)
-        if kinds != self._wanted:
-            self._wanted = kinds
+        kinds = kinds_of(demands, settings)
+        if kinds != self._demanded:
+            self._demanded = kinds
             self._nudge.set()
 
     def state(self) -> list[Pool] | None:
         """Return the pools, for `Executor.pools`; None if another worker keeps them."""
         if not self._leader.leads:
             return None
-        return [self._pool(kind) for kind in self._wanted.values()]
+        return [self._pool(kind) for kind in self._demanded.values()]
 
     def _pool(self, kind: PoolKind) -> Pool:
         warm = self._warm.informer.pods.values()
-        mine = [each for each in warm if each["metadata"]["labels"].get(pod.POOL) == kind.key and not _over(each)]
-        ready = sum(is_ready(each) and pod.READY in each["metadata"]["labels"] for each in mine)
+        pods_of_kind = [
+            pod_object
+            for pod_object in warm
+            if pod_object["metadata"]["labels"].get(pod.POOL) == kind.key and not _over(pod_object)
+        ]
+        ready = sum(is_ready(pod_object) and pod.READY in pod_object["metadata"]["labels"] for pod_object in pods_of_kind)
         trouble = self._trouble.get(kind.key)
-        waits = next((found[1] for each in mine if (found := exit_status.held_up(each.get("status", {})))), "")
+        waits = next(
+            (hindrance[1] for pod_object in pods_of_kind if (hindrance := exit_status.held_up(pod_object.get("status", {})))),
+            "",
+        )
         return Pool(
             key=kind.key,
             tasks=kind.tasks,
             size=kind.size,
             ready=ready,
-            starting=len(mine) - ready,
+            starting=len(pods_of_kind) - ready,
             problem=trouble.message if trouble is not None else waits,
         )
 
@@ -172,9 +180,9 @@ class Pools:
     def ready(self) -> list[Pod]:
         """Return the metadata of the ready pods that no worker has taken, as far as is known."""
         return [
-            each
-            for each in self._ready.informer.pods.values()
-            if "deletionTimestamp" not in each["metadata"] and each["metadata"]["uid"] not in self._chosen
+            pod_object
+            for pod_object in self._ready.informer.pods.values()
+            if "deletionTimestamp" not in pod_object["metadata"] and pod_object["metadata"]["uid"] not in self._chosen_uids
         ]
 
     async def free(self, launch: Launch, settings: PodSettings, preferred: Set[str]) -> Pod | None:
@@ -186,36 +194,36 @@ class Pools:
         key = pod.pool_key(launch.environment, settings)
         limit = timedelta(seconds=settings.idle_s * _TAKEN_UNTIL)
         free = [
-            each
-            for each in self.ready()
-            if each["metadata"]["labels"].get(pod.POOL) == key and self._cluster.now() - created_at(each) < limit
+            pod_object
+            for pod_object in self.ready()
+            if pod_object["metadata"]["labels"].get(pod.POOL) == key and self._cluster.now() - created_at(pod_object) < limit
         ]
         if not free:
             return None
         # Any of them: so two workers seldom want the same.
-        chosen = random.choice([each for each in free if each["metadata"]["uid"] in preferred] or free)  # noqa: S311
-        self._chosen.add(chosen["metadata"]["uid"])
-        asyncio.get_running_loop().call_later(60.0, self._chosen.discard, chosen["metadata"]["uid"])
-        return chosen
+        warm = random.choice([pod_object for pod_object in free if pod_object["metadata"]["uid"] in preferred] or free)  # noqa: S311
+        self._chosen_uids.add(warm["metadata"]["uid"])
+        asyncio.get_running_loop().call_later(60.0, self._chosen_uids.discard, warm["metadata"]["uid"])
+        return warm
 
-    async def take(self, chosen: Pod, launch: Launch) -> Pod | None:
+    async def take(self, warm: Pod, launch: Launch) -> Pod | None:
         """Claim a pod for the attempt and return it; None if another worker was sooner, or the pod has ended meanwhile."""
-        claimed = await self._patched(chosen, launch)
-        if claimed is None:
+        claimed_pod = await self._patched(warm, launch)
+        if claimed_pod is None:
             return None
-        if not is_ready(claimed):  # which its metadata does not tell
-            await self._dropped(claimed)
+        if not is_ready(claimed_pod):  # which its metadata does not tell
+            await self._dropped(claimed_pod)
             return None
-        self._informer.put(claimed)
-        return claimed
+        self._informer.put(claimed_pod)
+        return claimed_pod
 
-    async def _patched(self, chosen: Pod, launch: Launch) -> Pod | None:
+    async def _patched(self, warm: Pod, launch: Launch) -> Pod | None:
         """Return the pod with the attempt's name on it, or None if another worker was sooner."""
-        name = chosen["metadata"]["name"]
-        age = self._cluster.now() - created_at(chosen)
-        wanted = pod.claimed(chosen, launch, age.total_seconds(), self._me)
+        name = warm["metadata"]["name"]
+        age = self._cluster.now() - created_at(warm)
+        claim = pod.claimed(warm, launch, age.total_seconds(), self._me)
         try:
-            return await self._cluster.patch(name, wanted)
+            return await self._cluster.patch(name, claim)
         except Refused as err:
             if not err.temporary:
                 return None
@@ -223,10 +231,10 @@ class Pools:
             pass
         async for _ in retry_until(time.monotonic() + _CLAIM_TIMEOUT_S):
             with contextlib.suppress(Refused, Unreachable):
-                found = await self._cluster.pod(name)
-                labels = {} if found is None else found["metadata"]["labels"]
-                mine = {label: value for label, value in wanted["metadata"]["labels"].items() if value is not None}
-                return found if labels.items() >= mine.items() else None
+                pod_object = await self._cluster.pod(name)
+                labels = {} if pod_object is None else pod_object["metadata"]["labels"]
+                own_labels = {label: value for label, value in claim["metadata"]["labels"].items() if value is not None}
+                return pod_object if labels.items() >= own_labels.items() else None
         return None
 
     # Keeping them
@@ -240,7 +248,7 @@ class Pools:
                         await self._nudge.wait()
                         await asyncio.sleep(_BREATH_S)
                 self._nudge.clear()
-                if self._told and await self._has_work():
+                if self._knows_demand and await self._has_work():
                     if await self._leader.hold():
                         self._warm.begin()
                         await self._settle()
@@ -255,27 +263,31 @@ class Pools:
 
     async def offer(self) -> None:
         """Label each pod that has become ready, for ever. Separate from `keep`, which may be busy making pods."""
-        changed = self._warm.informer.changed
+        change = self._warm.informer.changed
         while True:
-            await changed.wait()
-            changed.clear()
+            await change.wait()
+            change.clear()
             self._nudge.set()
             try:
                 warm = self._warm.informer.pods.values()
-                new = [each for each in warm if is_ready(each) and pod.READY not in each["metadata"]["labels"]]
+                new = [
+                    pod_object
+                    for pod_object in warm
+                    if is_ready(pod_object) and pod.READY not in pod_object["metadata"]["labels"]
+                ]
                 await asyncio.gather(*map(self._offered, new))
             except (Refused, Unreachable) as err:
                 log.info("pods that are ready are offered later: %s", err)
                 await asyncio.sleep(_OFFER_S)
-                changed.set()
+                change.set()
             except Exception:
                 log.exception("pods that are ready could not be offered this time")
                 await asyncio.sleep(_OFFER_S)
-                changed.set()
+                change.set()
 
-    async def _offered(self, found: Pod) -> None:
+    async def _offered(self, pod_object: Pod) -> None:
         try:
-            offered = await self._cluster.patch(found["metadata"]["name"], pod.offered(found))
+            offered = await self._cluster.patch(pod_object["metadata"]["name"], pod.offered(pod_object))
             self._warm.informer.put(offered)
             self._ready.informer.put(offered)
         except Refused as err:
@@ -291,13 +303,13 @@ class Pools:
 
     async def _has_work(self) -> bool:
         """Return whether there is anything to keep: pools, policies, or warm pods that no task asks for any more."""
-        if self._wanted or self._warm.informer.pods or self._is_time():
+        if self._demanded or self._warm.informer.pods or self._is_time():
             return True
-        if time.monotonic() - self._looked < _SWEEP_S:
+        if time.monotonic() - self._looked_at < _SWEEP_S:
             return False
-        left = await self._cluster.has_pod({**pod.selector(self._settings), pod.ROLE: pod.WARM_ROLE})
-        self._looked = -_SWEEP_S if left else time.monotonic()
-        return left
+        has_pods = await self._cluster.has_pod({**pod.selector(self._settings), pod.ROLE: pod.WARM_ROLE})
+        self._looked_at = -_SWEEP_S if has_pods else time.monotonic()
+        return has_pods
 
     def _is_time(self) -> bool:
         return self._settings.fence is not None and time.monotonic() - self._swept > _SWEEP_S
@@ -308,50 +320,54 @@ class Pools:
             await self._policies.sweep(self._cluster.now())
         if not await self._warm.known():
             return
-        done = decide(
-            self._wanted,
+        decision = decide(
+            self._demanded,
             list(self._warm.informer.pods.values()),
             self._cluster.now(),
             timedelta(seconds=self._settings.warm_age_s),
             self._settings.warm_most,
         )
-        for each in done.delete:
-            self._note(each)
-            await self._dropped(each)
-        good = {each["metadata"]["labels"].get(pod.POOL) for each in self._warm.informer.pods.values() if is_ready(each)}
+        for pod_object in decision.delete:
+            self._note(pod_object)
+            await self._dropped(pod_object)
+        good = {
+            pod_object["metadata"]["labels"].get(pod.POOL)
+            for pod_object in self._warm.informer.pods.values()
+            if is_ready(pod_object)
+        }
         for key in list(self._trouble):
-            if key in good or key not in self._wanted:
+            if key in good or key not in self._demanded:
                 del self._trouble[key]
-        for key, count in done.create.items():
+        for key, count in decision.create.items():
             trouble = self._trouble.get(key)
             if trouble is None or trouble.over():
                 await asyncio.gather(*(self._add(key) for _ in range(min(count, _AT_ONCE))))
 
     async def _add(self, key: str) -> None:
-        kind = self._wanted.get(key)
+        kind = self._demanded.get(key)
         if kind is None:
             return
-        made = pod.warm_pod(kind.environment, self._settings, secrets.token_hex(6), secrets.token_hex(8))
+        warm = pod.warm_pod(kind.environment, self._settings, secrets.token_hex(6), secrets.token_hex(8))
         try:
             await self._policies.ensure(pod.policy(kind.environment, self._settings))
-            self._warm.informer.put(await self._cluster.create(made))
+            self._warm.informer.put(await self._cluster.create(warm))
         except Refused as err:
             self._trouble.setdefault(key, _KindBackoff()).again(f"the cluster refused a pod or its network policy: {err}")
 
-    def _note(self, found: Pod) -> None:
+    def _note(self, pod_object: Pod) -> None:
         """Record why a pod that is removed was of no use."""
-        key = found["metadata"]["labels"].get(pod.POOL, "")
-        status = found.get("status", {})
+        key = pod_object["metadata"]["labels"].get(pod.POOL, "")
+        status = pod_object.get("status", {})
         hopeless = exit_status.of_start(status)
-        ended = exit_status.of_status(status)
+        exit_ = exit_status.of_status(status)
         if hopeless is not None:
             self._trouble.setdefault(key, _KindBackoff()).again(hopeless[1])
-        elif ended is not None and ended.code not in (0, 143, None):
-            self._trouble.setdefault(key, _KindBackoff()).again(ended.message or f"a pod ended with exit code {ended.code}")
+        elif exit_ is not None and exit_.code not in (0, 143, None):
+            self._trouble.setdefault(key, _KindBackoff()).again(exit_.message or f"a pod ended with exit code {exit_.code}")
 
-    async def _dropped(self, found: Pod) -> None:
+    async def _dropped(self, pod_object: Pod) -> None:
         """Delete a pod in the version that is known here, so that one that was taken meanwhile stays."""
-        meta: Mapping[str, Any] = found["metadata"]
+        meta: Mapping[str, Any] = pod_object["metadata"]
         with contextlib.suppress(Refused):
             await self._cluster.delete(meta["name"], meta["uid"], 0, version=meta["resourceVersion"])
 

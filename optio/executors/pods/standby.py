@@ -36,9 +36,9 @@ class Standby:
         """Return the UIDs of the pods into which a transfer is open."""
         return self._open.keys()
 
-    def take(self, chosen: Pod) -> LaunchTransfer | None:
+    def take(self, warm: Pod) -> LaunchTransfer | None:
         """Hand over the open transfer into this pod, or return None. The caller must close it."""
-        _, way = self._open.pop(chosen["metadata"]["uid"], ("", None))
+        _, way = self._open.pop(warm["metadata"]["uid"], ("", None))
         if way is None or way.is_over:
             return None
         self._pause, self._until = _PAUSE_S, 0.0
@@ -59,7 +59,8 @@ class Standby:
 
     async def _settle(self) -> None:
         # In any order: so two workers seldom open the same.
-        ready = {each["metadata"]["uid"]: each for each in sorted(self._pools.ready(), key=lambda _: random.random())}  # noqa: S311
+        pods = sorted(self._pools.ready(), key=lambda _: random.random())  # noqa: S311
+        ready = {warm["metadata"]["uid"]: warm for warm in pods}
         vain = [uid for uid, (_, way) in self._open.items() if uid not in ready or way.is_over]
         if vain:
             self._until = time.monotonic() + self._pause
@@ -67,10 +68,10 @@ class Standby:
             await self._drop(vain)
         if time.monotonic() < self._until:
             return
-        for uid, each in ready.items():
-            kind = each["metadata"]["labels"][pod.POOL]
-            if len(self._open) < _MAX_OPEN and kind not in {known for known, _ in self._open.values()}:
-                self._open[uid] = kind, LaunchTransfer(self._cluster, each["metadata"]["name"])
+        for uid, pod_object in ready.items():
+            kind = pod_object["metadata"]["labels"][pod.POOL]
+            if len(self._open) < _MAX_OPEN and kind not in {open_kind for open_kind, _ in self._open.values()}:
+                self._open[uid] = kind, LaunchTransfer(self._cluster, pod_object["metadata"]["name"])
 
     async def _drop(self, uids: list[str]) -> None:
         ways = [way for uid in uids if (way := self._open.pop(uid, ("", None))[1]) is not None]

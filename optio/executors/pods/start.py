@@ -57,16 +57,16 @@ class StartFailed(Exception):
     ) -> None:
         super().__init__(message)
         empty = Exit(code=None, signal=None, stopped_by=stopped_by)
-        found = exit or replace(empty, reason=reason or None, message=message, temporary=temporary)
-        if found.reason and found.temporary and found.no_room is None:
-            found = replace(found, no_room=Delay(reason=found.reason, message=found.message))
-        self.exit = found
+        exit_ = exit or replace(empty, reason=reason or None, message=message, temporary=temporary)
+        if exit_.reason and exit_.temporary and exit_.no_room is None:
+            exit_ = replace(exit_, no_room=Delay(reason=exit_.reason, message=exit_.message))
+        self.exit = exit_
 
 
-def without_room(why: Delay) -> StartFailed:
+def without_room(delay: Delay) -> StartFailed:
     """Return the failure of an attempt for which there is no room, so that its run may wait."""
-    found = Exit(code=None, signal=None, reason=why.reason, message=why.message, temporary=True, no_room=why)
-    return StartFailed(exit=found)
+    exit_ = Exit(code=None, signal=None, reason=delay.reason, message=delay.message, temporary=True, no_room=delay)
+    return StartFailed(exit=exit_)
 
 
 class Renewal:
@@ -106,13 +106,13 @@ class Start:
 
     def parcel(self) -> bytes:
         """Return the launch as it is sent at this moment. Raises StartFailed if it must not be sent any more."""
-        left = self.renewal.left()
-        if left <= 0:
+        time_left = self.renewal.left()
+        if time_left <= 0:
             raise StartFailed(exit=ORPHANED)
         if self.handle.stop_wanted:
             raise StartFailed(stopped_by="stop")
         way_out = pod.way_out(self.launch.environment, self.settings)
-        return launch_script.parcel(self.launch, orphan_s=left, way_out=way_out)
+        return launch_script.parcel(self.launch, orphan_s=time_left, way_out=way_out)
 
     async def unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
         """Return the result of the work. Raises StartFailed at once if the attempt is stopped meanwhile."""
@@ -123,8 +123,8 @@ class Start:
                 raise StartFailed(stopped_by="stop")
             return working.result()
         finally:
-            for each in (working, stopping):
-                each.cancel()
+            for task in (working, stopping):
+                task.cancel()
             await asyncio.gather(working, stopping, return_exceptions=True)
 
 
@@ -154,24 +154,24 @@ class Starter:
         if start.renewal.left() <= 0:
             raise StartFailed(exit=ORPHANED)
         if start.launch.warm:
-            while (chosen := await self._pools.free(start.launch, start.settings, self._standby.uids())) is not None:
+            while (warm := await self._pools.free(start.launch, start.settings, self._standby.uids())) is not None:
                 # The way in is open, or opened while it is found out whether we may go.
-                async with self._standby.take(chosen) or LaunchTransfer(self._cluster, chosen["metadata"]["name"]) as delivery:
-                    found = await start.unless_stopped(self._taken(start, chosen))
-                    if found is not None:
-                        return await self._delivered(start, found, deadline, delivery)
+                async with self._standby.take(warm) or LaunchTransfer(self._cluster, warm["metadata"]["name"]) as delivery:
+                    pod_object = await start.unless_stopped(self._taken(start, warm))
+                    if pod_object is not None:
+                        return await self._delivered(start, pod_object, deadline, delivery)
         with self._events.awaited(start.wanted["metadata"]["name"]):
-            found = await start.unless_stopped(self._made(start, deadline))
-            start.handle.take(found)
-            self._informer.put(found)
-            self._addresses.begin(found)
+            pod_object = await start.unless_stopped(self._made(start, deadline))
+            start.handle.take(pod_object)
+            self._informer.put(pod_object)
+            self._addresses.begin(pod_object)
             await start.unless_stopped(self._check_wanted(start))
-            return await self._delivered(start, found, deadline)
+            return await self._delivered(start, pod_object, deadline)
 
     async def _delivered(
-        self, start: Start, found: Pod, deadline: float, delivery: LaunchTransfer | None = None
+        self, start: Start, pod_object: Pod, deadline: float, delivery: LaunchTransfer | None = None
     ) -> tuple[str, bool]:
-        name, mark = found["metadata"]["name"], found["metadata"]["annotations"][pod.MARK]
+        name, mark = pod_object["metadata"]["name"], pod_object["metadata"]["annotations"][pod.MARK]
         delays = Delays(start.handle, self._start_s)
         unauthorized_since: float | None = None
         for tries in count():
@@ -209,9 +209,9 @@ class Starter:
         going = asyncio.ensure_future(way.go(start.parcel, start.handle.hear, within=_ANSWER_S + start.settings.gate_s))
         try:
             while not going.done() and exit_status.of_status(self._informer.status(name)) is None:
-                moved = asyncio.ensure_future(self._informer.moved(name).wait())
-                await asyncio.wait({going, moved}, return_when=asyncio.FIRST_COMPLETED)
-                moved.cancel()
+                movement = asyncio.ensure_future(self._informer.moved(name).wait())
+                await asyncio.wait({going, movement}, return_when=asyncio.FIRST_COMPLETED)
+                movement.cancel()
             if not going.done():
                 await asyncio.wait({going}, timeout=_ENDED_ANSWER_S)
             if not going.done():
@@ -221,13 +221,13 @@ class Starter:
             going.cancel()
             await asyncio.gather(going, return_exceptions=True)
 
-    async def _taken(self, start: Start, chosen: Pod) -> Pod | None:
-        found = await self._pools.take(chosen, start.launch)
-        if found is not None:
-            start.handle.take(found)
+    async def _taken(self, start: Start, warm: Pod) -> Pod | None:
+        pod_object = await self._pools.take(warm, start.launch)
+        if pod_object is not None:
+            start.handle.take(pod_object)
             start.handle.how = "warm"
             await self._check_wanted(start)
-        return found
+        return pod_object
 
     async def _check_wanted(self, start: Start) -> None:
         """Raise StartFailed if another worker has given the attempt up. The pod must be claimed before that is checked (see
@@ -241,47 +241,47 @@ class Starter:
             except (Refused, Unreachable) as err:
                 last = err
         else:
-            if last is not None and (why := refusal(last, self._start_s)) is not None:
-                raise without_room(why) from last
+            if last is not None and (delay := refusal(last, self._start_s)) is not None:
+                raise without_room(delay) from last
         raise StartFailed(exit=_LOST)
 
     async def _made(self, start: Start, deadline: float) -> Pod:
         """Return the pod, which may have been made already by a request that got no answer."""
-        taken = False  # there may be a pod of this name
+        is_name_taken = False  # there may be a pod of this name
         deadline = min(deadline, time.monotonic() + _REFUSED_S)
         last: Refused | Unreachable
         async for _ in retry_until(deadline):
             try:
-                found = await self._cluster.pod(start.wanted["metadata"]["name"]) if taken else None
-                if found is not None:
-                    return _own_pod(found, start.settings)
+                pod_object = await self._cluster.pod(start.wanted["metadata"]["name"]) if is_name_taken else None
+                if pod_object is not None:
+                    return _own_pod(pod_object, start.settings)
                 await self._policies.ensure(pod.policy(start.launch.environment, start.settings))
                 return await self._cluster.create(start.wanted)
             except Refused as err:
-                taken = err.status == 409
-                why = refusal(err, self._start_s)
-                if why is None:
+                is_name_taken = err.status == 409
+                delay = refusal(err, self._start_s)
+                if delay is None:
                     raise StartFailed("pod_refused", f"the cluster refused the pod: {err}") from err
-                if not taken and not err.temporary:
-                    raise without_room(why) from err
+                if not is_name_taken and not err.temporary:
+                    raise without_room(delay) from err
                 if err.wait:
                     await asyncio.sleep(min(err.wait, max(0.0, deadline - time.monotonic())))
                 last = err
             except Unreachable as err:
-                taken, last = True, err
+                is_name_taken, last = True, err
         raise without_room(refusal(last, self._start_s) or Delay(reason="cluster", message=str(last)))
 
     async def _until_started(self, handle: PodHandle, deadline: float, tries: int, delays: Delays) -> None:
         """Wait until the container runs or has run its agent; after tries in vain, a pause longer. Raises StartFailed if it
         will not run."""
-        began, name = time.monotonic(), handle.name
-        next_try = began + min(_TRY_S * tries, _MAX_PAUSE_S)
+        began_at, name = time.monotonic(), handle.name
+        next_try = began_at + min(_TRY_S * tries, _MAX_PAUSE_S)
         while True:
-            moved = self._informer.moved(name)
-            known = self._informer.pods.get(name) or await self._known(name)
-            if known["metadata"].get("uid") == handle.uid:
-                handle.take(known)
-            status = known.get("status", {})
+            movement = self._informer.moved(name)
+            pod_object = self._informer.pods.get(name) or await self._known(name)
+            if pod_object["metadata"].get("uid") == handle.uid:
+                handle.take(pod_object)
+            status = pod_object.get("status", {})
             if _has_run(status):
                 return
             failed = _hopeless(status) or exit_status.of_status(status)
@@ -299,20 +299,20 @@ class Starter:
                 return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(at - now, 2.0)):
-                    await moved.wait()
+                    await movement.wait()
 
     async def _known(self, name: str) -> Pod:
         """Return a pod that the watch does not know: it is new, or gone."""
-        found = None
+        pod_object = None
         with contextlib.suppress(Refused, Unreachable):
-            found = await self._cluster.pod(name)
-            if found is None:
+            pod_object = await self._cluster.pod(name)
+            if pod_object is None:
                 raise StartFailed("deleted", "the pod was deleted", temporary=True)
-            self._informer.put(found)
-        return found or {"metadata": {"name": name}, "spec": {}}
+            self._informer.put(pod_object)
+        return pod_object or {"metadata": {"name": name}, "spec": {}}
 
 
-def _transfer_outcome(handle: PodHandle, code: int, said: bytes) -> bool:
+def _transfer_outcome(handle: PodHandle, code: int, output: bytes) -> bool:
     """Return whether the launch that was sent has arrived; False if its pod may have it by another request. Raises
     StartFailed."""
     if code == launch_script.TAKEN:
@@ -322,28 +322,28 @@ def _transfer_outcome(handle: PodHandle, code: int, said: bytes) -> bool:
     if code > _KILLED:
         return False  # what a short agent leaves behind when it ends is killed, and the end of our command may be among that
     if code != 0:
-        raise StartFailed("launch", f"the launch did not arrive: {said.decode('utf-8', 'replace')[:200]}", temporary=True)
+        raise StartFailed("launch", f"the launch did not arrive: {output.decode('utf-8', 'replace')[:200]}", temporary=True)
     handle.begin()
     return True
 
 
-def _own_pod(found: Pod, settings: PodSettings) -> Pod:
-    labels = found["metadata"].get("labels", {})
-    name = found["metadata"]["name"]
+def _own_pod(pod_object: Pod, settings: PodSettings) -> Pod:
+    labels = pod_object["metadata"].get("labels", {})
+    name = pod_object["metadata"]["name"]
     if labels.get(pod.INSTALL) != settings.install:
         raise StartFailed("foreign_pod", f"a pod of another installation has the name {name}", temporary=False)
     if labels.get(pod.ROLE) != pod.ATTEMPT_ROLE:
         raise StartFailed(exit=_LOST)  # a worker of an older version has taken the name of an attempt that it gave up
-    return found
+    return pod_object
 
 
 def _has_run(status: Mapping[str, object]) -> bool:
     """Return whether the supervisor has said how an agent ended: an earlier request has brought the launch, and the log has the
     output."""
-    ended = exit_status.of_status(status)
-    return ended is not None and bool(ended.sizes)
+    exit_ = exit_status.of_status(status)
+    return exit_ is not None and bool(exit_.sizes)
 
 
 def _hopeless(status: Mapping[str, object]) -> Exit | None:
-    found = exit_status.of_start(status)
-    return None if found is None else Exit(code=None, signal=None, reason=found[0], message=found[1], temporary=found[2])
+    exit_ = exit_status.of_start(status)
+    return None if exit_ is None else Exit(code=None, signal=None, reason=exit_[0], message=exit_[1], temporary=exit_[2])

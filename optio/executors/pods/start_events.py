@@ -22,16 +22,16 @@ class StartEvents:
     def __init__(self, cluster: Cluster, informer: Informer) -> None:
         self._cluster, self._informer = cluster, informer
         self._awaited: set[str] = set()
-        self._started: set[str] = set()
+        self._started_names: set[str] = set()
         self._gates: dict[str, asyncio.Event] = {}
-        self._wanted = asyncio.Event()
+        self._demand = asyncio.Event()
 
     @contextmanager
     def awaited(self, name: str) -> Iterator[None]:
         """Have the informer `tell` of this pod, which is made in this block, when its event comes."""
         self._awaited.add(name)
         self._gates[name] = asyncio.Event()
-        self._wanted.set()
+        self._demand.set()
         try:
             yield
         finally:
@@ -41,32 +41,32 @@ class StartEvents:
 
     def forget(self, name: str) -> None:
         """Forget an event whose container could not be used: the pod's status tells more."""
-        self._started.discard(name)
+        self._started_names.discard(name)
 
     def has(self, name: str) -> bool:
         """Return whether the agent's container of an awaited pod has been started."""
-        return name in self._started
+        return name in self._started_names
 
     async def gate_started(self, name: str) -> None:
         """Wait until the container of a pod's gate has been started, or the pod is no longer awaited."""
-        if (started := self._gates.get(name)) is not None:
-            await started.wait()
+        if (event := self._gates.get(name)) is not None:
+            await event.wait()
 
     async def run(self) -> None:
         """Watch for ever, whenever pods begin. What happens between two watches is found in the pods' status."""
         async for _ in retry_until():
-            await self._wanted.wait()
+            await self._demand.wait()
             try:
                 async with aclosing(self._cluster.start_events()) as names:
                     async for name, container in names:
                         if container == network.GATE and name in self._gates:
                             self._gates[name].set()
                         elif container == AGENT and name in self._awaited:
-                            self._started.add(name)
+                            self._started_names.add(name)
                             self._informer.tell(name)
             except (Refused, Unreachable) as err:
                 log.info("the watch of events broke off: %s", err)
             except Exception:
                 log.exception("the watch of events failed")
             if not self._awaited:
-                self._wanted.clear()
+                self._demand.clear()

@@ -161,9 +161,9 @@ class Template:
             labels=metadata.get("labels", {}),
             annotations=metadata.get("annotations", {}),
             spec=spec,
-            volumes=[{**each, "name": _PREFIX + each["name"]} for each in volumes],
+            volumes=[{**volume, "name": _PREFIX + volume["name"]} for volume in volumes],
             mounts=[
-                {**mount, "name": _PREFIX + mount["name"]} for each in containers for mount in each.get("volumeMounts", [])
+                {**mount, "name": _PREFIX + mount["name"]} for volume in containers for mount in volume.get("volumeMounts", [])
             ],
         )
 
@@ -176,9 +176,9 @@ class Template:
 
 def faults(value: Any) -> Iterator[Fault]:
     """Yield all mistakes in a template as it was read from its file."""
-    found = list(_misshapen(value if value is not None else {}, _SHAPE, ()))
-    yield from found
-    if not found and value is not None:
+    faults_of_shape = list(_misshapen(value if value is not None else {}, _SHAPE, ()))
+    yield from faults_of_shape
+    if not faults_of_shape and value is not None:
         yield from _metadata(value.get("metadata") or {})
         yield from _volumes(value.get("spec") or {})
 
@@ -188,33 +188,33 @@ def _misshapen(value: Any, shape: Any, route: Route) -> Iterator[Fault]:
         if not isinstance(value, dict):
             yield _wrong(route, "a mapping")
             return
-        for key, each in value.items():
+        for key, item in value.items():
             if key in shape:
-                yield from _misshapen(each, shape[key], (*route, key))
+                yield from _misshapen(item, shape[key], (*route, key))
             else:
                 yield _unknown((*route, key), shape)
     elif isinstance(shape, list):
         if not isinstance(value, list):
             yield _wrong(route, "a list")
             return
-        for index, each in enumerate(value):
-            yield from _misshapen(each, shape[0], (*route, index))
+        for index, item in enumerate(value):
+            yield from _misshapen(item, shape[0], (*route, index))
     elif shape == _TEXTS:
         if not isinstance(value, dict):
             yield _wrong(route, _TEXTS)
             return
-        for key, each in value.items():
-            yield from _misshapen(each, _TEXT, (*route, key))
+        for key, item in value.items():
+            yield from _misshapen(item, _TEXT, (*route, key))
     elif not isinstance(value, _IS[shape]) or (isinstance(value, bool) and shape != _SWITCH):
-        quoted = shape == _TEXT and isinstance(value, bool | int | float)
-        cure = f'write it in quotes: "{str(value).lower()}"' if quoted else f"write {shape}"
+        needs_quotes = shape == _TEXT and isinstance(value, bool | int | float)
+        cure = f'write it in quotes: "{str(value).lower()}"' if needs_quotes else f"write {shape}"
         yield Fault(route, f"`{show(route)}` is not {shape}", cure)
 
 
-def _wrong(route: Route, wanted: str) -> Fault:
+def _wrong(route: Route, form: str) -> Fault:
     if not route:
-        return Fault(route, f"a template is {wanted}", "write `metadata:` or `spec:`")
-    return Fault(route, f"`{show(route)}` is not {wanted}", f"write {wanted}")
+        return Fault(route, f"a template is {form}", "write `metadata:` or `spec:`")
+    return Fault(route, f"`{show(route)}` is not {form}", f"write {form}")
 
 
 def _unknown(route: Route, shape: Mapping[str, Any]) -> Fault:
@@ -233,15 +233,17 @@ def _metadata(metadata: Mapping[str, Any]) -> Iterator[Fault]:
     for kind in ("labels", "annotations"):
         for key, value in metadata.get(kind, {}).items():
             route: Route = ("metadata", kind, key)
-            what = f"the {kind[:-1]} `{key}`"
+            subject = f"the {kind[:-1]} `{key}`"
             reserved = key in (_RESERVED_LABELS if kind == "labels" else BUSY) or key.startswith(_RESERVED_PREFIXES)
             if reserved:
-                yield Fault(route, f"a template cannot change {what}", "delete it: Optio sets it by itself", key=True)
+                yield Fault(route, f"a template cannot change {subject}", "delete it: Optio sets it by itself", key=True)
             elif not _KEY.fullmatch(key):
-                yield Fault(route, f"{what} has no name that a cluster takes", "write `example.com/name`, or `name`", key=True)
+                yield Fault(
+                    route, f"{subject} has no name that a cluster takes", "write `example.com/name`, or `name`", key=True
+                )
             elif kind == "labels" and not _VALUE.fullmatch(value):
                 cure = "write up to 63 letters, digits, `-`, `_` and `.`, or make it an annotation"
-                yield Fault(route, f"{what} has the value `{value}`, which no label may have", cure)
+                yield Fault(route, f"{subject} has the value `{value}`, which no label may have", cure)
 
 
 def _volumes(spec: Mapping[str, Any]) -> Iterator[Fault]:
@@ -263,13 +265,15 @@ def _volumes(spec: Mapping[str, Any]) -> Iterator[Fault]:
             cure = f"write `name: {AGENT}`, or delete it"
             yield Fault((*route, "name"), f"only the container `{AGENT}` can be changed: {_SIDECAR}", cure)
         for number, mount in enumerate(container.get("volumeMounts", [])):
-            here: Route = (*route, "volumeMounts", number)
+            mount_route: Route = (*route, "volumeMounts", number)
             path = mount.get("mountPath", "")
             if mount.get("name") not in names:
-                yield Fault((*here, "name"), "the mount names no volume of this template", "add it below `volumes`")
+                yield Fault((*mount_route, "name"), "the mount names no volume of this template", "add it below `volumes`")
             if not path.startswith("/") or posixpath.normpath(path) != path or path == "/":
-                yield Fault((*here, "mountPath"), f"`{path}` is not an absolute path", "write a path such as /etc/ssl/ours")
+                yield Fault(
+                    (*mount_route, "mountPath"), f"`{path}` is not an absolute path", "write a path such as /etc/ssl/ours"
+                )
             elif _TAKEN.match(path):
-                yield Fault((*here, "mountPath"), f"`{path}` belongs to Optio or the system", "mount it elsewhere")
+                yield Fault((*mount_route, "mountPath"), f"`{path}` belongs to Optio or the system", "mount it elsewhere")
             if not mount.get("readOnly"):
-                yield Fault(here, "runs could write what others read", "add `readOnly: true` to the mount")
+                yield Fault(mount_route, "runs could write what others read", "add `readOnly: true` to the mount")
