@@ -159,8 +159,7 @@ RULES = (
     ),
     Rule(
         "OPT434", "unlikely-query", INFO, "a path or a test that probably finds nothing",
-        "No published delivery of the sender has it, or it is written as in another language. The sender may have added it "
-        "since: a payload under `tests:` decides it.",
+        "No published delivery has it, or it is written as in another language. A payload under `tests:` decides it.",
         _webhook(_SIGNED + "\nscheme: gitlab\nevents: [Merge Request Hook]\nwhen: \"@.object_attributes.actoin == 'open'\""),
         _webhook(_SIGNED + "\nscheme: gitlab\nevents: [Merge Request Hook]\nwhen: \"@.object_attributes.action == 'open'\""),
     ),
