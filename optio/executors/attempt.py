@@ -56,30 +56,30 @@ class ProcessHandle:
     """The handle of a local attempt. The supervisor is not a child of this process: a pidfd waits for it, and cannot refer to
     another process by mistake."""
 
-    def __init__(self, base: Path, started: "StartedAttempt | None" = None) -> None:
+    def __init__(self, base: Path, start: "StartedAttempt | None" = None) -> None:
         self._base = base
         self._control = control = f"{base}/control"
         # Attempts that an older version began have their result below `control`.
-        has_results = started is not None or os.path.isdir(f"{base}/result")
+        has_results = start is not None or os.path.isdir(f"{base}/result")
         self._results = f"{base}/result" if has_results else f"{control}/result"
         self._paths = {"stdout": f"{control}/stdout", "stderr": f"{control}/stderr", "result": f"{self._results}/result.jsonl"}
         self._open: dict[str, int] = {}
-        known = started or _read_started(control)
-        self._missing = {stream: pattern for stream, pattern in known.patterns.items() if pattern is not None}
+        start_facts = start or _read_started(control)
+        self._missing = {stream: pattern for stream, pattern in start_facts.patterns.items() if pattern is not None}
         self.streams: Sequence[str] = (*self._paths, *self._missing)
         # The attempt whose HOME this one uses, and where its own part of the session file begins.
         self._home, self._side_from = f"{base}/home", 0
-        if known.continues is not None:
-            self._home = str(base.with_name(f"{base.name.rpartition('-')[0]}-{known.continues}") / "home")
+        if start_facts.continues is not None:
+            self._home = str(base.with_name(f"{base.name.rpartition('-')[0]}-{start_facts.continues}") / "home")
             self._side_from = _number_of(f"{control}/side-from") or 0
         self._watched = False  # its supervisor was seen alive from here
-        self._overdue_at, self._grace, self._holds_signals = known.limits
+        self._overdue_at, self._grace, self._holds_signals = start_facts.limits
         self._overdue_as: str | None = None
-        self._pidfd = known.pidfd
+        self._pidfd = start_facts.pidfd
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._inotify: Inotify | None = None
-        self._born = time.monotonic()
-        self._begun = None if started is None else LaunchArrival(self._born, "process")
+        self._created_at = time.monotonic()
+        self._arrival = None if start is None else LaunchArrival(self._created_at, "process")
 
     def _marked(self) -> int | None:
         marker = marker_of(self._control)
@@ -109,16 +109,16 @@ class ProcessHandle:
         """Return whether the agent has this file. It is looked for until there is one, a regular file, which is then kept by a
         link: a worker that adopts the attempt reads the same, whatever the agent has put beside it."""
         if stream in self._missing:
-            kept = f"{self._control}/{_FOUND[stream]}"
-            if not os.path.lexists(kept):
-                linked = _link_session(self._home, self._missing[stream], kept)
+            kept_path = f"{self._control}/{_FOUND[stream]}"
+            if not os.path.lexists(kept_path):
+                linked = _link_session(self._home, self._missing[stream], kept_path)
                 if linked is None:
                     return False
-                kept = linked
+                kept_path = linked
             del self._missing[stream]
-            self._paths[stream] = kept
+            self._paths[stream] = kept_path
             if self._inotify is not None:
-                self._inotify.watch(kept)
+                self._inotify.watch(kept_path)
         return stream in self._paths
 
     def settled(self) -> bool:
@@ -127,7 +127,7 @@ class ProcessHandle:
     def wait(self, timeout: float) -> None:
         timeout = min(timeout, max(0.01, self._overdue_at - uptime()))
         if self._inotify is None:
-            if time.monotonic() - self._born > _YOUNG_S:
+            if time.monotonic() - self._created_at > _YOUNG_S:
                 self._watch()
                 return  # output that was written before the watch began is read first
             timeout = min(timeout, _YOUNG_POLL_S)
@@ -167,7 +167,7 @@ class ProcessHandle:
             os.eventfd_write(self._wake, 1)
 
     def begun(self) -> LaunchArrival | None:
-        return self._begun
+        return self._arrival
 
     def pod(self) -> None:
         """Return None: a process is in no pod."""
@@ -183,14 +183,14 @@ class ProcessHandle:
             self._watched = True
             if not self._end_overdue():
                 return None
-        found = self._read_exit()
-        if found is None:
+        exit_ = self._read_exit()
+        if exit_ is None:
             kill_marked(self._base.name)
             cgroup.remove_groups(self._control, self._base.name)
             if self._overdue_as is not None:
                 return Exit(code=None, signal=signal.SIGKILL, stopped_by=self._overdue_as)
-            found = Exit(code=None, signal=None, lost=True, by_agent=self._watched and not self._holds_signals)
-        return found
+            exit_ = Exit(code=None, signal=None, lost=True, by_agent=self._watched and not self._holds_signals)
+        return exit_
 
     def _alive(self) -> bool:
         if self._pidfd is not None:
@@ -240,11 +240,11 @@ class ProcessHandle:
         if self._overdue_as is None:
             self._overdue_at = min(self._overdue_at, uptime() + self._grace + OVERDUE_S)
             self._overdue_as = "stop"
-        marked = self._marked()
-        if marked is not None:
+        pid = self._marked()
+        if pid is not None:
             if self._pidfd is not None:
                 os.close(self._pidfd)
-            self._pidfd = marked
+            self._pidfd = pid
         if self._pidfd is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
@@ -281,8 +281,8 @@ def continue_session(control: str, session: str, attempt: int, side: str | None)
 
 def _link_session(home: str, side: str, target: str) -> str | None:
     """Link the agent's session file to another name; see `_link_below`. Return None if there is none."""
-    found = sorted(glob.iglob(f"{glob.escape(home)}/{side}"))
-    return _link_below(home, os.path.relpath(found[0], home), target) if found else None
+    paths = sorted(glob.iglob(f"{glob.escape(home)}/{side}"))
+    return _link_below(home, os.path.relpath(paths[0], home), target) if paths else None
 
 
 def _link_below(top: str, path: str, target: str) -> str | None:
@@ -294,9 +294,9 @@ def _link_below(top: str, path: str, target: str) -> str | None:
     place = os.open(top, _PLACE)
     try:
         for each in parents:
-            below = os.open(each, _PLACE, dir_fd=place)
+            descriptor = os.open(each, _PLACE, dir_fd=place)
             os.close(place)
-            place = below
+            place = descriptor
         if not stat.S_ISREG(os.stat(name, dir_fd=place, follow_symlinks=False).st_mode):
             return None
         try:
@@ -417,12 +417,12 @@ def kill_tree(pid: int) -> None:
     """Kill everything below a process, then the process itself. While it lives, even stopped, orphans of its children come to
     it."""
     for _ in range(100):
-        below = descendants(pid)
+        children = descendants(pid)
         for number in (signal.SIGSTOP, signal.SIGKILL):
-            for each in below:
+            for child in children:
                 with contextlib.suppress(OSError):
-                    os.kill(each, number)
-        if not below:
+                    os.kill(child, number)
+        if not children:
             break
         time.sleep(0.01)
     with contextlib.suppress(OSError):
@@ -434,7 +434,7 @@ def kill_marked(attempt: str) -> None:
     run_id, _, number = attempt.rpartition("-")
     marks = {f"OPTIO_RUN_ID={run_id}".encode(), f"OPTIO_ATTEMPT={number}".encode()}
     for _ in range(10):
-        found = False
+        is_found = False
         for entry in os.listdir("/proc"):
             if not entry.isdigit() or int(entry) == os.getpid():
                 continue
@@ -442,10 +442,10 @@ def kill_marked(attempt: str) -> None:
                 environment = set(Path(f"/proc/{entry}/environ").read_bytes().split(b"\0"))
                 if marks <= environment:
                     os.kill(int(entry), signal.SIGKILL)
-                    found = True
+                    is_found = True
             except OSError:
                 continue
-        if not found:
+        if not is_found:
             return
 
 

@@ -135,13 +135,13 @@ class ProcessExecutor:
         program = agent.program
         setting = "OPTIO_PROGRAM_" + runtime.upper().replace("-", "_")
         configured = self._programs.get(runtime)
-        found = shutil.which(configured or program.name)
-        if found is None:
-            named = f"{setting}={configured}"
-            why = f"{named} {_why_no_program(configured)}" if configured else f"`{program.name}` is not on PATH"
+        path = shutil.which(configured or program.name)
+        if path is None:
+            setting_text = f"{setting}={configured}"
+            reason = f"{setting_text} {_why_no_program(configured)}" if configured else f"`{program.name}` is not on PATH"
             cure = f"install it with `{program.install}`, or set {setting} to its path"
-            raise LaunchFailed("runtime_missing", why, cure=cure)
-        return _native(program, found)
+            raise LaunchFailed("runtime_missing", reason, cure=cure)
+        return _native(program, path)
 
     def program_facts(self, runtime: str) -> ProgramFacts:
         try:
@@ -246,8 +246,8 @@ class ProcessExecutor:
             names = os.listdir(self._root)
         except OSError:
             return []
-        parted = [name.rpartition("-") for name in names]
-        return [(run_id, int(number)) for run_id, _, number in parted if run_id and number.isascii() and number.isdigit()]
+        parts = [name.rpartition("-") for name in names]
+        return [(run_id, int(number)) for run_id, _, number in parts if run_id and number.isascii() and number.isdigit()]
 
     def keep(self, run_id: str, attempt: int, seconds: float) -> None:
         """Return None: there is no pod to keep, which `notes` says in the run's log."""
@@ -299,7 +299,7 @@ class ProcessExecutor:
     def _fork(self, header: bytes, stdin: bytes) -> int:
         message = struct.pack("!I", len(header)) + header + struct.pack("!Q", len(stdin))
         server: _ForkServer | None = None
-        for again in (True, False):
+        for may_retry in (True, False):
             try:
                 with self._lock:
                     server = self._server or self._serve()
@@ -310,7 +310,7 @@ class ProcessExecutor:
                 with self._lock:
                     if self._server is server:  # another launch may have replaced it
                         self._drop_server(kill=True)
-                if not again:
+                if not may_retry:
                     raise LaunchFailed("supervisor", f"no supervisor can be started: {err}", temporary=True) from err
         if "error" in answer:
             raise LaunchFailed("supervisor", f"no supervisor can be started: {answer['error']}", temporary=True)
@@ -374,23 +374,23 @@ class _ForkServer:
     """
 
     def __init__(self, sandbox: str) -> None:
-        self._connection, theirs = socket.socketpair()
+        self._connection, server_end = socket.socketpair()
         # Not `settimeout`, which asks the kernel before each call whether it would block.
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self._connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", int(_FORK_TIMEOUT_S), 0))
         starter = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _BEGIN, str(_SUPERVISOR.parent), sandbox],
-            stdin=theirs.fileno(),
+            stdin=server_end.fileno(),
             stdout=subprocess.DEVNULL,
             start_new_session=True,
             # A symbol that is resolved late, after the fork, is resolved again for each attempt, and copies pages there.
             env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "LD_BIND_NOW": "1"},
         )
-        theirs.close()
+        server_end.close()
         self._starter: subprocess.Popen[bytes] | None = starter
         self._pidfd: int | None = None
         self._sending, self._receiving = threading.Lock(), threading.Lock()
-        self._asked: deque[list[dict[str, Any]]] = deque()  # where the answers go that are still to come
+        self._requests: deque[list[dict[str, Any]]] = deque()  # where the answers go that are still to come
         self._received = b""
 
     def ask(self, message: bytes, stdin: bytes) -> dict[str, Any]:
@@ -403,7 +403,7 @@ class _ForkServer:
                     self._starter.wait(_FORK_TIMEOUT_S)
                     self._starter = None
                     self._pidfd = open_pidfd(pid)
-                self._asked.append(answer)
+                self._requests.append(answer)
                 try:
                     self._connection.sendall(message + stdin)
                 except OSError:
@@ -422,7 +422,7 @@ class _ForkServer:
 
     def _receive(self) -> None:
         line = self._line()
-        self._asked.popleft().append(line)
+        self._requests.popleft().append(line)
 
     def _line(self) -> dict[str, Any]:
         while b"\n" not in self._received:
@@ -441,7 +441,7 @@ class _ForkServer:
             self._break_off()  # threads that wait for it fail at once
         with self._sending, self._receiving:
             with contextlib.suppress(OSError):
-                while self._asked and not kill:
+                while self._requests and not kill:
                     self._receive()
             self._connection.close()
         if self._starter is not None:
@@ -461,17 +461,19 @@ def choose_sandbox(kind: str | None = None, *, is_open: bool = False) -> Sandbox
     if kind == "none":
         return SandboxOptions()
     problems = []
-    for each in (kind,) if kind is not None else KINDS:
-        problem = _why_not(each, os.geteuid())
+    for candidate in (kind,) if kind is not None else KINDS:
+        problem = _why_not(candidate, os.geteuid())
         if not problem:
-            return SandboxOptions(kind=each)
-        problems.append(f"{each}: {problem}")
-    told = "; ".join(problems)
+            return SandboxOptions(kind=candidate)
+        problems.append(f"{candidate}: {problem}")
+    problem_text = "; ".join(problems)
     if kind is not None:
-        raise SettingsError(f"OPTIO_SANDBOX={told}")
+        raise SettingsError(f"OPTIO_SANDBOX={problem_text}")
     if is_open:
-        return SandboxOptions(why=f"no sandbox works here: {told}")
-    raise SettingsError(f"no sandbox works here ({told}): enable one, or set OPTIO_SANDBOX=none to run agents unconfined")
+        return SandboxOptions(why=f"no sandbox works here: {problem_text}")
+    raise SettingsError(
+        f"no sandbox works here ({problem_text}): enable one, or set OPTIO_SANDBOX=none to run agents unconfined"
+    )
 
 
 @lru_cache
@@ -499,7 +501,7 @@ def _why_not(kind: str, _user: int) -> str:
             handle = executor.start(trial)
             while (end := handle.exit()) is None:
                 handle.wait(1.0)
-            said = handle.read("stderr", 0, 200).decode("utf-8", "replace").strip()
+            output = handle.read("stderr", 0, 200).decode("utf-8", "replace").strip()
             handle.close(remove=True)
         except LaunchFailed as err:
             return str(err)
@@ -507,7 +509,7 @@ def _why_not(kind: str, _user: int) -> str:
             executor.close()
     if end.code == 0:
         return ""
-    return said or end.error or f"a trial ended with {end.stopped_by or end.code}"
+    return output or end.error or f"a trial ended with {end.stopped_by or end.code}"
 
 
 def _leave_tombstone(base: Path) -> None:
@@ -550,10 +552,10 @@ def _native(program: Program, found: str) -> str:
 def _identify(program: str) -> str | None:
     """Return a text that changes when a program is replaced; None for a program that is not there."""
     try:
-        found = os.stat(program)
+        status = os.stat(program)
     except OSError:
         return None
-    return f"{found.st_size}:{found.st_mtime_ns}:{program}"
+    return f"{status.st_size}:{status.st_mtime_ns}:{program}"
 
 
 def _make_directories(base: str) -> None:

@@ -98,14 +98,14 @@ class Sandbox:
         self._write = _outermost([*(_real(path) for path in _SHARED if path not in self._closed), *self._opened])
         pythons = (sys.prefix, sys.base_prefix)
         on_path = _on_path(os.environ.get("PATH", os.defpath), Path(os.path.expanduser("~")))
-        wanted = (*SYSTEM, *pythons, *on_path, *map(str, options.read))
-        parts = [part for path in wanted for part in _carve(_real(path), self._hidden)]
+        readable = (*SYSTEM, *pythons, *on_path, *map(str, options.read))
+        parts = [part for path in readable for part in _carve(_real(path), self._hidden)]
         read = _outermost(path for path in parts if not os.path.islink(path))
         self._links = {path: os.readlink(path) for path in parts if os.path.islink(path)}
-        for way in wanted:
+        for way in readable:
             self._links.update(_links(way))
-        self._all_read = [path for path in read if not any(_is_within(path, each) for each in self._opened)]
-        self._read = [path for path in read if not any(_is_within(path, each) for each in self._write)]
+        self._all_read = [path for path in read if not any(_is_within(path, directory) for directory in self._opened)]
+        self._read = [path for path in read if not any(_is_within(path, directory) for directory in self._write)]
         devices = [_real(f"/dev/{name}") for name in _DEVICES]
         self._rules = landlock.rules(self._abi, read=self._read, write=self._write, devices=devices)
         # Only the worker's own: what lies above is the operator's to open.
@@ -114,8 +114,8 @@ class Sandbox:
             _check_way(options.place.parents, self._way)
         self._bwrap = shutil.which("bwrap") or "bwrap"
         # Open paths usually stay as they are; if not, the agent's error says so.
-        opened = (*self._read, *(self._opened if self.is_isolated else self._write))
-        self._is_open = lru_cache(256)(lambda program: any(_is_within(_real(program), path) for path in opened))
+        all_open = (*self._read, *(self._opened if self.is_isolated else self._write))
+        self._is_open = lru_cache(256)(lambda program: any(_is_within(_real(program), path) for path in all_open))
 
     def _check_write(self, paths: Sequence[Path]) -> None:
         """Raise SettingsError for a path of OPTIO_SANDBOX_WRITE that would open what no agent may write, or that none can."""
@@ -174,23 +174,23 @@ class Sandbox:
 
     def _is_shared(self, path: str) -> bool:
         """Return whether a path lies in a directory of which every attempt has one of its own."""
-        return any(path != each and _is_within(path, each) for each in _SHARED)
+        return any(path != shared and _is_within(path, shared) for shared in _SHARED)
 
-    def _plan(self, read: Sequence[str], own: Sequence[str], *, offline: bool) -> dict[str, Any]:
+    def _plan(self, program_paths: Sequence[str], own_paths: Sequence[str], *, offline: bool) -> dict[str, Any]:
         """Return what an attempt adds to the view. A shared directory is its own on its disk, so that the limits of the disk
         count it, or in memory, if paths in it are opened: an agent could put links on the way to those."""
-        inner = [(path, path, _READ) for path in (*self._all_read, *read) if self._is_shared(path)]
+        inner = [(path, path, _READ) for path in (*self._all_read, *program_paths) if self._is_shared(path)]
         inner += [(path, path, _WRITE) for path in self._opened if self._is_shared(path)]
         paths = [self._place, *(path for path, _, _ in inner)]
-        in_memory = [each for each in _SHARED if each == _SHARED[2] or any(_is_within(path, each) for path in paths)]
-        private = [each for each in _SHARED if not any(_is_within(each, path) for path in self._opened)]
-        binds = [(own[2], each, _WRITE) for each in private if each not in in_memory]
+        in_memory = [shared for shared in _SHARED if shared == _SHARED[2] or any(_is_within(path, shared) for path in paths)]
+        private = [shared for shared in _SHARED if not any(_is_within(shared, path) for path in self._opened)]
+        binds = [(own_paths[2], shared, _WRITE) for shared in private if shared not in in_memory]
         binds += sorted(inner, key=lambda bind: len(bind[1]))
         return {
-            "memory": [each for each in private if each in in_memory],
+            "memory": [shared for shared in private if shared in in_memory],
             "points": [] if self._is_shared(self._place) else [self._place],
-            "binds": [*binds, *((path, path, _WRITE) for path in own)],
-            "programs": [path for path in read if not self._is_shared(path) and not self._is_open(path)],
+            "binds": [*binds, *((path, path, _WRITE) for path in own_paths)],
+            "programs": [path for path in program_paths if not self._is_shared(path) and not self._is_open(path)],
             "offline": offline,
         }
 
@@ -201,21 +201,21 @@ class Sandbox:
         what the attempt adds to the view; `own`, the directories that become its user's; `way`, those above, if it passes them.
         `base` is the attempt's directory; HOME and the working directory are in `session`. `program` is the agent CLI of a
         runtime, which may be read wherever it lies. Raises LaunchFailed for a program that the sandbox closes."""
-        own = [*(f"{session}/{name}" for name in _OF_SESSION), *(f"{base}/{name}" for name in _OF_ATTEMPT)]
-        fields: dict[str, Any] = {"sandbox": None, "wrap": [], "plan": None, "own": own, "way": []}
+        own_paths = [*(f"{session}/{name}" for name in _OF_SESSION), *(f"{base}/{name}" for name in _OF_ATTEMPT)]
+        fields: dict[str, Any] = {"sandbox": None, "wrap": [], "plan": None, "own": own_paths, "way": []}
         if self.kind == "none":
             return fields
-        read = [] if program is None else list(_program_files(program))
-        self._check_program(argv[0], read, own)
+        program_paths = [] if program is None else list(_program_files(program))
+        self._check_program(argv[0], program_paths, own_paths)
         ports = self._allowed_ports(environment)
         offline = self.is_isolated and ports is not None and not ports
         if self.kind == "landlock":
             streams = [f"{base}/control/{name}" for name in ("stdout", "stderr")]
-            paths = self._rules + landlock.rules(self._abi, read=read, write=own, append=streams)
+            paths = self._rules + landlock.rules(self._abi, read=program_paths, write=own_paths, append=streams)
             return {**fields, "sandbox": landlock.ruleset(self._abi, paths, ports), "way": self._way}
         # The abstract sockets of other programs are in the network that it shares.
         rules = landlock.ruleset(self._abi, None, None if offline else ports)
-        plan = self._plan(read, own, offline=offline)
+        plan = self._plan(program_paths, own_paths, offline=offline)
         fields["sandbox"] = rules if any(rules["attr"]) else None
         if self.kind == "bwrap":
             return {**fields, "wrap": self._bwrap_arguments(plan, f"{session}/work")}
@@ -236,7 +236,7 @@ class Sandbox:
             yield f"no sandbox: this program can do whatever the worker's user can, and read other secrets ({self._why})"
             return
         temporary = " and a /tmp of its own" if self.is_isolated else "" if "/tmp" in self._closed else " and /tmp"  # noqa: S108
-        missing = "".join(f"; it does not close {what}" for what in self._not_held())
+        missing = "".join(f"; it does not close {gap}" for gap in self._not_held())
         yield (
             f"sandbox {self.kind}: reads system directories and PATH, writes its own directories{temporary}{missing}; "
             "OPTIO_SANDBOX_READ and OPTIO_SANDBOX_WRITE open more"
@@ -248,14 +248,16 @@ class Sandbox:
         """Return a hint if a line of a program says that something was refused to it, else None."""
         if self.kind == "none":
             return None
-        said = line[:4096].decode("utf-8", "replace")
-        text = said.lower()
-        if any(words in text for words in _NOT_CONNECTED) and (opened := self._opened_ports(environment)) is not None:
-            named = environment is not None and environment.network is not None
-            place = "`environment.network.egress` of the task" if named else "OPTIO_SANDBOX_PORTS"
-            entry = "HOST:PORT" if named else "the port"
-            return f"a connection failed, perhaps by the sandbox ({self.kind}), which opens {opened}; add {entry} to {place}"
-        if not any(word in text for word in REFUSALS) and not (self.is_isolated and self._names_what_is_not_seen(said)):
+        line_text = line[:4096].decode("utf-8", "replace")
+        text = line_text.lower()
+        if any(words in text for words in _NOT_CONNECTED) and (open_ports := self._opened_ports(environment)) is not None:
+            is_declared = environment is not None and environment.network is not None
+            place = "`environment.network.egress` of the task" if is_declared else "OPTIO_SANDBOX_PORTS"
+            entry = "HOST:PORT" if is_declared else "the port"
+            return (
+                f"a connection failed, perhaps by the sandbox ({self.kind}), which opens {open_ports}; add {entry} to {place}"
+            )
+        if not any(word in text for word in REFUSALS) and not (self.is_isolated and self._names_what_is_not_seen(line_text)):
             return None
         return (
             f"something was refused, perhaps by the sandbox ({self.kind}): OPTIO_SANDBOX_READ=/path/... and "
@@ -304,8 +306,8 @@ class Sandbox:
         elif not ports:
             yield "network: no TCP connections; UDP is not restricted"
         else:
-            listed = ", ".join(map(str, sorted(ports)))
-            yield f"network: TCP connections to port {listed} only; hosts are not told apart, and UDP is not restricted"
+            port_text = ", ".join(map(str, sorted(ports)))
+            yield f"network: TCP connections to port {port_text} only; hosts are not told apart, and UDP is not restricted"
 
     def _opened_ports(self, environment: Environment | None) -> str | None:
         """Return in words the only TCP ports that an agent may connect to, or None if all are open."""
@@ -320,13 +322,13 @@ class Sandbox:
             return None if self._ports is None else set(self._ports)
         return {egress.parse(entry).port for entry in network.egress}
 
-    def _check_program(self, program: str, read: Sequence[str], own: Sequence[str]) -> None:
+    def _check_program(self, program: str, program_paths: Sequence[str], own_paths: Sequence[str]) -> None:
         if not program.startswith("/"):
             return  # on PATH, or made by a set-up command
         if self._is_open(program):
             return
         real = _real(program)
-        if os.path.exists(real) and not any(_is_within(real, _real(path)) for path in (*read, *own)):
+        if os.path.exists(real) and not any(_is_within(real, _real(path)) for path in (*program_paths, *own_paths)):
             cure = f"set OPTIO_SANDBOX_READ={os.path.dirname(real)}, or put it on the worker's PATH"
             raise LaunchFailed("sandbox", f"the sandbox ({self.kind}) does not let an agent execute {program}", cure=cure)
 
@@ -354,7 +356,7 @@ class Sandbox:
         for source, target, flags in plan["binds"]:
             words += ["--dir", os.path.dirname(target), "--ro-bind-try" if flags == _READ else "--bind", source, target]
         for path, text in self._links.items():
-            if not any(_is_within(path, each) for each in self._all_read):
+            if not any(_is_within(path, directory) for directory in self._all_read):
                 words += ["--symlink", text, path]
         # What is not one of these places exists only in there: nothing is to be written where it would be lost.
         for path in (*plan["points"], "/dev", "/"):
@@ -385,23 +387,23 @@ def _private(*tops: str) -> Iterator[str]:
             for name in names:
                 path = f"{folder}/{name}"
                 with suppress(OSError):
-                    found = os.lstat(path)
-                    if found.st_uid == os.geteuid() and not found.st_mode & stat.S_IROTH:
+                    status = os.lstat(path)
+                    if status.st_uid == os.geteuid() and not status.st_mode & stat.S_IROTH:
                         yield path
 
 
 def _is_writable_by_group(path: Path, group: int) -> bool:
     """Return whether all, or this group, may write a path; True for one that is not there."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return True
-    return bool(found.st_mode & stat.S_IWOTH or (found.st_gid == group and found.st_mode & stat.S_IWGRP))
+    return bool(status.st_mode & stat.S_IWOTH or (status.st_gid == group and status.st_mode & stat.S_IWGRP))
 
 
-def _check_way(parents: Iterable[Path], ours: Sequence[str]) -> None:
+def _check_way(parents: Iterable[Path], own_paths: Sequence[str]) -> None:
     for path in parents:
-        if str(path) not in ours and path.exists() and not path.stat().st_mode & stat.S_IXOTH:
+        if str(path) not in own_paths and path.exists() and not path.stat().st_mode & stat.S_IXOTH:
             raise SettingsError(
                 f"OPTIO_SANDBOX=landlock: as root, each attempt has a user of its own, and {path} is closed to it: "
                 f"put OPTIO_DATA_DIR elsewhere, or run `chmod o+x {path}`"
@@ -433,9 +435,9 @@ def _program_files(program: str) -> Iterator[str]:
 
 def _carve(path: str, hidden: Iterable[str]) -> Iterator[str]:
     """Yield a path, or, if it contains something hidden, everything else in it."""
-    inside = [each for each in hidden if _is_within(each, path)]
+    inside = [hidden_path for hidden_path in hidden if _is_within(hidden_path, path)]
     if not inside:
-        if not any(_is_within(path, each) for each in hidden):
+        if not any(_is_within(path, hidden_path) for hidden_path in hidden):
             yield path
         return
     if path in inside:
@@ -462,11 +464,11 @@ def _links(path: str) -> Iterator[tuple[str, str]]:
 
 def _outermost(paths: Iterable[str]) -> list[str]:
     """Return the existing paths that lie in no other one, because each costs a rule at every start."""
-    found: list[str] = []
+    outer: list[str] = []
     for path in sorted({path for path in paths if os.path.exists(path)}, key=len):
-        if not any(_is_within(path, each) for each in found):
-            found.append(path)
-    return found
+        if not any(_is_within(path, outer_path) for outer_path in outer):
+            outer.append(path)
+    return outer
 
 
 def _real(path: Path | str) -> str:

@@ -17,9 +17,9 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY_BITS, _FORMAT_BITS = 0o040000, 0o170000
 
 
-def is_directory(found: os.stat_result) -> bool:
+def is_directory(status: os.stat_result) -> bool:
     """Return whether this is a directory itself, and no link to one."""
-    return found.st_mode & _FORMAT_BITS == _DIRECTORY_BITS
+    return status.st_mode & _FORMAT_BITS == _DIRECTORY_BITS
 
 
 def walk(top: str) -> Iterator[tuple[int, str, os.stat_result]]:
@@ -33,30 +33,30 @@ def walk(top: str) -> Iterator[tuple[int, str, os.stat_result]]:
     way = [("", os.fstat(place), _names(place))]
     try:
         while way:
-            name, own, names = way[-1]
+            name, own_name, names = way[-1]
             if names:
-                below = names.pop()
+                child = names.pop()
                 try:
-                    found = os.stat(below, dir_fd=place, follow_symlinks=False)
+                    status = os.stat(child, dir_fd=place, follow_symlinks=False)
                 except OSError:
                     continue  # removed meanwhile
-                inner = _open(below, place) if is_directory(found) else None
+                inner = _open(child, place) if is_directory(status) else None
                 if inner is None:
-                    yield place, below, found
+                    yield place, child, status
                     continue
                 os.close(place)
                 place = inner
-                way.append((below, os.fstat(place), _names(place)))
+                way.append((child, os.fstat(place), _names(place)))
                 continue
             way.pop()
             if not way:
                 return
-            above = os.open("..", _DIRECTORY, dir_fd=place)
+            parent = os.open("..", _DIRECTORY, dir_fd=place)
             os.close(place)
-            place = above
+            place = parent
             if not os.path.samestat(os.fstat(place), way[-1][1]):
                 return
-            yield place, name, own
+            yield place, name, own_name
     except OSError:
         return
     finally:
@@ -65,9 +65,9 @@ def walk(top: str) -> Iterator[tuple[int, str, os.stat_result]]:
 
 def delete_tree(top: str) -> None:
     """Delete a directory with everything below it. Never raises."""
-    for place, name, found in walk(top):
+    for place, name, status in walk(top):
         try:
-            (os.rmdir if is_directory(found) else os.unlink)(name, dir_fd=place)
+            (os.rmdir if is_directory(status) else os.unlink)(name, dir_fd=place)
         except OSError:
             continue
     try:

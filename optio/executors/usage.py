@@ -36,8 +36,8 @@ class UsageLimits:
         self._processes: int = launch["processes"]
         self._refusals: str | None = launch["pids"]
         now = time.monotonic()
-        self._next, self._counted, self._took = now + LOOK_EVERY_S, now, 0.0
-        self._used = 0
+        self._next, self._counted_at, self._took = now + LOOK_EVERY_S, now, 0.0
+        self._used_bytes = 0
         self._free: int | None = None
 
     def left(self) -> float:
@@ -59,25 +59,27 @@ class UsageLimits:
         file_floor = min(FLOOR_FILES, disk.f_files // 16)
         is_full = free < floor or disk.f_favail < file_floor
         self._free = free if self._free is None else self._free
-        has_fallen = self._free - free >= self._bytes - self._used
+        has_fallen = self._free - free >= self._bytes - self._used_bytes
         share = FULL_SHARE if is_full else FALL_SHARE if has_fallen else COUNT_SHARE
         rest = 0.0 if is_full or has_fallen else COUNT_EVERY_S
-        if now - self._counted < max(rest, self._took / share):
+        if now - self._counted_at < max(rest, self._took / share):
             return None
-        self._used, files, is_known = _count(self._roots, pids)
-        self._free, self._counted = free, time.monotonic()
-        self._took = self._counted - now
-        if self._used > self._bytes:
+        self._used_bytes, files, is_known = _count(self._roots, pids)
+        self._free, self._counted_at = free, time.monotonic()
+        self._took = self._counted_at - now
+        if self._used_bytes > self._bytes:
             return "disk_quota"
         if files > self._files:
             return "disk_files"
-        filled = not is_known or (free < floor and self._used >= floor) or (disk.f_favail < file_floor and files >= file_floor)
+        filled = (
+            not is_known or (free < floor and self._used_bytes >= floor) or (disk.f_favail < file_floor and files >= file_floor)
+        )
         return "disk_full" if is_full and filled else None
 
     def reached_at_end(self) -> str | None:
         """Return the limit that an attempt without processes has reached: the kernel lets no file grow beyond it."""
-        used, files, _ = _count(self._roots, [])
-        return "disk_quota" if used >= self._bytes else "disk_files" if files > self._files else None
+        used_bytes, files, _ = _count(self._roots, [])
+        return "disk_quota" if used_bytes >= self._bytes else "disk_files" if files > self._files else None
 
 
 def _has_refusals(path: str | None) -> bool:
@@ -99,8 +101,8 @@ def _count(roots: list[str], pids: list[int]) -> tuple[int, int, bool]:
     """Return the bytes and the number of files that an attempt takes on its disk, and whether that can be all."""
     total = files = 0
     for root in roots:
-        for _, _, found in walk(root):
-            total += found.st_blocks * 512
+        for _, _, status in walk(root):
+            total += status.st_blocks * 512
             files += 1
     nameless: dict[int, int] = {}
     device = os.stat(roots[0]).st_dev
@@ -122,25 +124,25 @@ def _open_nameless(pid: int, device: int) -> dict[int, int]:
     OSError."""
     paths = [f"/proc/{pid}/fd/{name}" for name in os.listdir(f"/proc/{pid}/fd")]
     paths += [f"/proc/{pid}/map_files/{span}" for span, _ in _mapped_nameless(pid, device)]
-    found = {}
+    files = {}
     for path in paths:
         try:
-            each = os.stat(path)
+            status = os.stat(path)
         except OSError:
             continue
-        if each.st_nlink == 0 and each.st_dev == device and each.st_mode & _FORMAT_BITS == _REGULAR_BITS:
-            found[each.st_ino] = each.st_blocks * 512
-    return found
+        if status.st_nlink == 0 and status.st_dev == device and status.st_mode & _FORMAT_BITS == _REGULAR_BITS:
+            files[status.st_ino] = status.st_blocks * 512
+    return files
 
 
 def _mapped_nameless(pid: int, device: int) -> list[tuple[str, int]]:
     lines = [line.split(None, 5) for line in _read(f"/proc/{pid}/maps").splitlines() if line.endswith(b" (deleted)")]
-    here = b"%02x:%02x" % (os.major(device), os.minor(device))
-    return [(span.decode(), int(inode)) for span, _, _, place, inode, _ in lines if place == here]
+    device_text = b"%02x:%02x" % (os.major(device), os.minor(device))
+    return [(span.decode(), int(inode)) for span, _, _, place, inode, _ in lines if place == device_text]
 
 
-def _maps_only(pid: int, device: int, known: dict[int, int]) -> bool:
-    return all(inode in known for _, inode in _mapped_nameless(pid, device))
+def _maps_only(pid: int, device: int, sizes: dict[int, int]) -> bool:
+    return all(inode in sizes for _, inode in _mapped_nameless(pid, device))
 
 
 def _written(pids: list[int]) -> int:

@@ -81,16 +81,16 @@ def starts(view: AdmissionView, *, max_running: int) -> list[str]:
 
 def decide(view: AdmissionView, *, max_running: int) -> Admission:
     """Return the runs to start like `starts`, and in addition a `Hold` for each run that keeps waiting."""
-    started: list[str] = []
+    starts: list[str] = []
     holds: dict[str, Hold] = {}
     for namespace, part in _by_namespace(view):
         if not is_served(namespace, view.served):
             holds |= _without_worker(namespace, part)
             continue
         line = _AdmissionQueue(part, namespace)
-        started += line.start(max_running)
+        starts += line.start(max_running)
         holds |= line.holds(max_running)
-    return Admission(starts=started, holds=holds)
+    return Admission(starts=starts, holds=holds)
 
 
 def explain(view: AdmissionView, *, max_running: int) -> Mapping[str, Hold]:
@@ -145,17 +145,17 @@ class _AdmissionQueue:
 
     def __init__(self, view: AdmissionView, namespace: str = "") -> None:
         self._view = view
-        self._whole = f"in the namespace {namespace}" if namespace else "in all"
-        self._started: list[QueuedRun] = []
+        self._scope_text = f"in the namespace {namespace}" if namespace else "in all"
+        self._starts: list[QueuedRun] = []
         self._running = dict(view.running)
-        self._left = {task: quota.count - quota.used for task, quota in view.quotas.items()}
+        self._starts_left = {task: quota.count - quota.used for task, quota in view.quotas.items()}
         self._keys = {(run.task_id, run.dedupe_key): run.run_id for run in view.occupants if run.dedupe_key is not None}
         # A task may be short of room in several places: the latest report counts.
         self._short = {shortage.task_id: shortage for shortage in sorted(view.shortages, key=lambda each: each.at)}
         self._starting = {task: shortage.starting for task, shortage in self._short.items()}
         self._paused: dict[str, list[QueuedRun]] = {}
         self._delayed: list[QueuedRun] = []
-        self._same: list[QueuedRun] = []
+        self._same_key: list[QueuedRun] = []
         self._queues: dict[str, deque[QueuedRun]] = {}
         for waiting in view.waiting:
             if waiting.task_id in view.pauses:
@@ -168,7 +168,7 @@ class _AdmissionQueue:
         self._refusal = self._short.get(room.WHOLE_PLACE)
         self._trial = self._next_trial()
         # A queue as long as the view's limit may continue behind it: the view has no more runs of a task than may start.
-        self._cut = {
+        self._cut_ids = {
             task
             for task, queue in self._queues.items()
             if view.heads < NO_LIMIT and len(queue) >= min(view.heads, queue[0].max_concurrent - self._running.get(task, 0))
@@ -188,18 +188,18 @@ class _AdmissionQueue:
                 continue
             waiting = queue.popleft()
             if self._key(waiting) in self._keys:
-                self._same.append(waiting)
+                self._same_key.append(waiting)
             else:
                 self._start(waiting)
                 total += 1
             self._next(order, waiting)
-        return [waiting.run_id for waiting in self._started]
+        return [waiting.run_id for waiting in self._starts]
 
     def _may(self, task: str, waiting: QueuedRun) -> bool:
         return self._within_limits(task, waiting) and self._has_room(task)
 
     def _within_limits(self, task: str, waiting: QueuedRun) -> bool:
-        return self._running.get(task, 0) < waiting.max_concurrent and self._left.get(task, 1) > 0
+        return self._running.get(task, 0) < waiting.max_concurrent and self._starts_left.get(task, 1) > 0
 
     def _has_room(self, task: str) -> bool:
         if self._refusal is not None:
@@ -212,7 +212,7 @@ class _AdmissionQueue:
         return task == self._trial and not self._starting[task]
 
     def _could_start(self, task: str, queue: deque[QueuedRun]) -> bool:
-        return self._within_limits(task, queue[0]) and any(self._key(each) not in self._keys for each in queue)
+        return self._within_limits(task, queue[0]) and any(self._key(waiting) not in self._keys for waiting in queue)
 
     def _next_trial(self) -> str | None:
         """Return the task whose turn it is to try whether there is room: the one that has waited for room the longest; where
@@ -239,12 +239,12 @@ class _AdmissionQueue:
 
     def _start(self, waiting: QueuedRun) -> None:
         task = waiting.task_id
-        self._started.append(waiting)
+        self._starts.append(waiting)
         self._running[task] = self._running.get(task, 0) + 1
         for short in {room.WHOLE_PLACE, task} & self._starting.keys():
             self._starting[short] += 1
-        if task in self._left:
-            self._left[task] -= 1
+        if task in self._starts_left:
+            self._starts_left[task] -= 1
         if waiting.dedupe_key is not None:
             self._keys[task, waiting.dedupe_key] = waiting.run_id
 
@@ -262,14 +262,14 @@ class _AdmissionQueue:
     def _turn(self, task: str, head: QueuedRun) -> "_Turn":
         return (-head.priority, self._running.get(task, 0), head.seq, task)
 
-    def _next(self, order: "list[_Turn]", gone: QueuedRun) -> None:
+    def _next(self, order: "list[_Turn]", taken_run: QueuedRun) -> None:
         """Move the first task of the order to its next run, or drop it from the order."""
         task = order[0][-1]
         queue = self._queues[task]
         if queue:
             heapq.heapreplace(order, self._turn(task, queue[0]))
-        elif task in self._cut and self._may(task, gone):
-            heapq.heapreplace(order, self._turn(task, gone))
+        elif task in self._cut_ids and self._may(task, taken_run):
+            heapq.heapreplace(order, self._turn(task, taken_run))
         else:
             heapq.heappop(order)
 
@@ -284,16 +284,16 @@ class _AdmissionQueue:
             message = f"starts at {_seconds(waiting.not_before)} at the earliest"
             yield waiting.run_id, Hold("delayed", message, earliest=waiting.not_before)
         for task, queue in self._queues.items():
-            others = deque[QueuedRun]()
+            other_runs = deque[QueuedRun]()
             for waiting in queue:
-                (self._same if self._key(waiting) in self._keys else others).append(waiting)
-            self._queues[task] = others
-        for waiting in self._same:
-            other = self._keys[waiting.task_id, waiting.dedupe_key or ""]
-            rule, message = f"dedupe: {{key: {waiting.dedupe_key}}}", f"run {other} has the same key and is still running"
-            yield waiting.run_id, Hold("same_key", message, rule=rule, occupied_by=(other,))
+                (self._same_key if self._key(waiting) in self._keys else other_runs).append(waiting)
+            self._queues[task] = other_runs
+        for waiting in self._same_key:
+            holder = self._keys[waiting.task_id, waiting.dedupe_key or ""]
+            rule, message = f"dedupe: {{key: {waiting.dedupe_key}}}", f"run {holder} has the same key and is still running"
+            yield waiting.run_id, Hold("same_key", message, rule=rule, occupied_by=(holder,))
         for task, queue in self._queues.items():
-            if queue and self._left.get(task, 1) <= 0:
+            if queue and self._starts_left.get(task, 1) <= 0:
                 yield from self._out_of_starts(task, queue)
             elif queue and not self._within_limits(task, queue[0]):
                 yield from self._at_its_limit(task, queue)
@@ -303,33 +303,33 @@ class _AdmissionQueue:
 
     def _out_of_starts(self, task: str, queue: deque[QueuedRun]) -> Iterator[tuple[str, Hold]]:
         quota = self._view.quotas[task]
-        used = [*quota.starts, *((self._view.now, waiting.run_id) for waiting in self._started if waiting.task_id == task)]
+        starts = [*quota.starts, *((self._view.now, waiting.run_id) for waiting in self._starts if waiting.task_id == task)]
         window = format_duration(quota.window)
-        message = f"{quota.used + len(used) - len(quota.starts)} of {quota.count} starts in {window} are used"
+        message = f"{quota.used + len(starts) - len(quota.starts)} of {quota.count} starts in {window} are used"
         rule = f"startLimit: {{count: {quota.count}, per: {window}}}"
-        by = tuple(run_id for _, run_id in used)
+        by = tuple(run_id for _, run_id in starts)
         for ahead, waiting in enumerate(queue):
-            yield waiting.run_id, Hold("start_limit", message, ahead, rule, by, _opening(quota, used, ahead))
+            yield waiting.run_id, Hold("start_limit", message, ahead, rule, by, _opening(quota, starts, ahead))
 
     def _at_its_limit(self, task: str, queue: deque[QueuedRun]) -> Iterator[tuple[str, Hold]]:
-        most = queue[0].max_concurrent
+        limit = queue[0].max_concurrent
         by = self._occupants(task)
         for ahead, waiting in enumerate(queue):
-            message = f"the task runs at most {most} at once"
-            yield waiting.run_id, Hold("task_limit", message, ahead, f"maxConcurrent: {most}", by)
+            message = f"the task runs at most {limit} at once"
+            yield waiting.run_id, Hold("task_limit", message, ahead, f"maxConcurrent: {limit}", by)
 
     def _without_room(self, shortage: Shortage, queue: deque[QueuedRun]) -> Iterator[tuple[str, Hold]]:
         due = max(shortage.due, self._view.now)
-        then = f"the next try is due at {_seconds(due)}"
+        next_text = f"the next try is due at {_seconds(due)}"
         if self._starting[shortage.task_id]:
-            then = "a run of the task tries now" if shortage.task_id else "one run tries now"
+            next_text = "a run of the task tries now" if shortage.task_id else "one run tries now"
         elif shortage.is_due(self._view.now):
-            then = "the next try is due now, or when that of another task has ended"
+            next_text = "the next try is due now, or when that of another task has ended"
         reason: HoldReason = "no_room" if shortage.lacks_room else "refused"
         if shortage.reason == room.SECRET_SOURCE:
             reason = "secret_source"
         for ahead, waiting in enumerate(queue):
-            yield waiting.run_id, Hold(reason, f"{shortage.message}; {then}", ahead, None, (), None if ahead else due)
+            yield waiting.run_id, Hold(reason, f"{shortage.message}; {next_text}", ahead, None, (), None if ahead else due)
 
     def _in_line(self, max_running: int) -> Iterator[tuple[str, Hold]]:
         """Yield the runs that only the total limit holds, in the order in which they would get slots if nothing else
@@ -338,11 +338,11 @@ class _AdmissionQueue:
             if queue and not self._may(task, queue[0]):
                 del self._queues[task]
         total, by = sum(self._running.values()), self._occupants(None)
-        full = f"{total} of {max_running} runs are running {self._whole}"
+        full = f"{total} of {max_running} runs are running {self._scope_text}"
         rule = f"{GLOBAL_RULE}={max_running}"
         ahead = 0
         level, above = None, 0  # the priority that has its turn, and how many runs of higher ones go first
-        self._cut = set()
+        self._cut_ids = set()
         order = self._order()
         while order:
             waiting = self._queues[order[0][-1]].popleft()
@@ -361,20 +361,20 @@ class _AdmissionQueue:
     def _occupants(self, task: str | None) -> tuple[str, ...]:
         """Return the running runs of one task, or of all, including those that start now."""
         running = [run.run_id for run in self._view.occupants if task in (None, run.task_id)]
-        return (*running, *(waiting.run_id for waiting in self._started if task in (None, waiting.task_id)))
+        return (*running, *(waiting.run_id for waiting in self._starts if task in (None, waiting.task_id)))
 
 
 _Turn = tuple[int, int, int, str]
 
 
 def _paused(pause: Pause, ahead: int) -> Hold:
-    why = f": {pause.reason}" if pause.reason else ""
-    return Hold("paused", f"the task is paused by {pause.actor} since {_seconds(pause.at)}{why}", ahead)
+    reason = f": {pause.reason}" if pause.reason else ""
+    return Hold("paused", f"the task is paused by {pause.actor} since {_seconds(pause.at)}{reason}", ahead)
 
 
-def _opening(quota: Quota, used: Sequence[tuple[datetime, str]], ahead: int) -> datetime | None:
+def _opening(quota: Quota, starts: Sequence[tuple[datetime, str]], ahead: int) -> datetime | None:
     """Return when the window has room for one more start behind `ahead` others, if each of them starts as soon as it can."""
-    latest = used[-quota.count :]
+    latest = starts[-quota.count :]
     if len(latest) < quota.count:
         return None
     rounds, place = divmod(ahead, quota.count)

@@ -147,16 +147,18 @@ def audit(store: AuditStore, *, since: datetime, task_id: str | None = None, kee
     report = AuditReport(since=max(since, horizon.slots), until=until)
     if since < horizon.slots:
         report.notes.append(f"nothing before {horizon.slots:%Y-%m-%d %H:%M} UTC was audited: retention may have deleted it")
-    seen = _timelines(store, report.since, task_id)
-    if seen.begin is not None and seen.begin > report.since:
-        report.notes.append(f"schedules before {seen.begin:%Y-%m-%d %H:%M:%S} UTC are unknown: no older generation is stored")
-    kept = store.schedules()
-    for each, stretches in sorted(seen.stretches.items()):
-        _audit_slots(store, report, horizon, each, stretches, kept.get(each), seen.taken)
+    timelines = _timelines(store, report.since, task_id)
+    if timelines.begin is not None and timelines.begin > report.since:
+        report.notes.append(
+            f"schedules before {timelines.begin:%Y-%m-%d %H:%M:%S} UTC are unknown: no older generation is stored"
+        )
+    schedule_rows = store.schedules()
+    for audited_id, stretches in sorted(timelines.stretches.items()):
+        _audit_slots(store, report, horizon, audited_id, stretches, schedule_rows.get(audited_id), timelines.taken)
     _audit_deliveries(store, report, horizon, task_id)
     _count_refusals(store, report, task_id)
     _audit_runs(store, report, horizon, task_id)
-    if task_id is not None and not seen.stretches and not report.tasks and not report.unexplained:
+    if task_id is not None and not timelines.stretches and not report.tasks and not report.unexplained:
         raise NotFound("task", task_id, f"none was served since {report.since:%Y-%m-%d %H:%M} UTC")
     return report
 
@@ -186,32 +188,32 @@ def timetable(task: CompiledTask) -> Timetable:
 
 
 def _timelines(store: AuditStore, since: datetime, task_id: str | None) -> _TaskHistory:
-    known: dict[str, Timetable] = {}
+    timetables: dict[str, Timetable] = {}
 
     def look_up(digest: str) -> Timetable:
-        if digest not in known:
+        if digest not in timetables:
             try:
-                known[digest] = timetable(store.definition(digest))
+                timetables[digest] = timetable(store.definition(digest))
             except (NotFound, ValueError, KeyError, OSError):
-                known[digest] = UNKNOWN
-        return known[digest]
+                timetables[digest] = UNKNOWN
+        return timetables[digest]
 
     begin: datetime | None = None
-    taken, untaken = 0, False
+    taken_id, untaken = 0, False
 
     def served() -> Iterator[GenerationRow]:
-        nonlocal begin, taken, untaken
+        nonlocal begin, taken_id, untaken
         after = 0
         while rows := store.generations(since=since, after=after):
             for row in rows:
                 begin = row.activated_at if begin is None else begin
                 untaken = untaken or row.scheduled_at is None
-                taken = taken if untaken else row.id
+                taken_id = taken_id if untaken else row.id
                 after = row.id
                 yield row
 
-    found = timetable_spans(served(), look_up, task_id)
-    return _TaskHistory(found, taken, begin)
+    spans = timetable_spans(served(), look_up, task_id)
+    return _TaskHistory(spans, taken_id, begin)
 
 
 def timetable_spans(
@@ -224,31 +226,31 @@ def timetable_spans(
     for place, row in enumerate(generations):
         times.append((row.id, row.activated_at))
         tasks = row.tasks if task_id is None else {key: row.tasks[key] for key in (task_id,) if key in row.tasks}
-        for each, digest in tasks.items():
-            _add_timetable(changes.setdefault(each, []), place, look_up(digest))
-        for each in changes.keys() - tasks.keys():
-            _add_timetable(changes[each], place, _NONE)
+        for changed_id, digest in tasks.items():
+            _add_timetable(changes.setdefault(changed_id, []), place, look_up(digest))
+        for changed_id in changes.keys() - tasks.keys():
+            _add_timetable(changes[changed_id], place, _NONE)
     ends = [_END] * (len(times) + 1)
     for place in range(len(times) - 1, -1, -1):
         ends[place] = min(ends[place + 1], times[place][1])
-    found: dict[str, list[TimetableSpan]] = {}
-    for each, own in changes.items():
-        limits = [place for place, _ in own] + [len(times)]
-        found[each] = [
+    spans: dict[str, list[TimetableSpan]] = {}
+    for changed_id, changes_of_task in changes.items():
+        limits = [place for place, _ in changes_of_task] + [len(times)]
+        spans[changed_id] = [
             TimetableSpan(times[place][0], times[following - 1][0], times[place][1], ends[following], table)
-            for (place, table), following in zip(own, limits[1:], strict=True)
+            for (place, table), following in zip(changes_of_task, limits[1:], strict=True)
         ]
-    return found
+    return spans
 
 
-def _add_timetable(own: list[tuple[int, Timetable]], place: int, table: Timetable) -> None:
-    if not own or own[-1][1] != table:
-        own.append((place, table))
+def _add_timetable(changes: list[tuple[int, Timetable]], place: int, table: Timetable) -> None:
+    if not changes or changes[-1][1] != table:
+        changes.append((place, table))
 
 
-def due_slots(own: Sequence[TimetableSpan], since: datetime, until: datetime) -> Iterator[tuple[datetime, TimetableSpan]]:
+def due_slots(spans: Sequence[TimetableSpan], since: datetime, until: datetime) -> Iterator[tuple[datetime, TimetableSpan]]:
     """Yield the slots in (since, until] with the span that makes them due, oldest first."""
-    for stretch in own:
+    for stretch in spans:
         if stretch.timetable.mark is None or stretch.timetable == UNKNOWN:
             continue
         for slot in _fires(stretch.timetable.mark, max(stretch.begin, since), min(stretch.end, until)):
@@ -271,44 +273,44 @@ def _audit_slots(
     report: AuditReport,
     horizon: _Horizon,
     task_id: str,
-    own: Sequence[TimetableSpan],
+    spans: Sequence[TimetableSpan],
     kept: ScheduleRow | None,
-    taken: int,
+    taken_id: int,
 ) -> None:
-    if all(stretch.timetable.mark is None for stretch in own):
+    if all(stretch.timetable.mark is None for stretch in spans):
         return
-    expected = list(islice(due_slots(own, report.since, report.until), MAX_SLOTS))
+    expected_slots = list(islice(due_slots(spans, report.since, report.until), MAX_SLOTS))
     until = report.until
-    if len(expected) == MAX_SLOTS:
-        until = expected[-1][0]
+    if len(expected_slots) == MAX_SLOTS:
+        until = expected_slots[-1][0]
         report.notes.append(f"only the first {MAX_SLOTS:,} slots of `{task_id}` were audited, up to {until:%Y-%m-%d %H:%M} UTC")
     settled: dict[datetime, str] = {}
     rows: dict[datetime, AuditedSlot] = {}
-    for each in _slots(store, task_id, report.since, until, horizon):
-        if isinstance(each, AuditedSlot):
-            rows[each.last] = each
+    for audited in _slots(store, task_id, report.since, until, horizon):
+        if isinstance(audited, AuditedSlot):
+            rows[audited.last] = audited
         else:
-            settled[each[0]] = each[1]
+            settled[audited[0]] = audited[1]
     ranges = store.audit_ranges(task_id, report.since, until)
     tally = report.tally(task_id).slots
-    for slot, stretch in expected:
+    for slot, stretch in expected_slots:
         verdict = settled.pop(slot, "")
         if verdict:
             tally[verdict] += 1
             continue
         row = rows.pop(slot, None)
-        verdict, fault = _judge_slot(slot, stretch, row, ranges, kept, taken, horizon)
+        verdict, fault = _judge_slot(slot, stretch, row, ranges, kept, taken_id, horizon)
         if verdict == PENDING:
             report.pending_since = min(slot, report.pending_since or slot)
         if fault is None:
             tally[verdict] += 1
         else:
             report.find(AuditFinding(kind="slot", task_id=task_id, id=slot.isoformat(), at=slot, message=fault))
-    left = {slot: (verdict, None) for slot, verdict in settled.items()} | {
+    rest = {slot: (verdict, None) for slot, verdict in settled.items()} | {
         slot: (row.verdict, _run_fault(row, horizon)) for slot, row in rows.items()
     }
-    for slot, (verdict, fault) in sorted(left.items()):
-        if not _was_ever_due(own, slot):
+    for slot, (verdict, fault) in sorted(rest.items()):
+        if not _was_ever_due(spans, slot):
             fault = f"{verdict}, but no schedule of the task has this time"
         if fault is None:
             tally[verdict] += 1
@@ -331,7 +333,7 @@ def _judge_slot(
     row: AuditedSlot | None,
     ranges: Sequence[AuditedSlot],
     kept: ScheduleRow | None,
-    taken: int,
+    taken_id: int,
     horizon: _Horizon,
 ) -> tuple[str, str | None]:
     """Return the verdict of a slot that was due, and what is wrong with it, if anything."""
@@ -342,9 +344,9 @@ def _judge_slot(
             return skipped.verdict, None
     if not stretch.timetable.on:
         return DISABLED, None
-    if stretch.first > taken:
+    if stretch.first > taken_id:
         return PENDING, None
-    live = stretch.last >= taken and kept is not None and kept.fingerprint == stretch.timetable.mark
+    live = stretch.last >= taken_id and kept is not None and kept.fingerprint == stretch.timetable.mark
     if live and kept is not None and kept.next_fire is not None and kept.next_fire <= slot:
         return PENDING, None
     return "", "was due and has no verdict"
@@ -360,10 +362,10 @@ def _run_fault(row: AuditedSlot, horizon: _Horizon) -> str | None:
     return None if row.run_is_its else f"fired, but run {row.run_id} is not of this slot"
 
 
-def _was_ever_due(own: Sequence[TimetableSpan], slot: datetime) -> bool:
+def _was_ever_due(spans: Sequence[TimetableSpan], slot: datetime) -> bool:
     """Return whether the task ever had a schedule with this slot. The exact time is not checked: an edit may precede the commit
     of the slot, and the clock may have been wrong."""
-    for stretch in own:
+    for stretch in spans:
         if stretch.timetable == UNKNOWN:
             return True
         mark = stretch.timetable.mark
@@ -385,22 +387,22 @@ def _audit_deliveries(store: AuditStore, report: AuditReport, horizon: _Horizon,
         return store.audit_deliveries(span, first=first, task_id=task_id, before=before, limit=_PAGE_ROWS)
 
     for page in _pages(report, page_before, "deliveries"):
-        for (each, verdict), count in page.counts.items():
-            report.tally(each).deliveries[verdict] += count
+        for (audited_id, verdict), count in page.counts.items():
+            report.tally(audited_id).deliveries[verdict] += count
         for row in page.doubtful:
             fault = _delivery_fault(row, horizon)
             if fault is None:
                 report.tally(row.task_id).deliveries[row.verdict] += 1
             else:
                 report.find(AuditFinding(kind="delivery", task_id=row.task_id, id=row.id, at=row.received_at, message=fault))
-    for (each, word), count in store.audit_repeats(span, task_id=task_id).items():
-        report.tally(each).deliveries[word] += count
+    for (audited_id, word), count in store.audit_repeats(span, task_id=task_id).items():
+        report.tally(audited_id).deliveries[word] += count
 
 
 def _count_refusals(store: AuditStore, report: AuditReport, task_id: str | None) -> None:
     """Count the requests that have no delivery, because they were refused and only counted by the minute."""
-    for each in store.refusals(since=report.since, until=report.until, task_id=task_id):
-        report.tally(each.task_id).deliveries[each.verdict] += each.requests
+    for refusal in store.refusals(since=report.since, until=report.until, task_id=task_id):
+        report.tally(refusal.task_id).deliveries[refusal.verdict] += refusal.requests
 
 
 def _delivery_fault(row: AuditedDelivery, horizon: _Horizon) -> str | None:
@@ -418,8 +420,8 @@ def _delivery_fault(row: AuditedDelivery, horizon: _Horizon) -> str | None:
 def _audit_runs(store: AuditStore, report: AuditReport, horizon: _Horizon, task_id: str | None) -> None:
     span = horizon.span(report)
     for page in _pages(report, lambda before: store.audit_runs(span, task_id=task_id, before=before, limit=_PAGE_ROWS), "runs"):
-        for (each, source), count in page.counts.items():
-            report.tally(each).runs[source] += count
+        for (audited_id, source), count in page.counts.items():
+            report.tally(audited_id).runs[source] += count
         for row in page.doubtful:
             fault = _run_origin_fault(row, horizon)
             if fault is None:
@@ -436,25 +438,25 @@ def origin(row: AuditedRun) -> str:
 def _run_origin_fault(row: AuditedRun, horizon: _Horizon) -> str | None:
     if row.actor is None:
         return "its origin is unknown: its first event is missing"
-    where = origin(row)
-    if where == "schedule":
+    origin_text = origin(row)
+    if origin_text == "schedule":
         if row.slot is None:
             return "started by schedule, but names no slot"
-        there = row.slot_is_its or row.slot < horizon.slots
-        return None if there else f"started by schedule, but its slot {row.slot:%Y-%m-%d %H:%M} UTC does not name it"
-    if where == "manual":
+        is_there = row.slot_is_its or row.slot < horizon.slots
+        return None if is_there else f"started by schedule, but its slot {row.slot:%Y-%m-%d %H:%M} UTC does not name it"
+    if origin_text == "manual":
         return None
     if row.delivery_id is None:
-        return f"started by {where}, but names no delivery"
+        return f"started by {origin_text}, but names no delivery"
     if row.created_at < horizon.deliveries and not row.delivery_is_there:
         return None
     if not row.delivery_is_there:
-        return f"started by {where}, but its delivery {row.delivery_id} is gone"
+        return f"started by {origin_text}, but its delivery {row.delivery_id} is gone"
     # A replayed delivery may have had a run before, which it names.
-    return None if where == "replay" or row.delivery_is_its else f"its delivery {row.delivery_id} does not name it"
+    return None if origin_text == "replay" or row.delivery_is_its else f"its delivery {row.delivery_id} does not name it"
 
 
-def _pages(report: AuditReport, page: Callable[[int], AuditPage[Row] | None], what: str) -> Iterator[AuditPage[Row]]:
+def _pages(report: AuditReport, page: Callable[[int], AuditPage[Row] | None], noun: str) -> Iterator[AuditPage[Row]]:
     """Yield the pages with rows of the report's period, newest first, up to MAX_ROWS."""
     before, looked = 2**62, 0
     while (found := page(before)) is not None:
@@ -464,5 +466,5 @@ def _pages(report: AuditReport, page: Callable[[int], AuditPage[Row] | None], wh
             return
         before, looked = found.last, looked + found.rows
         if looked >= MAX_ROWS:
-            report.notes.append(f"only the newest {looked:,} {what} were audited, back to {found.last_at:%Y-%m-%d %H:%M} UTC")
+            report.notes.append(f"only the newest {looked:,} {noun} were audited, back to {found.last_at:%Y-%m-%d %H:%M} UTC")
             return

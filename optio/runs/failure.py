@@ -63,28 +63,28 @@ def explain_failure(store: _FailureReads, run: Run, attempts: Sequence[Attempt])
 
 
 def _result_of(call: LogLine, lines: Sequence[LogLine]) -> LogLine | None:
-    wanted = call.event.id if isinstance(call.event, ToolCall) else None
-    fitting = (line for line in lines if isinstance(line.event, ToolResult) and line.event.id == wanted)
+    call_id = call.event.id if isinstance(call.event, ToolCall) else None
+    fitting = (line for line in lines if isinstance(line.event, ToolResult) and line.event.id == call_id)
     return next((line for line in fitting if line.seq > call.seq), None)
 
 
 def _last_good(store: _FailureReads, run: Run) -> Run | None:
-    where = RunFilter(task_id=run.task_id, state=RunState.COMPLETED, until=run.created_at)
+    run_filter = RunFilter(task_id=run.task_id, state=RunState.COMPLETED, until=run.created_at)
     # Runs that were accepted in the same instant come in the order of their numbers.
-    return next((each for each in store.runs(where, limit=2).items if each.seq < run.seq), None)
+    return next((candidate for candidate in store.runs(run_filter, limit=2).items if candidate.seq < run.seq), None)
 
 
 def _differences(store: _FailureReads, good: Run, run: Run, attempts: Sequence[Attempt]) -> Iterator[RunDifference]:
     if good.digest != run.digest:
         try:
-            before, now = (store.definition(each.digest).document for each in (good, run))
+            before, now = (store.definition(compared.digest).document for compared in (good, run))
         except NotFound:  # retention has deleted the older one
             yield RunDifference(what="definition", before=good.digest, now=run.digest)
         else:
             yield from _changed("", {**before, **before["spec"], "spec": None}, {**now, **now["spec"], "spec": None})
     yield from _changed("parameter ", good.params, run.params)
-    mine, theirs = (_agent(each) for each in (attempts, store.attempts(good.id)))
-    yield from _changed("agent's ", theirs, mine)
+    own_agent, good_agent = (_agent(compared) for compared in (attempts, store.attempts(good.id)))
+    yield from _changed("agent's ", good_agent, own_agent)
 
 
 def _agent(attempts: Sequence[Attempt]) -> Mapping[str, Any]:

@@ -102,23 +102,23 @@ def quantile(samples: Sequence[tuple[float, float]], share: float) -> float:
     """Return the smallest value that covers `share` of the total weight. `samples` are (value, weight) pairs and must not be
     empty."""
     ordered = sorted(samples)
-    wanted = share * sum(weight for _, weight in ordered) - 1e-9
-    reached = 0.0
+    target_weight = share * sum(weight for _, weight in ordered) - 1e-9
+    weight_so_far = 0.0
     for value, weight in ordered:
-        reached += weight
-        if reached >= wanted:
+        weight_so_far += weight
+        if weight_so_far >= target_weight:
             return value
     return ordered[-1][0]
 
 
 def samples_of(starts: Iterable[PlacedStart]) -> Samples:
     """Return the waits in seconds by task and kind of start, and for all tasks together (None), up to _MAX_SAMPLES each."""
-    found: dict[tuple[str | None, str], list[float]] = defaultdict(list)
+    samples: dict[tuple[str | None, str], list[float]] = defaultdict(list)
     for start in starts:
         for key in ((start.task_id, start.how), (None, start.how)):
-            if len(found[key]) < _MAX_SAMPLES:
-                found[key].append(start.waited.total_seconds())
-    return found
+            if len(samples[key]) < _MAX_SAMPLES:
+                samples[key].append(start.waited.total_seconds())
+    return samples
 
 
 def start_times_of(task_id: str, samples: Samples, took: Sequence[timedelta]) -> StartTimes:
@@ -126,11 +126,11 @@ def start_times_of(task_id: str, samples: Samples, took: Sequence[timedelta]) ->
     other tasks, or assumed if no task has them."""
     assumed: list[str] = []
 
-    def known(how: str, otherwise: timedelta) -> Sequence[float]:
-        own, alike = samples.get((task_id, how), ()), samples.get((None, how), ())
-        if not own:
-            assumed.append(f"{how} starts: {'as of other tasks' if alike else f'{otherwise.total_seconds():g} s assumed'}")
-        return own or alike or [otherwise.total_seconds()]
+    def known(kind: str, otherwise: timedelta) -> Sequence[float]:
+        own_samples, alike = samples.get((task_id, kind), ()), samples.get((None, kind), ())
+        if not own_samples:
+            assumed.append(f"{kind} starts: {'as of other tasks' if alike else f'{otherwise.total_seconds():g} s assumed'}")
+        return own_samples or alike or [otherwise.total_seconds()]
 
     cold, warm = known(COLD, DEFAULT_COLD), known(WARM, DEFAULT_WARM)
     if not took:
@@ -142,69 +142,69 @@ def start_times_of(task_id: str, samples: Samples, took: Sequence[timedelta]) ->
 def simulate_pool(arrivals: Sequence[float], span_s: float, size: int, refill_s: float) -> tuple[int, float]:
     """Simulate a pool of a fixed size. Return how many of the starts (in order, within the period) find a pod ready, and for
     how many seconds in total pods are missing."""
-    away: deque[float] = deque()
+    busy_until: deque[float] = deque()
     hits, missing = 0, 0.0
     for at in arrivals:
-        while away and away[0] <= at:
-            away.popleft()
-        if len(away) < size:
+        while busy_until and busy_until[0] <= at:
+            busy_until.popleft()
+        if len(busy_until) < size:
             hits += 1
-            away.append(at + refill_s)
+            busy_until.append(at + refill_s)
             missing += min(refill_s, span_s - at)
     return hits, missing
 
 
-def propose_size(demand: Demand, known: StartTimes, *, current: int, target: float, largest: int) -> PoolPlan:
+def propose_size(demand: Demand, start_times: StartTimes, *, current: int, target: float, largest: int) -> PoolPlan:
     """Propose the smallest size, up to `largest`, at which the share of warm starts reaches `target`; 0 if a pod would be used
     too rarely."""
     arrivals = demand.arrivals
-    options = {0: _option(arrivals, demand.span_s, known, 0)}
+    options = {0: _option(arrivals, demand.span_s, start_times, 0)}
     for size in range(1, min(largest, MAX_POOL_SIZE) + 1):
         if not arrivals or options[size - 1].share >= target:
             break
-        options[size] = _option(arrivals, demand.span_s, known, size)
+        options[size] = _option(arrivals, demand.span_s, start_times, size)
     enough = max(options.values(), key=lambda option: (min(option.share, target), -option.size))
-    one = options.get(1) or _option(arrivals, demand.span_s, known, 1)
-    proposed, why = _choose_size(demand, known, enough, one, target, max(options))
+    single = options.get(1) or _option(arrivals, demand.span_s, start_times, 1)
+    proposed, reason = _choose_size(demand, start_times, enough, single, target, max(options))
     for size in (1, proposed + 1, current):
         if size <= max(largest, current) and size not in options:
-            options[size] = _option(arrivals, demand.span_s, known, size)
-    return PoolPlan(proposed=proposed, why=why, options=[options[size] for size in sorted(options)])
+            options[size] = _option(arrivals, demand.span_s, start_times, size)
+    return PoolPlan(proposed=proposed, why=reason, options=[options[size] for size in sorted(options)])
 
 
 def _choose_size(
-    demand: Demand, known: StartTimes, enough: PoolSizeOption, one: PoolSizeOption, target: float, tried: int
+    demand: Demand, start_times: StartTimes, enough: PoolSizeOption, single: PoolSizeOption, target: float, largest: int
 ) -> tuple[int, str]:
     count = len(demand.arrivals)
     span = text.format_roughly(timedelta(seconds=demand.span_s))
     if count == 0:
         return 0, f"nothing starts in {span}"
-    waiting = one.idle_h * demand.span_s / _DAY_S
-    used = one.hits * known.run_s / 3600
-    if waiting / (waiting + used) > 1 - MIN_USE_SHARE:
+    waiting = single.idle_h * demand.span_s / _DAY_S
+    busy_share = single.hits * start_times.run_s / 3600
+    if waiting / (waiting + busy_share) > 1 - MIN_USE_SHARE:
         starts = "1 start" if count == 1 else f"{count} starts"
         return 0, (
-            f"{starts} in {span}: one pod would wait {waiting:.1f} h and work {used:.1f} h "
-            f"({100 * waiting / (waiting + used):.2f} % idle), to save {_median_saving_s(known):.2g} s each time"
+            f"{starts} in {span}: one pod would wait {waiting:.1f} h and work {busy_share:.1f} h "
+            f"({100 * waiting / (waiting + busy_share):.2f} % idle), to save {_median_saving_s(start_times):.2g} s each time"
         )
     if enough.share < target:
         return enough.size, (
-            f"{100 * enough.share:.1f} % of the starts are warm with {enough.size}; no size up to {tried} reaches "
+            f"{100 * enough.share:.1f} % of the starts are warm with {enough.size}; no size up to {largest} reaches "
             f"{100 * target:g} %"
         )
     return enough.size, f"{100 * enough.share:.1f} % of the starts are warm with {enough.size}"
 
 
-def _median_saving_s(known: StartTimes) -> float:
+def _median_saving_s(start_times: StartTimes) -> float:
     """Return the seconds that a warm start saves, in the median."""
-    cold, warm = (quantile([(wait, 1.0) for wait in samples], 0.5) for samples in (known.cold, known.warm))
+    cold, warm = (quantile([(wait, 1.0) for wait in samples], 0.5) for samples in (start_times.cold, start_times.warm))
     return max(0.0, cold - warm)
 
 
-def _option(arrivals: Sequence[float], span_s: float, known: StartTimes, size: int) -> PoolSizeOption:
-    hits, missing = simulate_pool(arrivals, span_s, size, known.refill_s)
+def _option(arrivals: Sequence[float], span_s: float, start_times: StartTimes, size: int) -> PoolSizeOption:
+    hits, missing = simulate_pool(arrivals, span_s, size, start_times.refill_s)
     share = hits / len(arrivals) if arrivals else 0.0
-    mixed = [*_weighted(known.warm, share), *_weighted(known.cold, 1 - share)]
+    mixed = [*_weighted(start_times.warm, share), *_weighted(start_times.cold, 1 - share)]
     return PoolSizeOption(
         size=size,
         hits=hits,

@@ -59,40 +59,40 @@ def mark_of(task: CompiledTask) -> str | None:
 
 
 def reconcile(
-    tasks: Mapping[str, CompiledTask], kept: Mapping[str, ScheduleRow], now: datetime, *, clock_set_back: bool = False
+    tasks: Mapping[str, CompiledTask], rows: Mapping[str, ScheduleRow], now: datetime, *, clock_set_back: bool = False
 ) -> ScheduleChanges:
     """Return the changes that bring stored schedules in line with the served tasks. A new or changed schedule begins now, so
     earlier slots are not made up. An unchanged one keeps the slots that it has missed.
 
     With `clock_set_back`, next slots that were computed from a time ahead are brought back; a slot that has fired stays fired.
     """
-    put: list[ScheduleRow] = []
+    new_rows: list[ScheduleRow] = []
     closings: list[ClosedSchedule] = []
-    wanted: dict[str, str] = {}
-    broken: dict[str, Exception] = {}
+    digests: dict[str, str] = {}
+    errors: dict[str, Exception] = {}
     for task in tasks.values():
         mark = mark_of(task)
         if mark is None:
             continue
-        wanted[task.id] = mark
-        row = kept.get(task.id)
-        same = row is not None and row.fingerprint == mark
-        if same and not clock_set_back:
+        digests[task.id] = mark
+        row = rows.get(task.id)
+        is_same = row is not None and row.fingerprint == mark
+        if is_same and not clock_set_back:
             continue
         try:
             first = cron.next_fire(*expression_of(mark), now)
         except Exception as err:
             # Another version of Optio, or of the zones, compiled it: the other schedules go on.
-            broken[task.id] = err
+            errors[task.id] = err
             continue
-        if not same or _before(first, row):
-            put.append(ScheduleRow(task_id=task.id, fingerprint=mark, next_fire=first))
-        if row is not None and not same:
+        if not is_same or _before(first, row):
+            new_rows.append(ScheduleRow(task_id=task.id, fingerprint=mark, next_fire=first))
+        if row is not None and not is_same:
             closings += _closing(row, now)
-    drop = [task_id for task_id in kept if task_id not in wanted]
+    drop = [task_id for task_id in rows if task_id not in digests]
     for task_id in drop:
-        closings += _closing(kept[task_id], now)
-    return ScheduleChanges(put, drop, broken, closings)
+        closings += _closing(rows[task_id], now)
+    return ScheduleChanges(new_rows, drop, errors, closings)
 
 
 def _before(first: datetime | None, row: ScheduleRow | None) -> bool:
@@ -122,18 +122,18 @@ def plan_step(
     if trigger is None:
         return ScheduleStep(Firing(task_id=task.id, digest=task.digest, verdicts=(), runs=(), next_fire=None))
     config = trigger.config
-    found = _due_slots(config.cron_expression, config.timezone, due, now, "missed")
-    slots = found.slots
-    chosen = set(_slots_to_run(config, slots, now))
+    slots_due = _due_slots(config.cron_expression, config.timezone, due, now, "missed")
+    slots = slots_due.slots
+    slots_to_run = set(_slots_to_run(config, slots, now))
     verdicts, runs, notes = [], [], []
-    missed = len(slots) - len(chosen)
-    if missed or found.skipped is not None:
-        number = f"{missed + found.older:,}" if found.older is not None else f"more than {missed:,}"
+    missed = len(slots) - len(slots_to_run)
+    if missed or slots_due.skipped is not None:
+        number = f"{missed + slots_due.older:,}" if slots_due.older is not None else f"more than {missed:,}"
         notes.append(f"schedule of `{task.id}`: {number} slots were missed since {due.isoformat()}")
     for slot in slots:
         run: NewRun | None = None
-        verdict: SlotOutcome = "fired" if slot in chosen else "missed"
-        if slot in chosen:
+        verdict: SlotOutcome = "fired" if slot in slots_to_run else "missed"
+        if slot in slots_to_run:
             try:
                 run = _run(task, config.param_mapping, slot, new_id(), generation)
             except Invalid as err:
@@ -148,9 +148,9 @@ def plan_step(
         digest=task.digest,
         verdicts=verdicts,
         runs=runs,
-        next_fire=found.following,
+        next_fire=slots_due.following,
         unless_active=config.overlap == "skip",
-        skipped=found.skipped,
+        skipped=slots_due.skipped,
     )
     return ScheduleStep(firing, tuple(notes))
 

@@ -95,8 +95,8 @@ def delivery_id(config: WebhookConfig, header: Header, body: bytes) -> str | Non
 def challenge(config: WebhookConfig, document: Any) -> str | None:
     """Return the text that a sender wants back before it uses the URL, or None if the request is no such handshake."""
     kind = SENDERS[config.scheme].challenge
-    asked = kind is not None and isinstance(document, dict) and document.get("type") == kind
-    return document["challenge"] if asked and isinstance(document.get("challenge"), str) else None
+    is_challenge = kind is not None and isinstance(document, dict) and document.get("type") == kind
+    return document["challenge"] if is_challenge and isinstance(document.get("challenge"), str) else None
 
 
 def signing_key(config: WebhookConfig, secret: str) -> SigningKey:
@@ -110,7 +110,7 @@ def signing_key(config: WebhookConfig, secret: str) -> SigningKey:
         except ValueError as err:
             raise UnusableSecret(f"it is not Base64, which `{config.scheme}` needs") from err
     else:
-        value, measured = (each.encode("utf-8", "surrogateescape") for each in (secret, secret.strip()))
+        value, measured = (key_text.encode("utf-8", "surrogateescape") for key_text in (secret, secret.strip()))
     if len(measured) < sender.min_key_bytes:
         count = f"{len(measured)} {'byte' if len(measured) == 1 else 'bytes'}"
         raise UnusableSecret(f"it has {count}, and `{config.scheme}` needs {sender.min_key_bytes} or more")
@@ -144,9 +144,9 @@ def why_unproved(
 ) -> tuple[Literal["unsigned", "stale"], str] | None:
     """Return verdict and detail for a request whose sender is not proved, or None if a key fits and the time is right."""
     # Every key is tried: the time that it takes does not depend on which one fits.
-    fits = [each for each in keys if verifies(each, body, header)]
+    fits = [key for key in keys if verifies(key, body, header)]
     if not fits:
-        names = dict.fromkeys(each.sender.header for each in keys)
+        names = dict.fromkeys(key.sender.header for key in keys)
         came = [name for name in names if header(name.lower())]
         if not came:
             return "unsigned", f"the request has no signature: the header `{'` or `'.join(names)}` is missing"
@@ -154,7 +154,7 @@ def why_unproved(
             "unsigned",
             f"the signature in `{'` and `'.join(came)}` does not fit: the sender has another secret, or the body was changed",
         )
-    if not any(is_fresh(each.sender, header, now) for each in fits):
+    if not any(is_fresh(key.sender, header, now) for key in fits):
         return "stale", "the time stamp is too old or too new"
     return None
 
@@ -167,13 +167,13 @@ def verifies(key: SigningKey, body: bytes, header: Header) -> bool:
         return False
     if sender.encoding == "token":
         # Digests are compared, because the comparison of texts of different lengths ends early.
-        given, wanted = (hashlib.sha256(each).digest() for each in (_bytes(values[0]), key.value))
-        return hmac.compare_digest(given, wanted)
+        sent_digest, key_digest = (hashlib.sha256(text).digest() for text in (_bytes(values[0]), key.value))
+        return hmac.compare_digest(sent_digest, key_digest)
     before = _signed_prefix(sender, body, header)
     if before is None:
         return False
     digest = _mac(key.value, before, body)
-    fits = [hmac.compare_digest(digest, each) for each in _signatures(sender, values[0])]
+    fits = [hmac.compare_digest(digest, text) for text in _signatures(sender, values[0])]
     return any(fits)
 
 
@@ -189,8 +189,8 @@ def is_fresh(sender: Sender, header: Header, now: float) -> bool:
 
 def sign(config: WebhookConfig, secret: str, body: bytes, *, delivery: str, now: float) -> dict[str, str]:
     """Return the headers that a sender of this scheme would send with this body. Raises UnusableSecret."""
-    used, stamp = signing_key(config, secret), str(int(now))
-    sender, numbered = used.sender, _first_header(used.sender.delivery)
+    key, stamp = signing_key(config, secret), str(int(now))
+    sender, numbered = key.sender, _first_header(key.sender.delivery)
     headers, entries, before = {} if numbered is None else {numbered: delivery}, [], b""
     for part in sender.signed:
         text = part if isinstance(part, str) else stamp if part == sender.timestamp else delivery
@@ -202,14 +202,14 @@ def sign(config: WebhookConfig, secret: str, body: bytes, *, delivery: str, now:
     if sender.encoding == "token":
         text = secret
     else:
-        digest = _mac(used.value, before, body)
+        digest = _mac(key.value, before, body)
         text = base64.b64encode(digest).decode() if sender.encoding == "base64" else digest.hex()
     entries.append(sender.prefixes[0] + text)
     return headers | {sender.header: (sender.separator or "").join(entries)}
 
 
 def _first_header(sources: Iterable[Source]) -> str | None:
-    return next((each.name for each in sources if isinstance(each, InHeader)), None)
+    return next((source.name for source in sources if isinstance(source, InHeader)), None)
 
 
 def _found(sources: Iterable[Source], header: Header, document: Callable[[], Any]) -> str | None:
@@ -222,8 +222,8 @@ def _found(sources: Iterable[Source], header: Header, document: Callable[[], Any
             except MappingFailed:
                 values = ()
         if values:
-            one = values[0] if len(values) == 1 else None
-            return (one if isinstance(one, str) else str(one) if type(one) is int else None) or None
+            value = values[0] if len(values) == 1 else None
+            return (value if isinstance(value, str) else str(value) if type(value) is int else None) or None
     return None
 
 

@@ -38,35 +38,39 @@ class WarmPoolSync:
         self._store, self._executor, self._place, self._scope, self._clock = store, executor, place, scope, clock
         self._generation = 0
         self._tasks: Sequence[CompiledTask] = ()
-        self._wanted: list[WarmDemand] | None = None
+        self._demands: list[WarmDemand] | None = None
         self._wanted_at = 0.0
-        self._said: list[Pool] | None = None
+        self._reported: list[Pool] | None = None
         self._said_at = 0.0
         self._full_at = -_MAKES_WAY_S
 
     def look(self) -> None:
         """Synchronise once. Raises StoreUnavailable; the executor then keeps the last demand."""
-        found = self._store.pooled_tasks(self._generation)
-        if found is not None:
-            self._generation = found.generation
-            self._tasks = [task for task in found.tasks if self._scope.includes(task.namespace)]
+        tasks = self._store.pooled_tasks(self._generation)
+        if tasks is not None:
+            self._generation = tasks.generation
+            self._tasks = [task for task in tasks.tasks if self._scope.includes(task.namespace)]
         paused = self._store.pauses() if self._tasks else {}
         makes_way = bool(self._tasks) and self._is_short()
-        wanted = [
+        demands = [
             WarmDemand(task_id=task.id, size=0 if makes_way else task.spec.warm_pool_size, environment=task.spec.environment)
             for task in self._tasks
             if task.spec.enabled and task.id not in paused
         ]
         now = self._clock()
-        if wanted != self._wanted or now - self._wanted_at >= _REPORT_AGAIN_S:
-            self._executor.keep_warm(wanted)
-            self._wanted, self._wanted_at = wanted, now
+        if demands != self._demands or now - self._wanted_at >= _REPORT_AGAIN_S:
+            self._executor.keep_warm(demands)
+            self._demands, self._wanted_at = demands, now
         self._say()
 
     def _is_short(self) -> bool:
         """Return whether runs wait, or just waited, for room that idle places may hold."""
-        short = (each for each in self._store.shortages() if each.place == self._place and each.ends_help and not each.begun)
-        if any(each.starting or self._has_queued(each.task_id) for each in short):
+        short = (
+            shortage
+            for shortage in self._store.shortages()
+            if shortage.place == self._place and shortage.ends_help and not shortage.begun
+        )
+        if any(shortage.starting or self._has_queued(shortage.task_id) for shortage in short):
             self._full_at = self._clock()
         return self._clock() - self._full_at < _MAKES_WAY_S
 
@@ -76,9 +80,9 @@ class WarmPoolSync:
     def _say(self) -> None:
         pools = self._executor.pools()
         if pools is None:
-            self._said = None
+            self._reported = None
             return
         pools = [pool if pool.size else replace(pool, problem=_MAKES_WAY) for pool in pools]
-        if pools != self._said or self._clock() - self._said_at >= _REPORT_AGAIN_S:
+        if pools != self._reported or self._clock() - self._said_at >= _REPORT_AGAIN_S:
             self._store.keep_pools(self._place, pools)
-            self._said, self._said_at = pools, self._clock()
+            self._reported, self._said_at = pools, self._clock()

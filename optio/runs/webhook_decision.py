@@ -63,7 +63,7 @@ def decide_start(
             generation=generation,
         )
     except Invalid as err:
-        raise Invalid(str(err), [_with_path(each, mapped or {}, params) for each in err.problems]) from err
+        raise Invalid(str(err), [_with_path(problem, mapped or {}, params) for problem in err.problems]) from err
 
 
 def _with_path(problem: Problem, mapped: Mapping[str, Any], params: Any) -> Problem:
@@ -81,10 +81,10 @@ def _filter_reason(config: WebhookConfig, header: Header, document: Any) -> str 
     if config.events is not None:
         event = signature.event_name(config, header, document)
         if event is None or event not in config.events:
-            wanted = ", ".join(name[:_MAX_EVENT_LENGTH] for name in config.events[:_MAX_EVENTS])
+            names = ", ".join(name[:_MAX_EVENT_LENGTH] for name in config.events[:_MAX_EVENTS])
             place = signature.event_place(config)
             came = f"`{place}` names no event" if event is None else f"the event is `{event[:_MAX_EVENT_LENGTH]}`"
-            return f"{came}, and `events` has {wanted}"
+            return f"{came}, and `events` has {names}"
     return None if config.when is None or mapping.compile_when(config.when).holds(document) else FILTERED
 
 
@@ -92,8 +92,8 @@ def refusal(err: Malformed | Invalid) -> tuple[RefusalVerdict, int, str]:
     """Return verdict, HTTP status and detail for an error that `decide_start` raises."""
     answer, detail = answer_to(err), str(err)
     if isinstance(err, Invalid):
-        said = (f"{p.pointer} {p.message}" + (f": {p.hint}" if p.hint else "") for p in err.problems)
-        detail = ("; ".join(said) or detail)[:_MAX_DETAIL_LENGTH]
+        texts = (f"{p.pointer} {p.message}" + (f": {p.hint}" if p.hint else "") for p in err.problems)
+        detail = ("; ".join(texts) or detail)[:_MAX_DETAIL_LENGTH]
     return answer.verdict, answer.status, detail
 
 
@@ -118,7 +118,7 @@ def decide_again(
     task = registry.hooks.get(path)
     if task is None or task.spec.webhook is None:
         return DeliveryDecision(verdict="absent", detail=f"no webhook `{path}` is served"), None
-    here = DeliveryDecision(verdict="accepted", task_id=task.id, definition=task.digest)
+    decision = DeliveryDecision(verdict="accepted", task_id=task.id, definition=task.digest)
     try:
         verdict = decide_start(
             task,
@@ -132,7 +132,7 @@ def decide_again(
         )
     except (Malformed, Invalid) as err:
         word, _, detail = refusal(err)
-        return replace(here, verdict=word, detail=detail), None
+        return replace(decision, verdict=word, detail=detail), None
     if isinstance(verdict, str):
-        return replace(here, verdict="filtered", detail=verdict), None
-    return replace(here, params=verdict.params, prompt=verdict.prompt), verdict
+        return replace(decision, verdict="filtered", detail=verdict), None
+    return replace(decision, params=verdict.params, prompt=verdict.prompt), verdict

@@ -141,10 +141,10 @@ class ClaudeReader(EventReader):
         elif event.get("type") == "message_delta" and parent in self._open:
             place = self._open[parent]
             model, before = self._calls[place]
-            used = _usage(as_dict(event.get("usage")), _API)
-            if used is None:
+            usage = _usage(as_dict(event.get("usage")), _API)
+            if usage is None:
                 yield notice(DOUBTFUL_USAGE)
-            self._calls[place] = (model, used or before or Usage())
+            self._calls[place] = (model, usage or before or Usage())
             self._turns += parent is None and before is None
         elif event.get("type") == "message_stop" and parent in self._open:
             model, final = self._calls[self._open.pop(parent)]
@@ -187,20 +187,20 @@ class ClaudeReader(EventReader):
 
     @property
     def meter(self) -> Meter:
-        own = self._own_usage()
-        calls = [(model, used) for model, used in self._calls if used is not None]
+        own_usage = self._own_usage()
+        calls = [(model, usage) for model, usage in self._calls if usage is not None]
         result = self._result or {}
         broke_off = self._result is not None and not calls and _reason(self._result)[0] == "network"
         # Where every call broke off, the CLI may tell the beginning of one of them.
-        if own and not broke_off:
-            return self._final_meter(result, own)
+        if own_usage and not broke_off:
+            return self._final_meter(result, own_usage)
         cost, source = self._cost_of(calls), CostSource.PRICES
         if self._result is not None and not calls and not broke_off:
             # Nothing used, nothing paid: if the API refused every call, the cost is zero. If they broke off, it is unknown.
             # The CLI's own figure would include what a continued session has cost before.
-            cost, source = ZERO_USD if own == {} else money(result.get("total_cost_usd")), CostSource.CLI
+            cost, source = ZERO_USD if own_usage == {} else money(result.get("total_cost_usd")), CostSource.CLI
         return Meter(
-            usage=sum((used for _, used in calls), Usage()),
+            usage=sum((usage for _, usage in calls), Usage()),
             turns=self._turns or token_count(result.get("num_turns")) or 0,
             tool_calls=self._tools,
             cost=cost,
@@ -209,7 +209,7 @@ class ClaudeReader(EventReader):
 
     def _cost_of(self, calls: Sequence[tuple[str, Usage]]) -> Decimal | None:
         """Return what these calls cost by the prices of their models; None if there is none, or one has no price."""
-        costs = [self._price(model, used) for model, used in calls]
+        costs = [self._price(model, usage) for model, usage in calls]
         amounts = [cost for cost in costs if cost is not None]
         return sum(amounts, Decimal(0)) if costs and len(amounts) == len(costs) else None
 
@@ -222,10 +222,10 @@ class ClaudeReader(EventReader):
         since = self._result.get("model_usage_since_last_result")
         return since if isinstance(since, dict) else as_dict(self._result.get("modelUsage")) or None
 
-    def _final_meter(self, result: dict[str, Any], own: dict[str, Any]) -> Meter:
+    def _final_meter(self, result: dict[str, Any], own_usage: dict[str, Any]) -> Meter:
         """Return the meter of the result event."""
         usage, cost, source = Usage(), Decimal(0), CostSource.CLI
-        for model, raw in own.items():
+        for model, raw in own_usage.items():
             entry = as_dict(raw)
             used = _usage(entry, _CLI)
             if used is None:
@@ -234,9 +234,9 @@ class ClaudeReader(EventReader):
             figure = money(entry.get("costUSD"))
             if entry.get("costBasis") != "list" or figure is None:
                 # The CLI invents a price for a model it does not know.
-                known = prices.cost_of_calls(model, used)
-                source = CostSource.PRICES if known is not None else CostSource.ESTIMATE
-                figure = known if known is not None else figure or Decimal(0)
+                known_cost = prices.cost_of_calls(model, used)
+                source = CostSource.PRICES if known_cost is not None else CostSource.ESTIMATE
+                figure = known_cost if known_cost is not None else figure or Decimal(0)
             cost += figure
         turns = token_count(result.get("num_turns"))
         return Meter(
@@ -248,24 +248,24 @@ class ClaudeReader(EventReader):
         )
 
     def stop(self) -> Outcome | None:
-        refused = self._no_login and self._result is None
-        return Outcome(ok=False, reason="auth", message=self._refused_login()) if refused else None
+        is_refused = self._no_login and self._result is None
+        return Outcome(ok=False, reason="auth", message=self._refused_login()) if is_refused else None
 
     def _refused_login(self) -> str:
         service = DECLARED["claude-code"].service
         secrets = self._task.spec.environment.secrets
-        named = [name for name in secrets if service is not None and re.match(service.credentials, name)]
-        if not named:
+        names = [name for name in secrets if service is not None and re.match(service.credentials, name)]
+        if not names:
             return _NO_LOGIN
-        return f"the model's API refused the credential of the run: give the secret {' or '.join(named)} a valid value"
+        return f"the model's API refused the credential of the run: give the secret {' or '.join(names)} a valid value"
 
-    def outcome(self, ended: ProcessEnd) -> Outcome:
-        early = common_outcome(ended)
-        if early is not None:
-            return early
+    def outcome(self, end: ProcessEnd) -> Outcome:
+        common = common_outcome(end)
+        if common is not None:
+            return common
         result = self._result
         if result is None:
-            return self._no_result(ended)
+            return self._no_result(end)
         text = result.get("result")
         text = text if isinstance(text, str) else "; ".join(str(e) for e in as_list(result.get("errors")))
         reason, again = _reason(result)
@@ -273,12 +273,12 @@ class ClaudeReader(EventReader):
             wait = self._wait_s if reason in ("rate_limit", "overloaded") else 0.0
             message = _NO_LOGIN if _LOGGED_OUT in text else first_line(text)
             return Outcome(ok=False, reason=reason, message=message, again=again, not_before_s=wait)
-        return self._success(ended, text, result.get("structured_output"))
+        return self._success(end, text, result.get("structured_output"))
 
     def _complaint(self) -> str:
-        said = super()._complaint()
+        complaint = super()._complaint()
         cure = ": choose an OPTIO_SANDBOX, or run the worker as a user of its own"
-        return said + cure if "root/sudo privileges" in said else said
+        return complaint + cure if "root/sudo privileges" in complaint else complaint
 
 
 def _reason(result: dict[str, Any]) -> tuple[str, bool]:

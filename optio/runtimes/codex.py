@@ -116,7 +116,7 @@ class CodexReader(EventReader):
         self._open: set[str] = set()
         self._answered = False
         self._calls = 0
-        self._used = Usage()
+        self._usage = Usage()
         self._before = Usage()  # of the session, before this process continued it
         self._cost: Decimal | None = ZERO_USD
         self._calls_tool = False
@@ -138,17 +138,17 @@ class CodexReader(EventReader):
         elif event.get("type") == "response_item":
             self._calls_tool = str(payload.get("type")).endswith("_call")
         elif event.get("type") == "token_usage_record":
-            used = _usage(as_dict(payload.get("usage")))
-            if used is None:
+            usage = _usage(as_dict(payload.get("usage")))
+            if usage is None:
                 yield notice(DOUBTFUL_USAGE)
             thread = _usage(as_dict(payload.get("thread_token_usage")))
             if self._calls == 0 and thread is not None:
-                self._before = thread.beyond(used or Usage())
+                self._before = thread.beyond(usage or Usage())
             self._calls += 1
-            self._used += used or Usage()
-            cost = self._price(self._model, used or Usage())
+            self._usage += usage or Usage()
+            cost = self._price(self._model, usage or Usage())
             self._cost = None if self._cost is None or cost is None else self._cost + cost
-            yield turn(self._calls, self._model, used or Usage(), cost)
+            yield turn(self._calls, self._model, usage or Usage(), cost)
 
     def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
         kind = event.get("type")
@@ -222,10 +222,10 @@ class CodexReader(EventReader):
     @property
     def meter(self) -> Meter:
         """Return the usage, unknown (zero, without a cost) until a model call has been answered or refused."""
-        usage = self._used if self._total is None else self._total.beyond(self._before)
-        refused = self._failure is not None and not self._is_broken_off
-        cost = self._cost if self._calls or (refused and not usage.total) else None
-        if usage != self._used and usage.total:
+        usage = self._usage if self._total is None else self._total.beyond(self._before)
+        is_refused = self._failure is not None and not self._is_broken_off
+        cost = self._cost if self._calls or (is_refused and not usage.total) else None
+        if usage != self._usage and usage.total:
             cost = prices.cost_of_calls(self._model, usage)
             self.unpriced = self._model if cost is None else self.unpriced
         return Meter(
@@ -252,23 +252,23 @@ class CodexReader(EventReader):
             return Outcome(ok=False, reason="network", message=first_line(self._last_error), again=True)
         return None
 
-    def outcome(self, ended: ProcessEnd) -> Outcome:
-        early = common_outcome(ended)
-        if early is not None:
-            return early
+    def outcome(self, end: ProcessEnd) -> Outcome:
+        common = common_outcome(end)
+        if common is not None:
+            return common
         if self._failure is not None:
             reason, again, message = _reason(self._failure)
             return Outcome(ok=False, reason=reason, message=first_line(message), again=again)
         if not self._completed:
-            return self._no_result(ended)
-        return self._success(ended, self._answer or "")
+            return self._no_result(end)
+        return self._success(end, self._answer or "")
 
 
 def _input(item: dict[str, Any], kind: str) -> dict[str, Any]:
     """Return the input of a tool call under the names that other agents use, with the paths of the files that it changes."""
-    given = {_TOOLS[kind]: item.get(_TOOLS[kind])}
-    paths = [str(each.get("path")) for each in as_dicts(item.get("changes"))]
-    return {"path": ", ".join(paths), **given} if paths else given
+    arguments = {_TOOLS[kind]: item.get(_TOOLS[kind])}
+    paths = [str(change.get("path")) for change in as_dicts(item.get("changes"))]
+    return {"path": ", ".join(paths), **arguments} if paths else arguments
 
 
 def _is_refused(message: str) -> bool:
@@ -283,9 +283,9 @@ def _reason(message: str) -> tuple[str, bool, str]:
     status = _STATUS.search(message)
     if status is not None:
         return *reason_of_status(int(status[1])), message
-    found = next(((reason, again) for words, reason, again in _FAILURES if words in message), None)
-    if found is not None:
-        return *found, message
+    failure = next(((reason, again) for words, reason, again in _FAILURES if words in message), None)
+    if failure is not None:
+        return *failure, message
     try:
         error = as_dict(as_dict(json.loads(message)).get("error"))
     except ValueError:
@@ -301,5 +301,5 @@ def _usage(raw: dict[str, Any]) -> Usage | None:
     believed = [number for number in numbers if number is not None]
     if len(believed) != len(numbers) or believed[1] > believed[0]:
         return None
-    read, cached, cache_write, output, reasoning = believed
-    return Usage(fresh=read - cached, cached=cached, cache_write=cache_write, output=output, reasoning=reasoning)
+    input_tokens, cached, cache_write, output, reasoning = believed
+    return Usage(fresh=input_tokens - cached, cached=cached, cache_write=cache_write, output=output, reasoning=reasoning)

@@ -115,8 +115,8 @@ class CommandReader:
         if not isinstance(model, str) or len(model) > 200:
             return "usage without the name of a model was ignored"
         numbers = {ours: token_count(entry.get(theirs, 0)) for theirs, ours in _FIELDS.items()}
-        known = self._usage.get(model, Usage())
-        if any(n is None or n < getattr(known, ours) for ours, n in numbers.items()):
+        last_usage = self._usage.get(model, Usage())
+        if any(n is None or n < getattr(last_usage, ours) for ours, n in numbers.items()):
             return "usage was ignored because it is not a whole number, negative or decreasing"
         if "costUsd" in entry:
             cost = _money(entry["costUsd"])
@@ -137,8 +137,10 @@ class CommandReader:
         return self._meter
 
     def _add_up(self) -> Meter:
-        used_models = {model: used for model, used in self._usage.items() if model not in self._costs}
-        listed = {model: prices.cost_of_calls(model, used) if used.total else ZERO_USD for model, used in used_models.items()}
+        used_models = {model: usage for model, usage in self._usage.items() if model not in self._costs}
+        listed = {
+            model: prices.cost_of_calls(model, usage) if usage.total else ZERO_USD for model, usage in used_models.items()
+        }
         self.unpriced = next((model for model, cost in listed.items() if cost is None), None)
         costs = [*self._costs.values(), *(cost for cost in listed.values() if cost is not None)]
         is_known = bool(costs) and self.unpriced is None
@@ -156,15 +158,15 @@ class CommandReader:
         """Return lines that count what was ignored."""
         return [log_line(LogKind.SYSTEM, line, at) for line in self.file.closing()]
 
-    def outcome(self, ended: ProcessEnd) -> Outcome:
-        early = common_outcome(ended)
-        if early is not None:
-            return early
+    def outcome(self, end: ProcessEnd) -> Outcome:
+        common = common_outcome(end)
+        if common is not None:
+            return common
         report = self.file.report
-        if ended.code == 0 and (report is None or report.status != "error"):
+        if end.code == 0 and (report is None or report.status != "error"):
             return Outcome(ok=True, reason="ok", text=self.text, output=None if report is None else report.output)
-        reason, again = _failure_reason(ended, report)
-        text, ending = self._reported(), end_text(ended) if ended.code is not None else f"killed by {end_text(ended)}"
+        reason, again = _failure_reason(end, report)
+        text, ending = self._reported(), end_text(end) if end.code is not None else f"killed by {end_text(end)}"
         # The last line of standard error is the reason, as a rule, for whoever asks why.
         cause = text or self._complaint.decode("utf-8", "replace")
         message = f"{ending}: {cause}" if cause and reason == "exit_code" else text or ending
@@ -183,10 +185,10 @@ class CommandReader:
         return self._output() if reported is None else reported
 
 
-def _failure_reason(ended: ProcessEnd, report: Report | None) -> tuple[str, bool]:
+def _failure_reason(end: ProcessEnd, report: Report | None) -> tuple[str, bool]:
     """Return why the program failed, and whether another attempt may help: by its exit code, and by the error in its result
     file where that says more."""
-    reason, again = _exit_reason(ended) if ended.code != 0 else ("failed", True)
+    reason, again = _exit_reason(end) if end.code != 0 else ("failed", True)
     if report is not None and report.status == "error":
         if reason in ("failed", "exit_code"):
             return report.why_failed(reason, again=again)
@@ -195,8 +197,8 @@ def _failure_reason(ended: ProcessEnd, report: Report | None) -> tuple[str, bool
     return reason, again
 
 
-def _exit_reason(ended: ProcessEnd) -> tuple[str, bool]:
-    code = ended.code
+def _exit_reason(end: ProcessEnd) -> tuple[str, bool]:
+    code = end.code
     if code is None or 128 < code <= 128 + 64:
         return "signal", True
     return _EXITS.get(code, ("exit_code", True))

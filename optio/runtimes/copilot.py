@@ -121,37 +121,39 @@ class CopilotReader(EventReader):
             # Paid, and no turn; the telemetry has nothing of it.
             tokens = as_dict(data["compactionTokensUsed"])
             names = ("inputTokens", "cacheReadTokens", "cacheWriteTokens", "outputTokens", "reasoningTokens")
-            model, used, cost = yield from self._meter(tokens.get("model"), [tokens.get(name) for name in names])
-            yield notice(f"the conversation was summarised: {turn(0, model, used, cost).text.partition(': ')[2]}")
+            model, usage, cost = yield from self._meter(tokens.get("model"), [tokens.get(name) for name in names])
+            yield notice(f"the conversation was summarised: {turn(0, model, usage, cost).text.partition(': ')[2]}")
 
     def _read_telemetry(self, data: bytes) -> Iterator[Entry]:
         """Meter a model call that was answered."""
         span = event_of(data) or {}
-        told = as_dict(span.get("attributes"))
-        if told.get("gen_ai.operation.name") != "chat" or "gen_ai.response.model" not in told:
+        attributes = as_dict(span.get("attributes"))
+        if attributes.get("gen_ai.operation.name") != "chat" or "gen_ai.response.model" not in attributes:
             return
-        numbers = [told.get(f"gen_ai.usage.{name}") for name in _USAGE]
+        numbers = [attributes.get(f"gen_ai.usage.{name}") for name in _USAGE]
         self._recorded += 1
-        is_main = told.get("github.copilot.initiator") != "sub-agent"
+        is_main = attributes.get("github.copilot.initiator") != "sub-agent"
         if is_main:
             version = as_dict(as_dict(span.get("resource")).get("attributes")).get("service.version")
-            self._identify(version=version, session=told.get("gen_ai.conversation.id"), model=told["gen_ai.response.model"])
-            self._finish = next(iter(as_list(told.get("gen_ai.response.finish_reasons"))[-1:]), None)
-        model, used, cost = yield from self._meter(told["gen_ai.response.model"], numbers)
-        self._records.append(turn(self._recorded, model, used, cost, subagent=not is_main))
+            self._identify(
+                version=version, session=attributes.get("gen_ai.conversation.id"), model=attributes["gen_ai.response.model"]
+            )
+            self._finish = next(iter(as_list(attributes.get("gen_ai.response.finish_reasons"))[-1:]), None)
+        model, usage, cost = yield from self._meter(attributes["gen_ai.response.model"], numbers)
+        self._records.append(turn(self._recorded, model, usage, cost, subagent=not is_main))
         yield from self._in_order()
 
     def _meter(self, name: Any, numbers: Sequence[Any]) -> Generator[Entry, None, tuple[str, Usage, Decimal | None]]:
         """Meter a model call of any agent, by the price of the model that answered."""
-        used = _usage(numbers)
-        if used is None:
+        usage = _usage(numbers)
+        if usage is None:
             yield notice(DOUBTFUL_USAGE)
-            used = Usage()
+            usage = Usage()
         model = str(name or self._task.spec.model or "")
-        cost = self._price(model, used)
-        self._used += used
+        cost = self._price(model, usage)
+        self._used += usage
         self._cost = None if self._cost is None or cost is None else self._cost + cost
-        return model, used, cost
+        return model, usage, cost
 
     def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
         for entry in self._entries(event):
@@ -274,14 +276,14 @@ class CopilotReader(EventReader):
         self._is_closed = True
         return [self._line(entry, at) for entry in self._in_order(at_most=0)]
 
-    def outcome(self, ended: ProcessEnd) -> Outcome:
-        early = common_outcome(ended)
-        if early is not None:
-            return early
+    def outcome(self, end: ProcessEnd) -> Outcome:
+        common = common_outcome(end)
+        if common is not None:
+            return common
         if self._exit_code is None:
-            found = self._no_result(ended)
-            if self._began or "No authentication information" not in found.message:
-                return found
+            no_result_outcome = self._no_result(end)
+            if self._began or "No authentication information" not in no_result_outcome.message:
+                return no_result_outcome
             return Outcome(ok=False, reason="auth", message=_NO_CREDENTIAL)
         if self._error is not None:
             reason, again = _reason(self._error, self._failed_call)
@@ -295,7 +297,7 @@ class CopilotReader(EventReader):
             return Outcome(ok=False, reason="truncated", message="the answer was cut off by its token limit")
         if self._finish == "content_filter":
             return Outcome(ok=False, reason="refusal", message=first_line(self._answer.joined or "the model refused to answer"))
-        return self._success(ended, self._answer.joined or "")
+        return self._success(end, self._answer.joined or "")
 
 
 def _failed(call: dict[str, Any]) -> Entry:
@@ -329,5 +331,7 @@ def _usage(raw: Sequence[Any]) -> Usage | None:
     believed = [number for number in numbers if number is not None]
     if len(believed) != len(numbers) or believed[1] + believed[2] > believed[0]:
         return None
-    read, cached, cache_write, output, reasoning = believed
-    return Usage(fresh=read - cached - cache_write, cached=cached, cache_write=cache_write, output=output, reasoning=reasoning)
+    input_tokens, cached, cache_write, output, reasoning = believed
+    return Usage(
+        fresh=input_tokens - cached - cache_write, cached=cached, cache_write=cache_write, output=output, reasoning=reasoning
+    )

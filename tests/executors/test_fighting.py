@@ -289,7 +289,7 @@ def test_launches_wait_side_by_side_and_each_begins_once_whatever_becomes_of_the
 
     with ThreadPoolExecutor(len(names)) as pool:
         starts = [pool.submit(start, name) for name in names]
-        eventually(lambda: len(connection._asked) == len(names), what="all envelopes on their way")
+        eventually(lambda: len(connection._requests) == len(names), what="all envelopes on their way")
         os.kill(server, number)
         handles = dict(zip(names, [each.result(LONGEST_END) for each in starts], strict=True))
 

@@ -175,7 +175,7 @@ def test_the_quota_counts_the_files_of_a_session_that_goes_on(tmp_path: Path) ->
     found = []
     for roots in (["second"], ["second", "first"]):
         usage = UsageLimits(limits(*(tmp_path / name for name in roots), size=5 << 20))
-        usage._next = usage._counted = 0.0
+        usage._next = usage._counted_at = 0.0
         found.append(usage.reached([]))
 
     assert found == [None, "disk_quota"]
@@ -197,7 +197,7 @@ def test_an_attempt_that_reaches_the_floor_of_a_nearly_full_disk_or_exceeds_its_
     full = SimpleNamespace(f_frsize=512, f_blocks=(used + floor) * 16, f_bavail=used - 1 + free, f_files=0, f_favail=0)
     monkeypatch.setattr(os, "statvfs", lambda path: full)
     usage = UsageLimits(limits(tmp_path / "own", size=used * 512 + quota))
-    usage._next = usage._counted = 0.0
+    usage._next = usage._counted_at = 0.0
 
     assert usage.reached([]) == found
     assert 0.0 < usage.left() <= LOOK_EVERY_S
