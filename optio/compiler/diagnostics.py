@@ -180,20 +180,20 @@ def asks_advice(levels: Mapping[str, str]) -> bool:
     return any(level != "off" and code in RULES and RULES[code].pedantic for code, level in levels.items())
 
 
-def apply_severities(found: Sequence[Diagnostic], levels: Mapping[str, str], *, pedantic: bool) -> list[Diagnostic]:
+def apply_severities(findings: Sequence[Diagnostic], levels: Mapping[str, str], *, pedantic: bool) -> list[Diagnostic]:
     """Return the findings with the severities of the policy (`levels`, by code). Findings of a rule that is `off` are dropped,
     and without `pedantic` those of a pedantic rule that the policy does not name."""
     advised = pedantic or not asks_advice(levels)
     done = []
-    for each in found:
-        level = levels.get(each.code)
+    for finding in findings:
+        level = levels.get(finding.code)
         if level is None:
-            rule = _rule(each.code)
+            rule = _rule(finding.code)
             # One that is raised above the catalogue does not depend on the policy.
-            if advised or not rule.pedantic or each.severity != rule.severity:
-                done.append(each)
+            if advised or not rule.pedantic or finding.severity != rule.severity:
+                done.append(finding)
         elif level != "off":
-            done.append(replace(each, severity=Severity(level)))
+            done.append(replace(finding, severity=Severity(level)))
     return done
 
 
@@ -201,10 +201,10 @@ def apply_strict(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     """Return the findings with the severities that the catalogue gives them under `--strict`. A severity that the policy has
     set stays."""
     graded = []
-    for each in diagnostics:
-        rule = _rule(each.code)
-        raised = rule.strict and each.severity == rule.severity
-        graded.append(replace(each, severity=Severity(rule.strict)) if raised else each)
+    for finding in diagnostics:
+        rule = _rule(finding.code)
+        raised = rule.strict and finding.severity == rule.severity
+        graded.append(replace(finding, severity=Severity(rule.strict)) if raised else finding)
     return graded
 
 
@@ -219,7 +219,7 @@ def _rule(code: str) -> "Rule":
 def _one_line(text: str, longest: int = MAX_VALUE_LENGTH) -> str:
     """Return a text from a file as one line of bounded length. It can neither break the terminal nor reverse its direction."""
     if len(text) > longest:
-        text = _VALUE.sub(lambda found: f"`{shorten(found[1], longest)}`", text)
+        text = _VALUE.sub(lambda match: f"`{shorten(match[1], longest)}`", text)
     most = max(MAX_MESSAGE_LENGTH, longest + MAX_VALUE_LENGTH)
     if len(text) > most:
         text = text[: most // 2] + " ... " + text[-most // 4 :]
@@ -246,10 +246,10 @@ def fold_excess(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
     return [each for found in _groups(diagnostics) for each in _fold_group(found)]
 
 
-def _fold_group(found: list[Diagnostic]) -> list[Diagnostic]:
-    rest = found[MAX_STORED_PER_CODE:]
+def _fold_group(findings: list[Diagnostic]) -> list[Diagnostic]:
+    rest = findings[MAX_STORED_PER_CODE:]
     more = sum(each.count for each in rest)
-    return [*found[:MAX_STORED_PER_CODE], replace(rest[-1], fix=None, more=more)] if rest else found
+    return [*findings[:MAX_STORED_PER_CODE], replace(rest[-1], fix=None, more=more)] if rest else findings
 
 
 def _groups(diagnostics: Iterable[Diagnostic]) -> list[list[Diagnostic]]:
@@ -262,16 +262,16 @@ def _groups(diagnostics: Iterable[Diagnostic]) -> list[list[Diagnostic]]:
     return list(alike.values())
 
 
-def _sort_key(found: Diagnostic) -> tuple[str, Position, str, bool, str]:
-    return found.path, found.span.start, found.code, found.more > 0, found.message
+def _sort_key(finding: Diagnostic) -> tuple[str, Position, str, bool, str]:
+    return finding.path, finding.span.start, finding.code, finding.more > 0, finding.message
 
 
-def _limit_group(found: list[Diagnostic]) -> Iterator[Diagnostic]:
-    shown = [each for each in found if not each.more][:MAX_SHOWN_PER_CODE]
+def _limit_group(findings: list[Diagnostic]) -> Iterator[Diagnostic]:
+    shown = [finding for finding in findings if not finding.more][:MAX_SHOWN_PER_CODE]
     yield from shown
-    more = sum(each.count for each in found) - len(shown)
+    more = sum(finding.count for finding in findings) - len(shown)
     if more:
-        last = shown[-1] if shown else found[-1]
+        last = shown[-1] if shown else findings[-1]
         message = f"{more:,} more like this in the file {'are' if more > 1 else 'is'} not shown"
         yield replace(last, message=message, hint="correct these first, then check again", related=(), fix=None, more=more)
 

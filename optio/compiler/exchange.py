@@ -101,8 +101,8 @@ def github(diagnostics: Sequence[Diagnostic]) -> Iterator[str]:
         place = {"file": d.path, "line": line, "endLine": end_line, "title": f"{d.code} {d.rule}"}
         if line == end_line:
             place |= {"col": column, "endColumn": max(column, end_column - 1)}
-        shown = ",".join(f"{name}={_property(str(value))}" for name, value in place.items())
-        yield f"::{_COMMANDS[d.severity]} {shown}::{_data(_text(d))}"
+        shown_text = ",".join(f"{name}={_property(str(value))}" for name, value in place.items())
+        yield f"::{_COMMANDS[d.severity]} {shown_text}::{_data(_text(d))}"
 
 
 def _data(text: str) -> str:

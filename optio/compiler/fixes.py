@@ -48,18 +48,18 @@ def fix_tree(tree: SourceTree, *, unsafe: bool, pedantic: bool = False) -> Fixed
     after their fixes keep their content. With `unsafe`, fixes that may change the meaning are applied, too."""
     compiler = IncrementalCompiler(pedantic=pedantic)
     tree = ReadOnceTree(tree)
-    done = FixedTree(compiler.compile(tree))
+    fixed = FixedTree(compiler.compile(tree))
     # Findings whose fix alone makes a file worse, and files whose fixes are tried one by one to find such fixes.
     refused: set[tuple[str, str, str]] = set()
     singly: set[str] = set()
-    tried: set[str] = set()
+    tried_fixes: set[str] = set()
     # How many files are fixed at once: fewer where one of them makes another file worse.
     most: int | None = None
     has_changed = False
     for _ in range(_MAX_ROUNDS):
         chosen = {}
-        for path, found in _by_file(done.compilation, unsafe, pedantic).items():
-            if left := [each for each in found if _name(each) not in refused]:
+        for path, found in _by_file(fixed.compilation, unsafe, pedantic).items():
+            if left := [finding for finding in found if _name(finding) not in refused]:
                 chosen[path] = left[:1] if path in singly else left
         if not chosen and refused and has_changed:
             # A refused fix may be right after the fixes that were applied since.
@@ -68,12 +68,12 @@ def fix_tree(tree: SourceTree, *, unsafe: bool, pedantic: bool = False) -> Fixed
         if not chosen:
             break
         chosen = dict(islice(chosen.items(), most))
-        now = OverlayTree(tree, dict(done.files))
+        now = OverlayTree(tree, dict(fixed.files))
         files = {path: _apply_fixes(now.read(path), found) for path, found in chosen.items()}
         # Files of a refused attempt have their old content again.
-        after = compiler.compile(OverlayTree(tree, {**done.files, **files}), changed=tried | files.keys())
-        tried = set(files)
-        worse = _worsened_files(done.compilation, after, now, files, {path: _edits(found) for path, found in chosen.items()})
+        after = compiler.compile(OverlayTree(tree, {**fixed.files, **files}), changed_paths=tried_fixes | files.keys())
+        tried_fixes = set(files)
+        worse = _worsened_files(fixed.compilation, after, now, files, {path: _edits(found) for path, found in chosen.items()})
         if worse:
             blamed = worse & files.keys() or files.keys()
             refused |= {
@@ -83,16 +83,16 @@ def fix_tree(tree: SourceTree, *, unsafe: bool, pedantic: bool = False) -> Fixed
             most = most if worse & files.keys() else max(1, len(files) // 2)
             continue
         most = most and most * 2
-        done.before = {path: tree.read(path) for path in files} | done.before
-        done.files |= files
-        done.counts.update({path: len(mine) for path, mine in chosen.items()})
-        done.compilation, has_changed = after, True
-    if unreadable := _unreadable(done):
+        fixed.before = {path: tree.read(path) for path in files} | fixed.before
+        fixed.files |= files
+        fixed.counts.update({path: len(mine) for path, mine in chosen.items()})
+        fixed.compilation, has_changed = after, True
+    if unreadable := _unreadable(fixed):
         for path in unreadable:
-            del done.files[path], done.before[path], done.counts[path]
-        done.compilation = compiler.compile(OverlayTree(tree, dict(done.files)), changed=tried | unreadable)
-    done.left_out = sum(map(len, _by_file(done.compilation, unsafe, pedantic).values()))
-    return done
+            del fixed.files[path], fixed.before[path], fixed.counts[path]
+        fixed.compilation = compiler.compile(OverlayTree(tree, dict(fixed.files)), changed_paths=tried_fixes | unreadable)
+    fixed.left_out = sum(map(len, _by_file(fixed.compilation, unsafe, pedantic).values()))
+    return fixed
 
 
 def _worsened_files(
@@ -126,8 +126,8 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _edits(found: Iterable[Diagnostic]) -> list[Edit]:
-    return list({edit: None for each in found if each.fix is not None for edit in each.fix.edits})
+def _edits(findings: Iterable[Diagnostic]) -> list[Edit]:
+    return list({edit: None for finding in findings if finding.fix is not None for edit in finding.fix.edits})
 
 
 def _by_file(compilation: Compilation, unsafe: bool, pedantic: bool) -> dict[str, list[Diagnostic]]:
@@ -138,40 +138,40 @@ def _by_file(compilation: Compilation, unsafe: bool, pedantic: bool) -> dict[str
     return {path: mine for path, mine in found.items() if mine}
 
 
-def _apply_fixes(data: bytes, found: Iterable[Diagnostic]) -> bytes:
-    found = list(found)
-    data = apply_edits(data, _edits(found))
-    for each in found:
-        if each.code in _OF_BYTES:
-            data = _OF_BYTES[each.code](data)
+def _apply_fixes(data: bytes, findings: Iterable[Diagnostic]) -> bytes:
+    findings = list(findings)
+    data = apply_edits(data, _edits(findings))
+    for finding in findings:
+        if finding.code in _OF_BYTES:
+            data = _OF_BYTES[finding.code](data)
     return data
 
 
 def _by_path(compilation: Compilation) -> dict[str, list[Diagnostic]]:
-    found: dict[str, list[Diagnostic]] = {}
+    findings: dict[str, list[Diagnostic]] = {}
     for each in compilation.diagnostics:
-        found.setdefault(each.path, []).append(each)
-    return found
+        findings.setdefault(each.path, []).append(each)
+    return findings
 
 
-def _name(found: Diagnostic) -> tuple[str, str, str]:
-    return found.path, found.code, found.message
+def _name(finding: Diagnostic) -> tuple[str, str, str]:
+    return finding.path, finding.code, finding.message
 
 
-def _unreadable(done: FixedTree) -> set[str]:
-    found = _by_path(done.compilation)
-    return {path for path, data in done.files.items() if not _is_readable(path, data, found.get(path, ()))}
+def _unreadable(fixed: FixedTree) -> set[str]:
+    found = _by_path(fixed.compilation)
+    return {path for path, data in fixed.files.items() if not _is_readable(path, data, found.get(path, ()))}
 
 
-def _is_readable(path: str, data: bytes, found: Iterable[Diagnostic]) -> bool:
-    if not path.endswith(SUFFIXES) or not any(d.code.startswith(_OF_FILES) for d in found):
+def _is_readable(path: str, data: bytes, findings: Iterable[Diagnostic]) -> bool:
+    if not path.endswith(SUFFIXES) or not any(d.code.startswith(_OF_FILES) for d in findings):
         return True
     return parse(SourceFile(path, data))[0] is not None
 
 
-def _duplicate_count(found: Iterable[Diagnostic]) -> int:
-    return sum(d.code == "OPT004" for d in found)
+def _duplicate_count(findings: Iterable[Diagnostic]) -> int:
+    return sum(d.code == "OPT004" for d in findings)
 
 
-def _errors(found: Iterable[Diagnostic]) -> int:
-    return sum(d.severity is Severity.ERROR for d in found)
+def _errors(findings: Iterable[Diagnostic]) -> int:
+    return sum(d.severity is Severity.ERROR for d in findings)

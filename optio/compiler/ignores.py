@@ -44,15 +44,15 @@ class IgnoreComment(NamedTuple):
     lines: range
     prompt_file: bool
 
-    def covers(self, found: Diagnostic, path: str) -> bool:
+    def covers(self, finding: Diagnostic, path: str) -> bool:
         """Return True if the comment silences this finding; `path` is the file of the comment."""
-        return any(code.name == found.code for code in self.codes) and self.covers_place_of(found, path)
+        return any(code.name == finding.code for code in self.codes) and self.covers_place_of(finding, path)
 
-    def covers_place_of(self, found: Diagnostic, path: str) -> bool:
+    def covers_place_of(self, finding: Diagnostic, path: str) -> bool:
         """Return True if the comment would silence this finding if it named its rule."""
-        if found.path == path:
-            return found.span.start.line in self.lines
-        return self.prompt_file and not found.route
+        if finding.path == path:
+            return finding.span.start.line in self.lines
+        return self.prompt_file and not finding.route
 
 
 def find_ignores(document: Document) -> tuple[tuple[IgnoreComment, ...], list[Diagnostic]]:
@@ -168,7 +168,7 @@ def drop_ignored(
 
 
 def _wrong(
-    path: str, comment: IgnoreComment, used: set[str], errors: list[Diagnostic], below: set[str], pedantic: bool
+    path: str, comment: IgnoreComment, used_names: set[str], errors: list[Diagnostic], below: set[str], pedantic: bool
 ) -> Iterator[Diagnostic]:
     """Yield what is wrong with a comment. `below` are the rules that report something at its place."""
     from optio.compiler.rules.codes import RETIRED, RULES
@@ -183,13 +183,13 @@ def _wrong(
         if code.name not in RULES:
             hint, fix = _cure_for_unknown_rule(comment, code, None if errors else below, pedantic)
             yield diagnostic("OPT709", f"unknown rule `{code.name}`", path=path, span=code.span, hint=hint, fix=fix)
-        elif code.name not in used:
+        elif code.name not in used_names:
             rule = RULES[code.name]
             if not _is_checked(rule, pedantic) or errors:
                 continue
             message = f"this comment ignores nothing: no {code.name} {RULES[code.name].name} here"
             yield diagnostic("OPT709", message, path=path, span=code.span, hint="delete it", fix=_delete(comment, code))
-        elif any(each.code == code.name for each in errors):
+        elif any(finding.code == code.name for finding in errors):
             message = f"an error cannot be ignored: {code.name} {RULES[code.name].name}"
             yield diagnostic("OPT709", message, path=path, span=code.span, hint="correct the mistake, and delete this comment")
     if not comment.reason:

@@ -33,7 +33,7 @@ class IncrementalCompiler:
         self._users: dict[str, set[str]] | None = None
 
     def compile(
-        self, tree: SourceTree, stamps: Mapping[str, Stamp] | None = None, *, changed: Collection[str] | None = None
+        self, tree: SourceTree, stamps: Mapping[str, Stamp] | None = None, *, changed_paths: Collection[str] | None = None
     ) -> Compilation:
         """Compile the tree. Mistakes in a file become findings and never exceptions.
 
@@ -44,7 +44,7 @@ class IncrementalCompiler:
         stamps = stamps or {}
         bases, policy = Bases(tree), TreePolicy(tree)
         around: dict[str, tuple[str, ...]] = {}
-        touched = None if changed is None else self._touched(changed)
+        touched = None if changed_paths is None else self._touched(changed_paths)
         kept: dict[str, _CachedFile] = {}
         for path in tree.task_files():
             directory = path.rpartition("/")[0]
@@ -77,24 +77,28 @@ class IncrementalCompiler:
             _record_reader(self._users, path, recorder.seen)
         return _CachedFile(recorder.seen, {name: stamps.get(name) for name in recorder.seen}, around, file)
 
-    def _touched(self, changed: Collection[str]) -> set[str]:
+    def _touched(self, changed_paths: Collection[str]) -> set[str]:
         """Return the task files that were made from any of these paths."""
         if self._users is None:
             self._users = {}
-            for path, kept in self._kept.items():
-                _record_reader(self._users, path, kept.read)
-        return {user for path in changed for user in self._users.get(path, ())}
+            for path, cached in self._kept.items():
+                _record_reader(self._users, path, cached.read)
+        return {user for path in changed_paths for user in self._users.get(path, ())}
 
     def known(self) -> dict[str, bytes | None]:
         """Return every path that the last compilation read or tried to read, with its bytes (None where the read failed)."""
         return {
-            path: data if isinstance(data, bytes) else None for kept in self._kept.values() for path, data in kept.read.items()
+            path: data if isinstance(data, bytes) else None
+            for cached in self._kept.values()
+            for path, data in cached.read.items()
         }
 
     def unserved(self, compilation: Compilation) -> dict[str, str | None]:
         """Return the files of the last compilation that yielded no task, each with the id that it probably means."""
         served = {task.origin.path for task in compilation.registry.tasks.values()}
-        return {path: _guess_id(path, kept) for path, kept in self._kept.items() if path not in served and not kept.file.base}
+        return {
+            path: _guess_id(path, cached) for path, cached in self._kept.items() if path not in served and not cached.file.base
+        }
 
 
 def _record_reader(users: dict[str, set[str]], path: str, read: Iterable[str]) -> None:
@@ -102,20 +106,20 @@ def _record_reader(users: dict[str, set[str]], path: str, read: Iterable[str]) -
         users.setdefault(name, set()).add(path)
 
 
-def _revalidate(kept: _CachedFile, tree: SourceTree, stamps: Mapping[str, Stamp]) -> _CachedFile | None:
+def _revalidate(cached: _CachedFile, tree: SourceTree, stamps: Mapping[str, Stamp]) -> _CachedFile | None:
     """Return the cached file if everything that it was made from is unchanged, by its stamps or else by its content."""
-    for path, stamp in kept.stamps.items():
+    for path, stamp in cached.stamps.items():
         if stamp is None or stamps.get(path) != stamp:
-            return _compare_content(kept, tree, stamps)
-    return kept
+            return _compare_content(cached, tree, stamps)
+    return cached
 
 
-def _compare_content(kept: _CachedFile, tree: SourceTree, stamps: Mapping[str, Stamp]) -> _CachedFile | None:
-    current = {path: stamps.get(path) for path in kept.read}
+def _compare_content(cached: _CachedFile, tree: SourceTree, stamps: Mapping[str, Stamp]) -> _CachedFile | None:
+    current = {path: stamps.get(path) for path in cached.read}
     for path, stamp in current.items():
-        if (stamp is None or stamp != kept.stamps[path]) and _read(tree, path) != kept.read[path]:
+        if (stamp is None or stamp != cached.stamps[path]) and _read(tree, path) != cached.read[path]:
             return None
-    return replace(kept, stamps=current)
+    return replace(cached, stamps=current)
 
 
 def _read(tree: SourceTree, path: str) -> _Read:
@@ -125,12 +129,12 @@ def _read(tree: SourceTree, path: str) -> _Read:
         return err.code, err.message
 
 
-def _guess_id(path: str, kept: _CachedFile) -> str | None:
+def _guess_id(path: str, cached: _CachedFile) -> str | None:
     """Return the id that a broken file probably means: from its decoded task, or else from a line `id:` or `name:`."""
-    task = kept.file.task
+    task = cached.file.task
     if task is not None:
         return task.id if task.is_known(("id",) if task.spec.id else ("name",)) else None
-    data = kept.read.get(path)
+    data = cached.read.get(path)
     if not isinstance(data, bytes):
         return None
     found = {label: value.strip(b"'\"").decode("utf-8", "replace") for label, value in _LABEL.findall(data)}

@@ -239,15 +239,15 @@ def _tidy(schema: Any) -> None:
 def _without_unused(schema: Schema) -> Schema:
     """Return the schema without the definitions that no reference reaches."""
     definitions = schema["$defs"]
-    used: set[str] = set()
+    used_names: set[str] = set()
     ahead = [{key: value for key, value in schema.items() if key != "$defs"}]
     while ahead:
         part = ahead.pop()
-        for name in definitions.keys() - used:
+        for name in definitions.keys() - used_names:
             if f'"#/$defs/{name}"' in json.dumps(part):
-                used.add(name)
+                used_names.add(name)
                 ahead.append(definitions[name])
-    return {**schema, "$defs": {name: part for name, part in definitions.items() if name in used}}
+    return {**schema, "$defs": {name: part for name, part in definitions.items() if name in used_names}}
 
 
 def _written(title: str, schema: Schema) -> str:

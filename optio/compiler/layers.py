@@ -90,8 +90,12 @@ class Bases:
         data = tree.read(path)
         key = (path, data)
         if key not in self._parsed:
-            document, found = parse(SourceFile(path, data))
-            if document is None and posixpath.basename(path) in DEFAULTS and {each.code for each in found} == {"OPT018"}:
+            document, findings = parse(SourceFile(path, data))
+            if (
+                document is None
+                and posixpath.basename(path) in DEFAULTS
+                and {finding.code for finding in findings} == {"OPT018"}
+            ):
                 document, _ = parse(SourceFile(path, b"{}"))  # only comments: defaults without values
             self._parsed[key] = document
         return self._parsed[key]
@@ -106,21 +110,21 @@ class Layers(NamedTuple):
 
 def read_layers(document: Document, tree: SourceTree, bases: Bases) -> Layers:
     """Return all templates and defaults below a task, or the findings that say which of them cannot be used."""
-    below: list[Document] = []
-    found: list[Diagnostic] = []
+    lower_layers: list[Document] = []
+    findings: list[Diagnostic] = []
     for each in _templates(document, tree, bases):
-        (below if isinstance(each, Document) else found).append(each)  # type: ignore[arg-type]
+        (lower_layers if isinstance(each, Document) else findings).append(each)  # type: ignore[arg-type]
     for path in bases.defaults(document.path):
         try:
             read = bases.read(path, tree)
         except Unreadable:
             read = None
         if read is not None and isinstance(read.value, dict):
-            below.append(read)
+            lower_layers.append(read)
         else:
             message, hint = f"`{path}` cannot be read, and applies to this task", "correct it first"
-            found.append(diagnostic("OPT703", message, path=document.path, hint=hint))
-    return Layers(tuple(below), tuple(found))
+            findings.append(diagnostic("OPT703", message, path=document.path, hint=hint))
+    return Layers(tuple(lower_layers), tuple(findings))
 
 
 def _templates(document: Document, tree: SourceTree, bases: Bases) -> Iterator[Document | Diagnostic]:
@@ -232,22 +236,22 @@ def _can_remove(route: Route) -> bool:
     return (len(route) == 1 or route[:1] == ("environment",)) and not any(isinstance(step, int) for step in route)
 
 
-def merge_layers(document: Document, below: Sequence[Document]) -> "Document | MergedDocument":
+def merge_layers(document: Document, lower_layers: Sequence[Document]) -> "Document | MergedDocument":
     """Return the task merged with everything below it, or the document itself where nothing is below."""
-    if not below or not isinstance(document.value, dict):
+    if not lower_layers or not isinstance(document.value, dict):
         return document
-    return MergedDocument(document, below)
+    return MergedDocument(document, lower_layers)
 
 
 class MergedDocument:
     """A task and its layers as one document. It has the methods of `Document`, and each returns places in the file that wrote
     the value."""
 
-    def __init__(self, document: Document, below: Sequence[Document]) -> None:
+    def __init__(self, document: Document, lower_layers: Sequence[Document]) -> None:
         self._top = document
         self._layers: list[tuple[Document, dict[str, Any]]] = [
             (document, document.value),
-            *((each, inherited_values(each)) for each in below),
+            *((each, inherited_values(each)) for each in lower_layers),
         ]
         self.path, self.line = document.path, document.line
         self.texts = tuple((each.path, each.text) for each, _ in self._layers)
@@ -329,43 +333,43 @@ class MergedDocument:
 
     def span(self, route: Route) -> Span:
         """Return the value's span in the file that wrote it, as `Document.span` does."""
-        layer, there = self.written(route)
-        return layer.span(there)
+        layer, own_route = self.written(route)
+        return layer.span(own_route)
 
     def key_span(self, route: Route) -> Span:
         """Return the span of the value's key in the file that wrote it, as `Document.key_span` does."""
-        layer, there = self.written(route)
-        return layer.key_span(there)
+        layer, own_route = self.written(route)
+        return layer.key_span(own_route)
 
     def plain(self, route: Route) -> str | None:
         """Return the text of an unquoted scalar in the file that wrote it, or None."""
-        layer, there = self.written(route)
-        return layer.plain(there)
+        layer, own_route = self.written(route)
+        return layer.plain(own_route)
 
     def inside(self, route: Route, start: int, end: int) -> Span:
         """Return the span of characters `start:end` of a scalar's value, in the file that wrote it."""
-        layer, there = self.written(route)
-        return layer.inside(there, start, end)
+        layer, own_route = self.written(route)
+        return layer.inside(own_route, start, end)
 
     def find(self, route: Route, needle: str, nth: int = 0) -> Span:
         """Return the span of the nth occurrence of a text in a scalar, in the file that wrote it."""
-        layer, there = self.written(route)
-        return layer.find(there, needle, nth)
+        layer, own_route = self.written(route)
+        return layer.find(own_route, needle, nth)
 
     def source(self, route: Route) -> str:
         """Return a scalar as the file that wrote it spells it, quotes included."""
-        layer, there = self.written(route)
-        return layer.source(there)
+        layer, own_route = self.written(route)
+        return layer.source(own_route)
 
     def restyled(self, route: Route, text: str) -> str:
         """Return another text in the quoting style of the scalar, as the file that wrote it uses."""
-        layer, there = self.written(route)
-        return layer.restyled(there, text)
+        layer, own_route = self.written(route)
+        return layer.restyled(own_route, text)
 
     def rewritten(self, route: Route, text: str, *, safe: bool = True) -> Fix | None:
         """Return the fix that replaces the value in the file that wrote it, or None where it cannot be replaced."""
-        layer, there = self.written(route)
-        return layer.rewritten(there, text, safe=safe)
+        layer, own_route = self.written(route)
+        return layer.rewritten(own_route, text, safe=safe)
 
     def text_at(self, span: Span, route: Route) -> str | None:
         """Return the characters at a span of the file that wrote the value, if the span is on one line."""

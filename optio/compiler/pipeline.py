@@ -191,12 +191,14 @@ class TreeResult(NamedTuple):
     diagnostics: tuple[Diagnostic, ...]
 
 
-def compile_tree(tree: SourceTree, *, pedantic: bool = False, executor: str | None = None, whole: bool = True) -> Compilation:
+def compile_tree(
+    tree: SourceTree, *, pedantic: bool = False, executor: str | None = None, is_whole: bool = True
+) -> Compilation:
     """Compile every file of the tree. `pedantic` adds advice, and `executor` adds findings about keys that this executor does
     not apply. Pass `whole=False` for a selection of files; nothing is then reported as unused."""
     bases, policy = Bases(tree), TreePolicy(tree)
     files = (compile_file(path, tree, bases, policy, pedantic=pedantic, executor=executor) for path in tree.task_files())
-    return assemble(files, levels=policy.levels, pedantic=pedantic, executor=executor, whole=whole)
+    return assemble(files, levels=policy.levels, pedantic=pedantic, executor=executor, is_whole=is_whole)
 
 
 def assemble(
@@ -205,14 +207,14 @@ def assemble(
     levels: Mapping[str, str] = NO_LEVELS,
     pedantic: bool = False,
     executor: str | None = None,
-    whole: bool = True,
+    is_whole: bool = True,
 ) -> Compilation:
     """Combine compiled files into one compilation, including the checks across files. `levels` are the severities of the
     policy."""
     compiled = list(files)
-    broken, found = check_results(compiled, levels=levels, pedantic=pedantic, executor=executor, whole=whole)
-    tasks = {f.compiled.id: f.compiled for f in compiled if f.compiled is not None and f.path not in broken}
-    return Compilation(Registry.of(tasks), broken, found, len(compiled))
+    broken_paths, found = check_results(compiled, levels=levels, pedantic=pedantic, executor=executor, is_whole=is_whole)
+    tasks = {f.compiled.id: f.compiled for f in compiled if f.compiled is not None and f.path not in broken_paths}
+    return Compilation(Registry.of(tasks), broken_paths, found, len(compiled))
 
 
 def check_results(
@@ -221,59 +223,61 @@ def check_results(
     levels: Mapping[str, str] = NO_LEVELS,
     pedantic: bool = False,
     executor: str | None = None,
-    whole: bool = True,
+    is_whole: bool = True,
 ) -> TreeResult:
     """Return the findings of all files together: each file's own, those across files, with severities and ignore comments
     applied."""
     across: dict[str, list[Diagnostic]] = {}
     claims = [file.facts for file in files if file.facts is not None]
     advised = pedantic or asks_advice(levels)
-    for each in check_across(claims, pedantic=advised, executor=executor, whole=whole):
+    for each in check_across(claims, pedantic=advised, executor=executor, is_whole=is_whole):
         across.setdefault(each.path, []).append(each)
-    found: list[Diagnostic] = []
-    broken: set[str] = set()
+    findings: list[Diagnostic] = []
+    broken_paths: set[str] = set()
     comments = {file.path: file.comments for file in files if file.comments}
     by_file = {f.path: f.diagnostics + across.get(f.path, []) for f in files if f.diagnostics or f.path in across}
     if executor is not None and advised:
         vain = {rule for rule, key in _ASKED_FOR.items() if not_applied(executor, [key])}
         podded = {f.path for f in files if f.facts is not None and POD in f.facts.demands}
         by_file = {path: mine if path in podded else [d for d in mine if d.code not in vain] for path, mine in by_file.items()}
-    if any(each.cause is not None for found in by_file.values() for each in found):
+    if any(each.cause is not None for findings in by_file.values() for each in findings):
         paths = [file.path for file in files]
-        by_file = {path: [_with_template(each, paths) for each in found] for path, found in by_file.items()}
+        by_file = {path: [_with_template(each, paths) for each in findings] for path, findings in by_file.items()}
     if levels:
         by_file = {path: apply_severities(mine, levels, pedantic=pedantic) for path, mine in by_file.items()}
     for path, mine in (drop_ignored(by_file, comments, pedantic=pedantic) if comments else by_file).items():
-        found += mine
+        findings += mine
         # An error in a prompt's own file, or in a template, breaks the task that uses it.
         if has_errors(mine):
-            broken.add(path)
-    found = sort_diagnostics(found)
+            broken_paths.add(path)
+    findings = sort_diagnostics(findings)
     if executor is not None:
-        found = _once_for_tree(found)
-    return TreeResult(frozenset(broken), tuple(found))
+        findings = _once_for_tree(findings)
+    return TreeResult(frozenset(broken_paths), tuple(findings))
 
 
-def _with_template(found: Diagnostic, paths: Sequence[str]) -> Diagnostic:
+def _with_template(finding: Diagnostic, paths: Sequence[str]) -> Diagnostic:
     """Return the finding; one about a missing template names the most similar file of the tree."""
-    cause = found.cause
+    cause = finding.cause
     is_missing = cause is not None and cause.kind is CauseKind.MISSING_FILE
-    return suggest_template(found, cause.name, paths) if cause is not None and is_missing else found
+    return suggest_template(finding, cause.name, paths) if cause is not None and is_missing else finding
 
 
-def _once_for_tree(found: Sequence[Diagnostic]) -> list[Diagnostic]:
+def _once_for_tree(findings: Sequence[Diagnostic]) -> list[Diagnostic]:
     """Return the findings with one of those that say the same of the whole tree: the first, with the number of the others. An
     error concerns its own task, and stays."""
-    first, *others = [each for each in found if each.code in _OF_EXECUTOR and each.severity is not Severity.ERROR] or (None,)
+    first, *others = [
+        finding for finding in findings if finding.code in _OF_EXECUTOR and finding.severity is not Severity.ERROR
+    ] or (None,)
     if first is None or not others:
-        return list(found)
-    files = len({each.path for each in others})
+        return list(findings)
+    files = len({finding.path for finding in others})
     more = f"{len(others)} more {'key' if len(others) == 1 else 'keys'} in {files} {'file' if files == 1 else 'files'}"
     more += f" {'is' if len(others) == 1 else 'are'} not applied, or not fully"
-    names = ", ".join(sorted({f"`{show(each.route)}`" for each in others}))
+    names = ", ".join(sorted({f"`{show(finding.route)}`" for finding in others}))
     told = replace(first, message=f"{first.message}; {more} ({names})")
-    left_out = {id(each) for each in others}
-    return [told if each is first else each for each in found if id(each) not in left_out]
+    left_out = {id(finding) for finding in others}
+    return [told if finding is first else finding for finding in findings if id(finding) not in left_out]
 
 
 def compile_file(
@@ -291,7 +295,7 @@ def compile_file(
     pedantic = pedantic or policy.asks_advice
     with suggestion_budget():
         document, task, found = _compiled(path, tree, bases, policy, pedantic)
-        if any(each.fix is not None for each in found):
+        if any(finding.fix is not None for finding in found):
             found = _proved(found, path, document, tree, bases, policy, pedantic)
     if document is None:
         return CompiledFile(path, fold_excess(found))
@@ -299,16 +303,12 @@ def compile_file(
     if task is not None:
         demands = policy.demands(task)
         needs_credential = executor == "kubernetes" or POD in demands or models.is_credential_replaced(task)
-        if needs_credential and not any(each.code == "OPT004" for each in found):
+        if needs_credential and not any(finding.code == "OPT004" for finding in found):
             # A pod has no login of its own, and a list that replaces one with a credential has lost it: elsewhere it is advice.
-            found = [each for each in found if each.code != "OPT525"]
-            found += [replace(each, severity=Severity.WARNING) for each in models.check_credential(task)]
+            found = [finding for finding in found if finding.code != "OPT525"]
+            found += [replace(finding, severity=Severity.WARNING) for finding in models.check_credential(task)]
         # A policy that cannot be read may name the executor.
         runs_on = None if policy.unreadable else executor
-        if runs_on is not None and found and POD not in demands:
-            from optio.compiler.checks import isolation  # imported only for a file with a mistake
-
-            found = list(isolation.complete_cures(found, task.spec.environment, runs_on))
         said = task_facts(task, pedantic=pedantic, executor=runs_on, priced=policy.facts is not None, demands=demands)
         compiled = emit(task, demands, policy.namespace(path), policy.allowed_secrets(task))
         if task.samples and not samples:
@@ -319,7 +319,7 @@ def compile_file(
 
 
 def _proved(
-    found: list[Diagnostic],
+    findings: list[Diagnostic],
     path: str,
     document: Document | None,
     tree: SourceTree,
@@ -331,7 +331,7 @@ def _proved(
     from optio.compiler.edits.proofs import Check, prove_fixes  # imported only for a file with a mistake
 
     contents: dict[str, bytes] = {}
-    for each in {finding.path for finding in found if finding.fix is not None}:
+    for each in {finding.path for finding in findings if finding.fix is not None}:
         with contextlib.suppress(Unreadable):
             # Not read again where it is known: the file may be another one by now.
             is_own = each == path and document is not None
@@ -343,7 +343,7 @@ def _proved(
         after, _, left = _compiled(path, changed, bases, own_policy, pedantic)
         return Check(left, after is not None)
 
-    return prove_fixes(Check(found, document is not None), contents, recheck)
+    return prove_fixes(Check(findings, document is not None), contents, recheck)
 
 
 def _compiled(
@@ -353,47 +353,47 @@ def _compiled(
         source = SourceFile(path, tree.read(path))
     except Unreadable as err:
         return None, None, [diagnostic(err.code, err.message, path=path, hint=err.hint)]
-    document, found = parse(source)
+    document, findings = parse(source)
     if document is None:
-        return None, None, found
+        return None, None, findings
     if path == POLICY:
-        return document, None, [*found, *policy.found]
+        return document, None, [*findings, *policy.found]
     if is_base(document):
-        return document, None, _base_result(source, document, found)
-    if (meant := suggest_base_name(document)) is not None:
-        hint = f"rename the file to `{meant}`, or write `name:` if it is a task"
+        return document, None, _base_result(source, document, findings)
+    if (suggestion := suggest_base_name(document)) is not None:
+        hint = f"rename the file to `{suggestion}`, or write `name:` if it is a task"
         return (
             document,
             None,
-            [*found, diagnostic("OPT102", "`name` is missing: a file of this name is a task", path=path, hint=hint)],
+            [*findings, diagnostic("OPT102", "`name` is missing: a file of this name is a task", path=path, hint=hint)],
         )
     if _is_of_another_program(document):
         hint = "move the file out of the task directory, or into a directory whose name begins with a dot"
         message = "no key of this file belongs to a task"
-        return document, None, [*found, diagnostic("OPT110", message, path=path, span=document.key_span(()), hint=hint)]
-    below, missing = read_layers(document, tree, bases)
+        return document, None, [*findings, diagnostic("OPT110", message, path=path, span=document.key_span(()), hint=hint)]
+    lower_layers, missing = read_layers(document, tree, bases)
     if missing:  # findings about the rest would depend on the missing file
-        return document, None, [*found, *missing]
-    whole = merge_layers(document, below)
+        return document, None, [*findings, *missing]
+    whole = merge_layers(document, lower_layers)
     shape, more = decode_task(whole)
-    found = _with_text_checks(source, document, found, more)
+    findings = _with_text_checks(source, document, findings, more)
     if shape is None or ("extends",) in shape.gaps:
-        return document, None, found
+        return document, None, findings
     task, more = resolve(whole, shape, tree)
-    found += more
+    findings += more
     task = policy.with_default(task)
-    found += checks.run(task, pedantic=pedantic)
-    found += policy.judge(task, tree)
-    if any(d.code == "OPT616" for d in found):
+    findings += checks.run(task, pedantic=pedantic)
+    findings += policy.judge(task, tree)
+    if any(d.code == "OPT616" for d in findings):
         # A model that is wrong has no price either.
         line = whole.span(("model",)).start.line
-        if any(d.code == "OPT607" or d.span.start.line == line for d in found if d.code not in ("OPT608", "OPT616")):
-            found = [d for d in found if d.code != "OPT616"]
-    if any(d.code == "OPT405" for d in found):
+        if any(d.code == "OPT607" or d.span.start.line == line for d in findings if d.code not in ("OPT608", "OPT616")):
+            findings = [d for d in findings if d.code != "OPT616"]
+    if any(d.code == "OPT405" for d in findings):
         # A webhook's secret in plain text is reported by its own rule.
-        known = {d.span.start.line for d in found if d.code == "OPT405"}
-        found = [d for d in found if d.code != "OPT503" or d.span.start.line not in known]
-    return document, task, found
+        known = {d.span.start.line for d in findings if d.code == "OPT405"}
+        findings = [d for d in findings if d.code != "OPT503" or d.span.start.line not in known]
+    return document, task, findings
 
 
 def _is_of_another_program(document: Document) -> bool:
@@ -404,32 +404,32 @@ def _is_of_another_program(document: Document) -> bool:
     return is_of_another_program(map(str, document.value))
 
 
-def _base_result(source: SourceFile, document: Document, found: list[Diagnostic]) -> list[Diagnostic]:
+def _base_result(source: SourceFile, document: Document, findings: list[Diagnostic]) -> list[Diagnostic]:
     """Return the findings of a template or of defaults by itself. Missing keys are fine there, because the tasks have them."""
     bare = replace(document, value=inherited_values(document)) if isinstance(document.value, dict) else document
     _, more = decode_task(bare)
     more = [d for d in more if d.code != "OPT102" or len(d.route) > 1]
     more = [d for d in more if d.code in ("OPT101", "OPT102") or not is_removal(document, d.route)]
     return _with_text_checks(
-        source, document, found, [*check_base_keys(document), *more, *find_tokens(document.path, document.text)]
+        source, document, findings, [*check_base_keys(document), *more, *find_tokens(document.path, document.text)]
     )
 
 
 def _with_text_checks(
-    source: SourceFile, document: Document, found: list[Diagnostic], more: list[Diagnostic]
+    source: SourceFile, document: Document, findings: list[Diagnostic], more: list[Diagnostic]
 ) -> list[Diagnostic]:
-    if found:
+    if findings:
         # A key that is not a text, or indented by an odd blank, is unknown as well: report it once.
-        spans = {d.span for d in found}
+        spans = {d.span for d in findings}
         more = [d for d in more if d.span not in spans]
-    found = found + more
-    places = {d.route for d in found}
-    return found + [d for d in text_hygiene.check(source, document) if not d.route or d.route not in places]
+    findings = findings + more
+    places = {d.route for d in findings}
+    return findings + [d for d in text_hygiene.check(source, document) if not d.route or d.route not in places]
 
 
-def repeats_policy_error(found: Diagnostic) -> bool:
+def repeats_policy_error(finding: Diagnostic) -> bool:
     """Return whether a task's file repeats that the policy is unreadable."""
-    return found.code == "OPT121" and found.path != POLICY
+    return finding.code == "OPT121" and finding.path != POLICY
 
 
 def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:

@@ -101,8 +101,8 @@ def _word(misfit: ValidationIssue) -> str:
     if misfit.route[0] == "require" and value in names_of(Ceilings):
         limit = '"5.00"' if value.endswith("Usd") else 3
         return f"delete it here, and write `ceilings: {{{value}: {limit}}}`, which every task must then set; {allowed}"
-    meant = suggest(value, misfit.wanted)
-    return f"did you mean `{meant}`? {allowed}" if meant else allowed
+    suggestion = suggest(value, misfit.wanted)
+    return f"did you mean `{suggestion}`? {allowed}" if suggestion else allowed
 
 
 def _wrong(document: Document, misfit: ValidationIssue) -> Diagnostic:
@@ -115,19 +115,23 @@ def _wrong(document: Document, misfit: ValidationIssue) -> Diagnostic:
         known = _keys(route[:-1])
         below = [name for name, model in _PARTS.items() if len(route) == 1 and route[0] in names_of(model)]
         advice = _FOREIGN.get(str(route[-1]).lower())
-        meant = None if below or advice else suggest(str(route[-1]), known)
+        suggestion = None if below or advice else suggest(str(route[-1]), known)
         if route[0] == "allow":
-            meant = meant or _ALLOWED.get(str(route[-1]).lower())
+            suggestion = suggestion or _ALLOWED.get(str(route[-1]).lower())
         if route[0] == "ceilings" and str(route[-1]).lower().replace("_", "") in _COSTS:
-            meant = "budgetUsd"
-        hint = f"did you mean `{meant}`?" if meant else f"no key here means the same; allowed: {', '.join(known)}: write one"
-        message, hint = f"unknown key `{name}`", hint if meant else f"{hint} of these, or delete it"
+            suggestion = "budgetUsd"
+        hint = (
+            f"did you mean `{suggestion}`?"
+            if suggestion
+            else f"no key here means the same; allowed: {', '.join(known)}: write one"
+        )
+        message, hint = f"unknown key `{name}`", hint if suggestion else f"{hint} of these, or delete it"
         hint = f"write it below {' or '.join(f'`{each}:`' for each in below)}" if below else advice or hint
     elif misfit.kind == "word":
         hint = _word(misfit)
     elif route and str(route[-1]).endswith("Usd"):
-        meant = suggest_amount(str(misfit.value))
-        hint = f'write the amount as text{"" if meant else ", such as"} "{meant or "5.00"}"'
+        suggestion = suggest_amount(str(misfit.value))
+        hint = f'write the amount as text{"" if suggestion else ", such as"} "{suggestion or "5.00"}"'
     elif misfit.kind == "type" and misfit.wanted == LIST and isinstance(misfit.value, str):
         hint = f"write a list: [{misfit.value}]"
     elif route[-1:] in (("timeout",), ("keepFailed",)) and type(misfit.value) is int:
@@ -139,10 +143,10 @@ def _wrong(document: Document, misfit: ValidationIssue) -> Diagnostic:
     elif route[:1] == ("namespaces",) and misfit.kind == "pattern":
         message = f"`{misfit.value}` is not a Kubernetes namespace"
         hint = "write up to 63 lower-case letters, digits and `-`, with a letter or digit at both ends"
-        hint = f"write `{meant}`" if 0 < len(meant := slug(str(misfit.value))) <= _MAX_NAMESPACE else hint
+        hint = f"write `{suggestion}`" if 0 < len(suggestion := slug(str(misfit.value))) <= _MAX_NAMESPACE else hint
     elif route[-1:] == ("timeout",):
-        meant = suggest_duration(str(misfit.value))
-        hint = f"write `{meant}`" if meant else "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
+        suggestion = suggest_duration(str(misfit.value))
+        hint = f"write `{suggestion}`" if suggestion else "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
     return diagnostic("OPT121", message, path=document.path, span=span, route=route, hint=hint)
 
 
@@ -168,9 +172,13 @@ def _keys(route: Route) -> list[str]:
 def _effects(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
     for index, name in enumerate(spec.fail_on):
         if name not in EFFECTS:
-            route, meant = ("failOn", index), suggest(name, EFFECTS)
-            meant = meant or ("danger" if name.lower() in _SEVERE else "notice" if name.lower() in _MILD else None)
-            hint = f"did you mean `{meant}`?" if meant else "write `danger`, `notice` or one that `optio plan --kinds` lists"
+            route, suggestion = ("failOn", index), suggest(name, EFFECTS)
+            suggestion = suggestion or ("danger" if name.lower() in _SEVERE else "notice" if name.lower() in _MILD else None)
+            hint = (
+                f"did you mean `{suggestion}`?"
+                if suggestion
+                else "write `danger`, `notice` or one that `optio plan --kinds` lists"
+            )
             message = f"unknown effect `{name}`"
             yield diagnostic("OPT121", message, path=document.path, span=document.span(route), route=route, hint=hint)
 
@@ -226,11 +234,11 @@ def check(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
     if policy.budget == "enforce" and task.spec.budget == "report":
         hint = f"delete it, and name a model whose price is known; or ask the owner of `{POLICY}`"
         found.append(task.at("OPT519", "the policy does not allow `budget: report`", ("budget",), hint=hint))
-    told = {each.route for each in found}
+    told = {finding.route for finding in found}
     # A key with a ceiling is required anyway, so it is reported once.
-    for each in (*found, *(each for each in _required(task, policy) if each.route not in told)):
-        if task.is_known(each.route):
-            yield each
+    for finding in (*found, *(finding for finding in _required(task, policy) if finding.route not in told)):
+        if task.is_known(finding.route):
+            yield finding
 
 
 def _ceilings(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
@@ -258,8 +266,8 @@ def _ceilings(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
             yield task.at("OPT613", message, (key,), key=True, hint=hint)
         elif read(asked) > read(most):
             message = f"`{key}` is {asked}, but the policy allows at most {most}"
-            shown = f'"{most}"' if read is parse_money else most
-            yield task.at("OPT613", message, (key,), hint=f"write {shown} or less, or ask the owner of `{POLICY}`")
+            shown_text = f'"{most}"' if read is parse_money else most
+            yield task.at("OPT613", message, (key,), hint=f"write {shown_text} or less, or ask the owner of `{POLICY}`")
 
 
 def _allowed(task: ResolvedTask, allow: Allow) -> Iterator[Diagnostic]:
@@ -302,29 +310,35 @@ def _named_secret(task: ResolvedTask, name: str, allow: Allow) -> str | None:
 _WHOLE_NAMES = {"sonnet": "claude-sonnet-4-5", "opus": "claude-opus-4-5", "haiku": "claude-haiku-4-5"}
 
 
-def _is_below(asked: str, allowed: str) -> bool:
+def _is_below(requested: str, allowed: str) -> bool:
     """Return True if a pattern without `*` names what stands above the value: a registry, a domain, or a family of models."""
-    return asked.startswith((f"{allowed.rstrip('/')}/", f"{allowed}-")) or asked.endswith(f".{allowed}")
+    return requested.startswith((f"{allowed.rstrip('/')}/", f"{allowed}-")) or requested.endswith(f".{allowed}")
 
 
-def _refused(task: ResolvedTask, route: Route, asked: str, allowed: Sequence[str], meant: str | None = None) -> Diagnostic:
-    hint = f"allowed: {', '.join(allowed) or 'none'}; or ask the owner of `{POLICY}`"
-    if route == ("model",) and asked.isalpha() and any("*" in each for each in allowed):
-        whole = _WHOLE_NAMES.get(asked)
-        named = f"`{whole}`" if whole is not None and _fits(whole, allowed) else "the whole name of the model"
-        hint = f"write {named}, because aliases are compared as they stand; {hint}, who can add `{asked}` to `models`"
-    below = next((each for each in allowed if "*" not in each and _is_below(asked, each)), None)
+def _refused(
+    task: ResolvedTask, route: Route, requested: str, allowed_values: Sequence[str], meant: str | None = None
+) -> Diagnostic:
+    hint = f"allowed: {', '.join(allowed_values) or 'none'}; or ask the owner of `{POLICY}`"
+    if route == ("model",) and requested.isalpha() and any("*" in each for each in allowed_values):
+        whole = _WHOLE_NAMES.get(requested)
+        name_text = f"`{whole}`" if whole is not None and _fits(whole, allowed_values) else "the whole name of the model"
+        hint = f"write {name_text}, because aliases are compared as they stand; {hint}, who can add `{requested}` to `models`"
+    below = next((each for each in allowed_values if "*" not in each and _is_below(requested, each)), None)
     if below is not None:
-        star = f"{below}/*" if "/" in below else f"*.{below}" if asked.endswith(f".{below}") else f"{below}*"
+        star = f"{below}/*" if "/" in below else f"*.{below}" if requested.endswith(f".{below}") else f"{below}*"
         hint = f"{hint}, who can write `{star}` for what is meant by `{below}`"
-    bare = asked.removesuffix(":443")
-    if bare != asked and _fits(bare, allowed):
+    bare = requested.removesuffix(":443")
+    if bare != requested and _fits(bare, allowed_values):
         return task.at(
-            "OPT519", f"the policy does not allow `{asked}`", route, hint=f"write `{bare}`, which means port 443", value=bare
+            "OPT519",
+            f"the policy does not allow `{requested}`",
+            route,
+            hint=f"write `{bare}`, which means port 443",
+            value=bare,
         )
     if meant is not None:
         hint = f"did you mean `{meant}`, which the task names? {hint}"
-    return task.at("OPT519", f"the policy does not allow `{asked}`", route, hint=hint)
+    return task.at("OPT519", f"the policy does not allow `{requested}`", route, hint=hint)
 
 
 def _fits(text: str, patterns: Sequence[str]) -> bool:

@@ -41,14 +41,14 @@ def suggest_file(tree: SourceTree, path: str, name: str) -> str | None:
     return None
 
 
-def suggest_template(found: Diagnostic, name: str, paths: Iterable[str]) -> Diagnostic:
+def suggest_template(finding: Diagnostic, name: str, paths: Iterable[str]) -> Diagnostic:
     """Return the finding about the missing template `name` with a hint that names the most similar YAML file of the tree."""
     # `relpath` asks for the working directory, which may be gone, unless both paths begin at the root.
-    beside = posixpath.join("/", posixpath.dirname(found.path))
-    known = [posixpath.relpath(posixpath.join("/", each), beside) for each in paths if each != found.path]
+    beside = posixpath.join("/", posixpath.dirname(finding.path))
+    known = [posixpath.relpath(posixpath.join("/", each), beside) for each in paths if each != finding.path]
     same = [each for each in known if _stem(each) == _stem(name)]
     near = same[0] if len(same) == 1 else suggest(name, known)
-    return found if near is None else replace(found, hint=f"did you mean `{near}`?")
+    return finding if near is None else replace(finding, hint=f"did you mean `{near}`?")
 
 
 def _stem(path: str) -> str:

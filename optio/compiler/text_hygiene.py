@@ -82,9 +82,9 @@ def _bytes(file: SourceFile) -> Iterator[Diagnostic]:
 def check_invisible(path: str, text: str) -> Iterator[Diagnostic]:
     """Report characters that people do not see and an agent reads. `text` may also be the prompt's own file."""
 
-    def tell(found: re.Match[str]) -> Diagnostic:
-        span = span_at(text, found.start(), found.end())
-        message = f"an invisible character, U+{ord(found[0]):04X}"
+    def tell(match: re.Match[str]) -> Diagnostic:
+        span = span_at(text, match.start(), match.end())
+        message = f"an invisible character, U+{ord(match[0]):04X}"
         hint = "delete it, or write it as an escape between double quotes if it is intended"
         return diagnostic("OPT016", message, path=path, span=span, hint=hint, fix=Fix.write("", span, safe=False))
 
@@ -138,11 +138,11 @@ def _anchors(document: Document) -> Iterator[Diagnostic]:
         if node.id != "scalar":
             stack += [each for part in node.value for each in (part if isinstance(part, tuple) else (part,))]
     for key, node in anchored.items():
-        found = _ANCHOR.search(document.text, node.start_mark.index, node.end_mark.index)
-        if found and reached[key] == 1 and not odd_anchor.match(document.text, found.start()):
-            span = Span(position_at(document.text, found.start()), position_at(document.text, found.end(1)))
-            gone = span_at(document.text, found.start(), found.end())
-            message = f"nothing uses the anchor `&{found[1]}`"
+        match = _ANCHOR.search(document.text, node.start_mark.index, node.end_mark.index)
+        if match and reached[key] == 1 and not odd_anchor.match(document.text, match.start()):
+            span = Span(position_at(document.text, match.start()), position_at(document.text, match.end(1)))
+            gone = span_at(document.text, match.start(), match.end())
+            message = f"nothing uses the anchor `&{match[1]}`"
             yield diagnostic("OPT011", message, path=document.path, span=span, hint="delete it", fix=Fix((Edit(gone, ""),)))
 
 

@@ -71,4 +71,4 @@ def match_tokens(text: str) -> Iterator[tuple[str, re.Match[str]]]:
     """Yield each match that has the shape of a token, with a description such as `a GitHub token`."""
     for sign, kind, shape in _TOKENS:
         if sign in text:
-            yield from ((kind, found) for found in re.finditer(shape, text))
+            yield from ((kind, match) for match in re.finditer(shape, text))

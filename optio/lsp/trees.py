@@ -141,7 +141,7 @@ class TaskTree:
                 self._state = _EMPTY_STATE
         state = self._state
         signs = {**state.stamps, **{path: unsaved.sign for path, unsaved in typed.items()}}
-        compilation = self._compiler.compile(self._view(typed), signs, changed=changed_paths)
+        compilation = self._compiler.compile(self._view(typed), signs, changed_paths=changed_paths)
         self._tasks = compilation.registry.tasks
         self._stale = self._stale or state.racy
         self.compiled = True

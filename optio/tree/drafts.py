@@ -60,7 +60,7 @@ def check_draft(root: Path, text: str, registry: Registry, now: datetime, task: 
         path
     }
     files = [draft, *(compile_file(each, tree, bases, policy) for each in sorted(rival_paths))]
-    compilation = assemble(files, levels=policy.levels, whole=False)
+    compilation = assemble(files, levels=policy.levels, is_whole=False)
     diagnostics = [each for each in compilation.diagnostics if each.path == path or each.severity is Severity.ERROR]
     if document is not None and (wrong := _refuse_id(path, task_id, registry, task)) is not None:
         diagnostics = sort_diagnostics([*diagnostics, wrong])

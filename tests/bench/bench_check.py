@@ -286,7 +286,7 @@ def running(root: Path, name: str, table: Table) -> None:
             view = OverlayTree(tree, {name: text + b"# %d\n" % number})
             others = {path: sign for path, sign in signs.items() if path != name}
             wall, cpu = time.perf_counter(), time.process_time()
-            compiler.compile(view, others, changed=[name] if what == "named" else None)
+            compiler.compile(view, others, changed_paths=[name] if what == "named" else None)
             took.append((time.perf_counter() - wall, time.process_time() - cpu))
         table.row(f"running, {len(signs):,} files, 1 changed, {what}", Took(*map(min, zip(*took, strict=True))))
 

@@ -101,7 +101,7 @@ class Edits(RuleBasedStateMachine):
         compilation = self.compiler.compile(tree, signs)
 
         assert told(compilation) == told(compile_tree(tree))
-        assert told(self.told.compile(tree, changed=self.changed)) == told(compilation)
+        assert told(self.told.compile(tree, changed_paths=self.changed)) == told(compilation)
         assert told(self.pedantic.compile(tree, signs)) == told(compile_tree(tree, pedantic=True))
         self.changed.clear()
         served = {task.origin.path for task in compilation.registry.tasks.values()}
@@ -120,8 +120,8 @@ def test_only_what_is_named_as_changed_is_looked_at() -> None:
     compiler.compile(CountingTree(files))
     again, changed = CountingTree(files), CountingTree({**files, "a.yaml": files["a.yaml"] + "maxTurns: 3\n"})
 
-    compiler.compile(again, changed=[])
-    compilation = compiler.compile(changed, changed=["a.yaml"])
+    compiler.compile(again, changed_paths=[])
+    compilation = compiler.compile(changed, changed_paths=["a.yaml"])
 
     assert again.reads == []
     assert set(changed.reads) == {"a.yaml"}

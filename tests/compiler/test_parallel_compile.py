@@ -97,7 +97,7 @@ def test_several_processes_find_what_one_does(
 def test_files_that_are_named_are_checked_alone(tmp_path: Path) -> None:
     fill(tmp_path, 30)
     only = ["t0/task-0000.yaml", "t2/task-0005.yaml", "t1/task-0007.yaml"]
-    compilation = compile_tree(DirectoryTree(tmp_path, only), whole=False)
+    compilation = compile_tree(DirectoryTree(tmp_path, only), is_whole=False)
 
     found = check_in_parallel(tmp_path, only, THREE)
 

@@ -64,7 +64,7 @@ def check_in_parallel(
     paths = tuple(tree.task_files())
     files, levels = _compile_files(tree, paths, options, _without_task)
     broken_paths, results = check_results(
-        files, levels=levels, pedantic=options.pedantic, executor=options.executor, whole=selection is None
+        files, levels=levels, pedantic=options.pedantic, executor=options.executor, is_whole=selection is None
     )
     # A policy has facts but no id.
     tasks = {file.facts.id for file in files if file.facts is not None and file.facts.id and file.path not in broken_paths}

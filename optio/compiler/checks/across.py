@@ -12,7 +12,7 @@ from optio.compiler.source_tree import SUFFIXES
 
 
 def check_across(
-    claims: Sequence[TaskFacts], *, pedantic: bool = False, executor: str | None = None, whole: bool = True
+    claims: Sequence[TaskFacts], *, pedantic: bool = False, executor: str | None = None, is_whole: bool = True
 ) -> Iterator[Diagnostic]:
     """Yield the findings about all files together. Of two tasks with the same id or webhook path, the first file in path order
     keeps it and the later one has the error. `executor` adds keys that this executor does not apply; without `whole` (some
@@ -25,7 +25,7 @@ def check_across(
         from optio.compiler.checks import isolation
 
         yield from isolation.check(claims, executor)
-    if whole and any(claim.namespaces for claim in claims):
+    if is_whole and any(claim.namespaces for claim in claims):
         # Imported here: few trees have teams.
         from optio.compiler.checks import namespaces
 

@@ -38,9 +38,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     yield from constant
     if rule.window is not None and rule.on_duplicate != "replace" and task.spec.schedule is not None and not constant:
         yield from _past_the_next_fire(task, rule.key, rule.window, task.spec.schedule.config)
-    known = declared_parameters(task)
-    if known is not None:
-        yield from _placeholders(task, rule.key, known)
+    parameters = declared_parameters(task)
+    if parameters is not None:
+        yield from _placeholders(task, rule.key, parameters)
 
 
 def _past_the_next_fire(task: ResolvedTask, key: str, written: str, config: ScheduleConfig) -> Iterator[Diagnostic]:
@@ -66,12 +66,12 @@ def _constant(task: ResolvedTask, key: str) -> Iterator[Diagnostic]:
     """Report a key that has neither a placeholder nor text that was meant as one."""
     if PLACEHOLDER.search(key) or re.search(ALMOST_PLACEHOLDER, key) or re.search(r"[{}]", key):
         return
-    known = declared_parameters(task)
-    if known is not None and any(_dollars(key, known)):
+    parameters = declared_parameters(task)
+    if parameters is not None and any(_dollars(key, parameters)):
         return
-    if known is not None and not known.properties and not placeholders(task.prompt) and not _takes_bodies(task):
+    if parameters is not None and not parameters.properties and not placeholders(task.prompt) and not _takes_bodies(task):
         return  # all runs are the same
-    names = sorted(parameter_names(task, known) or ()) if known is not None else []
+    names = sorted(parameter_names(task, parameters) or ()) if parameters is not None else []
     word = next((name for name in names if name.casefold() in map(str.casefold, re.findall(r"\w+", key))), None)
     paths = {name: source for source, name in sources_of(task).items()}
     things = [name for name in names if re.search(_IDENTIFIES, f"{name} {paths.get(name, '')}")]
@@ -80,8 +80,8 @@ def _constant(task: ResolvedTask, key: str) -> Iterator[Diagnostic]:
     named = [word] if word is not None else list(dict.fromkeys([*places[:1], *things[:1]])) or ["NAME"]
     if word is not None and word in things[:1] and places:
         named = list(dict.fromkeys([*places[:1], word]))
-    shown = "#".join(f"{{{{{name}}}}}" for name in named)
-    hint = f'write `key: "{shown}"`' + ", with the values that make two runs the same"
+    shown_text = "#".join(f"{{{{{name}}}}}" for name in named)
+    hint = f'write `key: "{shown_text}"`' + ", with the values that make two runs the same"
     if word is None:
         hint += "; for one run at a time write `maxConcurrent: 1` instead of `dedupe`"
     yield task.at(
@@ -98,8 +98,8 @@ def _takes_bodies(task: ResolvedTask) -> bool:
     return mapping is None or bool(mapping)
 
 
-def _placeholders(task: ResolvedTask, key: str, known: DeclaredParameters) -> Iterator[Diagnostic]:
-    names, sources = parameter_names(task, known), sources_of(task)
+def _placeholders(task: ResolvedTask, key: str, parameters: DeclaredParameters) -> Iterator[Diagnostic]:
+    names, sources = parameter_names(task, parameters), sources_of(task)
     used = list(dict.fromkeys(found[1] for found in PLACEHOLDER.finditer(key)))
 
     def identifiers(near: list[str]) -> list[str]:
@@ -112,45 +112,51 @@ def _placeholders(task: ResolvedTask, key: str, known: DeclaredParameters) -> It
         from optio.compiler.conversions.entries import declaration_hint  # imported only for a file with a mistake
 
         near = sorted(names or ())
-        meant = next((each for each in near if each.casefold() == name.casefold()), None) or suggest(name, near)
-        hint = f"did you mean `{{{{{meant}}}}}`?" if meant else declaration_hint(task.document.value, name, default=True)
+        suggestion = next((each for each in near if each.casefold() == name.casefold()), None) or suggest(name, near)
+        hint = (
+            f"did you mean `{{{{{suggestion}}}}}`?" if suggestion else declaration_hint(task.document.value, name, default=True)
+        )
         rest = [each for each in near if each not in used]
-        if meant is None and (likely := suggest_by_parts(name, near) or _only(rest) or _only(identifiers(near))) is not None:
+        if (
+            suggestion is None
+            and (likely := suggest_by_parts(name, near) or _only(rest) or _only(identifiers(near))) is not None
+        ):
             hint = f"did you mean `{{{{{likely}}}}}`? else {hint}"
         return at("OPT227", f"`{{{{{name}}}}}` in the key names no parameter", f"{{{{{name}}}}}", hint)
 
     def unset(name: str) -> Diagnostic:
         from optio.compiler.conversions.entries import always_set_hint  # imported only for a file with a mistake
 
-        hint = always_set_hint(name, known.properties.get(name))
+        hint = always_set_hint(name, parameters.properties.get(name))
         return at("OPT228", f"a run without `{name}` has no key and is refused", f"{{{{{name}}}}}", hint)
 
     def no_placeholder(written: str) -> Diagnostic:
         inner = written.strip("${} \t#/^>!&")
-        word = re.sub(r"[^A-Za-z0-9_]", "", inner)
-        hint = f"write `{{{{{word}}}}}`"
+        word, addition = re.sub(r"[^A-Za-z0-9_]", "", inner), ""
         if (mapped := _mapped(written, sources)) is not None:
-            hint = f"write `{{{{{mapped}}}}}`"
-        elif word not in known.properties and (
-            named := [each for each in re.findall(r"\w+", inner) if each in known.properties]
+            word = mapped
+        elif word not in parameters.properties and (
+            named := [name for name in re.findall(r"\w+", inner) if name in parameters.properties]
         ):
-            hint = f"write `{{{{{named[0]}}}}}`"
-        elif word not in known.properties and "." in inner:
-            word = parameter_of_path(inner, known)
-            hint = f"write `{{{{{word}}}}}`" + ("" if word in known.properties else f", and declare `{word}` as a parameter")
-        if written == key:  # braces begin a mapping where no quotes are around them
-            hint = re.sub(r"`(\{\{\w+\}\})`", r'`"\1"`', hint, count=1)
+            word = named[0]
+        elif word not in parameters.properties and "." in inner:
+            word = parameter_of_path(inner, parameters)
+            addition = "" if word in parameters.properties else f", and declare `{word}` as a parameter"
+        quote = '"' if written == key else ""  # braces begin a mapping where no quotes are around them
+        hint = f"write `{quote}{{{{{word}}}}}{quote}`{addition}"
         return at("OPT227", f"`{written}` in the key is not a placeholder: it stays as it is", written, hint)
 
     def at(code: str, message: str, written: str, hint: str) -> Diagnostic:
         return task.at(code, message, KEY, hint=hint, span=task.document.find(KEY, written))
 
     yield from report_first((name for name in used if names is not None and name not in names), unknown)
-    given = (name for name in used if name in known.properties)
-    yield from report_first((name for name in given if name not in known.required and not known.has_default(name)), unset)
-    almost = list(almost_placeholders(key, known.properties))
-    singles = (found for found in re.finditer(SINGLE, key) if found[1] in known.properties)
-    others = chain(singles, _dollars(key, known))
+    given = (name for name in used if name in parameters.properties)
+    yield from report_first(
+        (name for name in given if name not in parameters.required and not parameters.has_default(name)), unset
+    )
+    almost = list(almost_placeholders(key, parameters.properties))
+    singles = (found for found in re.finditer(SINGLE, key) if found[1] in parameters.properties)
+    others = chain(singles, _dollars(key, parameters))
     apart = [found for found in others if not any(each.start() <= found.start() < each.end() for each in almost)]
     yield from report_first((found[0] for found in (*almost, *apart)), no_placeholder)
 
@@ -170,6 +176,6 @@ def _mapped(written: str, sources: dict[str, str]) -> str | None:
     return ends[0] if len(ends) == 1 else None
 
 
-def _dollars(key: str, known: DeclaredParameters) -> Iterator[re.Match[str]]:
+def _dollars(key: str, parameters: DeclaredParameters) -> Iterator[re.Match[str]]:
     """Find paths into a payload (`$.a.b`), and parameters written like shell variables (`$NAME`)."""
-    return (found for found in re.finditer(_DOLLAR, key) if found[1] is None or found[1] in known.properties)
+    return (match for match in re.finditer(_DOLLAR, key) if match[1] is None or match[1] in parameters.properties)

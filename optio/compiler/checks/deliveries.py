@@ -65,37 +65,37 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         route: Route = ("triggers", index, "config", "paramMapping")
         if not isinstance(trigger, WebhookTrigger) or not task.is_known(route):
             continue
-        known = declared_parameters(task)
-        if known is None or not all(task.is_known((*route[:-1], key)) for key in ("scheme", "events", "when")):
+        parameters = declared_parameters(task)
+        if parameters is None or not all(task.is_known((*route[:-1], key)) for key in ("scheme", "events", "when")):
             continue
-        for mapped in _mapped(trigger.config, known, route):
+        for mapped in _mapped(trigger.config, parameters, route):
             if not _is_refused_in_samples(task, mapped):
                 yield from _one(task, mapped, trigger.config)
 
 
 def dry_run(task: ResolvedTask, config: WebhookConfig) -> DryRun | None:
     """Return how many kinds of deliveries start a run, or None for a sender whose deliveries are not known."""
-    sent = sent_to(config)
-    if sent[0].table is None:
+    deliveries = sent_to(config)
+    if deliveries[0].table is None:
         return None
-    known, starting = declared_parameters(task), starting_deliveries(config)
+    parameters, starting = declared_parameters(task), starting_deliveries(config)
     refused: set[int] = set()
-    for mapped in _mapped(config, known, ()) if known is not None else ():
-        taken = declared_types(mapped.schema)
+    for mapped in _mapped(config, parameters, ()) if parameters is not None else ():
+        taken_types = declared_types(mapped.schema)
         for number, (_, place) in enumerate(mapped.places):
-            if (mapped.is_required and place is None) or (place is not None and not _fits(place.field, taken)):
+            if (mapped.is_required and place is None) or (place is not None and not _fits(place.field, taken_types)):
                 refused.add(number)
-    return DryRun(len(sent), len(starting), len(refused) if starting else 0)
+    return DryRun(len(deliveries), len(starting), len(refused) if starting else 0)
 
 
-def _mapped(config: WebhookConfig, known: DeclaredParameters, route: Route) -> Iterator[_Mapped]:
+def _mapped(config: WebhookConfig, parameters: DeclaredParameters, route: Route) -> Iterator[_Mapped]:
     sent = starting_deliveries(config) or sent_to(config)
     for name, source in islice((config.param_mapping or {}).items(), _MAX_PATHS):
         if isinstance(source, str) and query_fast_path.is_path(source) and source != "$":
             steps = query_fast_path.steps(source)
-            is_required = name in known.required and not known.has_default(name)
+            is_required = name in parameters.required and not parameters.has_default(name)
             places = [(each, each.find(steps)) for each in sent]
-            yield _Mapped((*route, name), source, steps, known.properties.get(name), is_required, places)
+            yield _Mapped((*route, name), source, steps, parameters.properties.get(name), is_required, places)
 
 
 def describe_events(config: WebhookConfig) -> str:
@@ -124,8 +124,8 @@ def unseen_diagnostic(
 ) -> Iterator[Diagnostic]:
     """Report a path that no published example of the sender has: where it resembles one that there is, or where its first
     level is in no example of any event. Of other senders, only levels that stand around a body are reported."""
-    sent = sent_to(config)
-    text, table = path_text(steps, root), sent[0].table
+    deliveries = sent_to(config)
+    text, table = path_text(steps, root), deliveries[0].table
     if table is None:
         rest = tuple(dropwhile(_AROUND.__contains__, steps))
         if steps[0] == "headers" and "-" in steps[-1]:
@@ -136,9 +136,9 @@ def unseen_diagnostic(
             hint = f"write `{path_text(rest, root)}`: the body itself is the root"
             yield task.at("OPT434", message, route, hint=hint, **place)
         return
-    if not all(each.fields for each in sent):
+    if not all(each.fields for each in deliveries):
         return
-    near = explain_missing_path(steps, sent, root)
+    near = explain_missing_path(steps, deliveries, root)
     if near is not None or not any(
         steps[0] in (each.fields or ()) for event in table.events for each in table.deliveries(event)
     ):
@@ -149,13 +149,13 @@ def unseen_diagnostic(
 
 def _one(task: ResolvedTask, mapped: _Mapped, config: WebhookConfig) -> Iterator[Diagnostic]:
     there = [(delivery, place) for delivery, place in mapped.places if place is not None and not place.is_unseen]
-    taken = declared_types(mapped.schema)
+    taken_types = declared_types(mapped.schema)
     if there:
-        clashing = [(delivery, place) for delivery, place in there if not _fits(place.field, taken)]
+        clashing = [(delivery, place) for delivery, place in there if not _fits(place.field, taken_types)]
         if clashing and (config.events or len(clashing) == len(there)):
-            yield _mismatch(task, mapped, *clashing[0], taken or [], is_always=len(clashing) == len(there))
-        elif taken is not None and not clashing:
-            yield from list(_refused_texts(task, mapped, there[0][1].field)) or _lacking(task, mapped, config, taken)
+            yield _mismatch(task, mapped, *clashing[0], taken_types or [], is_always=len(clashing) == len(there))
+        elif taken_types is not None and not clashing:
+            yield from list(_refused_texts(task, mapped, there[0][1].field)) or _lacking(task, mapped, config, taken_types)
     elif task.samples:
         return  # `samples` knows better
     elif all(place is None for _, place in mapped.places):
@@ -177,20 +177,20 @@ def _missing(task: ResolvedTask, mapped: _Mapped, config: WebhookConfig) -> Diag
     return missing_diagnostic(task, mapped.route, mapped.source, near, config, value=value)
 
 
-def _fits(field: SentField, taken: list[str] | None) -> bool:
+def _fits(field: SentField, taken_types: list[str] | None) -> bool:
     """Return True unless the parameter takes no value of the field's type."""
-    return taken is None or field.kind in ("any", *taken) or (field.kind == "integer" and "number" in taken)
+    return taken_types is None or field.kind in ("any", *taken_types) or (field.kind == "integer" and "number" in taken_types)
 
 
 def _mismatch(
-    task: ResolvedTask, mapped: _Mapped, delivery: DeliveryKind, place: SentPlace, taken: list[str], *, is_always: bool
+    task: ResolvedTask, mapped: _Mapped, delivery: DeliveryKind, place: SentPlace, taken_types: list[str], *, is_always: bool
 ) -> Diagnostic:
     """Return the finding for a value of another type: at the declared type where the parameter is named after the field."""
-    kind, wanted = place.field.kind, " or ".join(WORDS.get(each, each) for each in taken)
+    kind, wanted = place.field.kind, " or ".join(WORDS.get(each, each) for each in taken_types)
     effect = "every delivery would be refused" if is_always else f"such a delivery of `{delivery.event}` is refused"
     message = f"`{mapped.source}` is {WORDS[kind]}, and `{mapped.name}` takes {wanted}: {effect}"
     if kind in ("object", "array"):
-        field = naming_field(delivery, mapped.steps, taken)
+        field = naming_field(delivery, mapped.steps, taken_types)
         hint = (
             f"map a field of it, such as `{mapped.source}.{field}`"
             if field
@@ -200,31 +200,31 @@ def _mismatch(
     at: Route = ("paramsSchema", "properties", mapped.name, "type")
     alike = mapped.steps[-1].replace("_", "").lower() in mapped.name.replace("_", "").lower()
     if alike and is_always and value_at(task.document.value, at) is not None:
-        others = keywords_of_others(mapped.schema, kind)
-        hint = f"write `type: {kind}`" + (f", and delete {', '.join(others)}" if others else "")
-        return task.at("OPT412", message, at, hint=hint, value=None if others else kind, safe=False)
+        other_keywords = keywords_of_others(mapped.schema, kind)
+        hint = f"write `type: {kind}`" + (f", and delete {', '.join(other_keywords)}" if other_keywords else "")
+        return task.at("OPT412", message, at, hint=hint, value=None if other_keywords else kind, safe=False)
     return task.at("OPT412", message, mapped.route, hint=f"write {declare(task, mapped.name, kind)}")
 
 
-def _lacking(task: ResolvedTask, mapped: _Mapped, config: WebhookConfig, taken: list[str]) -> list[Diagnostic]:
+def _lacking(task: ResolvedTask, mapped: _Mapped, config: WebhookConfig, taken_types: list[str]) -> list[Diagnostic]:
     """Return the finding for a value that some deliveries have as null, or not at all. Examples do not show that."""
     table = mapped.places[0][0].table
     if table is None or not table.complete:
         return []
     tests = [] if config.when is None else list(leaf_tests(parse_filter(config.when)))
     there = [place for _, place in mapped.places if place is not None and not place.is_unseen]
-    if "null" not in taken and any(place.field.null for place in there):
-        said = None if _is_tested(tests, mapped.steps) else _may_be_null(mapped, config, taken)
+    if "null" not in taken_types and any(place.field.null for place in there):
+        said = None if _is_tested(tests, mapped.steps) else _may_be_null(mapped, config, taken_types)
     else:
         said = _may_miss(mapped, config, there, tests) if mapped.is_required else None
     return [] if said is None else [task.at("OPT412", said[0], mapped.route, hint=said[1])]
 
 
-def _may_be_null(mapped: _Mapped, config: WebhookConfig, taken: list[str]) -> tuple[str, str]:
+def _may_be_null(mapped: _Mapped, config: WebhookConfig, taken_types: list[str]) -> tuple[str, str]:
     """Return message and hint for a value that may be null."""
-    wanted = WORDS.get(taken[0], "no null")
+    wanted = WORDS.get(taken_types[0], "no null")
     message = f"`{mapped.source}` may be null, and `{mapped.name}` takes {wanted}: such a delivery is refused"
-    hint = f'write `type: [{taken[0]}, "null"]`, or leave such deliveries out: `{_with_test(config, mapped.steps)}`'
+    hint = f'write `type: [{taken_types[0]}, "null"]`, or leave such deliveries out: `{_with_test(config, mapped.steps)}`'
     return message, hint
 
 

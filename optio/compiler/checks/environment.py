@@ -38,7 +38,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     # Placeholders are reported by `trust`.
     if environment.image is not None and not PLACEHOLDER.search(environment.image) and not _is_image(environment.image):
         yield _bad_image(task, environment.image)
-    hooks = [(index, each.config.events) for index, each in enumerate(task.spec.triggers) if isinstance(each, WebhookTrigger)]
+    hooks = [
+        (index, trigger.config.events)
+        for index, trigger in enumerate(task.spec.triggers)
+        if isinstance(trigger, WebhookTrigger)
+    ]
     lists: list[tuple[Route, list[str]]] = [(("environment", "secrets"), environment.secrets)]
     lists += [] if environment.network is None else [(("environment", "network", "egress"), environment.network.egress)]
     lists += [(("triggers", index, "config", "events"), events) for index, events in hooks if events]
@@ -140,10 +144,10 @@ def _suggest_quantity(key: str, value: str) -> str | None:
     """Return `250 millicores`, `2 cores`, `2GB` or `512 MB` in the notation of Kubernetes, and None for anything else."""
     if key == "cpu" and (share := re.fullmatch(r"\s*(\d{1,5})\s*%\s*", value)) is not None:
         return f"{int(share[1]) * 10}m" if int(share[1]) % 100 else f'"{int(share[1]) // 100}"'
-    found = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*([A-Za-z]+)\s*", value)
-    if found is None:
+    match = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*([A-Za-z]+)\s*", value)
+    if match is None:
         return None
-    number, unit = found[1], found[2].lower()
+    number, unit = match[1], match[2].lower()
     if key == "cpu":
         return (
             f"{number}m"
@@ -183,14 +187,14 @@ def _bad_image(task: ResolvedTask, image: str) -> Diagnostic:
 
 def _host_bits(task: ResolvedTask, route: Route, entry: str, parsed: Any) -> Iterator[Diagnostic]:
     """Report `10.0.0.5/8`: it opens the whole network, whatever stands in the rest of the address."""
-    found = re.fullmatch(r"(\[?)([0-9a-fA-F.:]+)/(\d{1,3})(\]?(?::\d+)?)", entry)
+    match = re.fullmatch(r"(\[?)([0-9a-fA-F.:]+)/(\d{1,3})(\]?(?::\d+)?)", entry)
     network = getattr(parsed, "network", "")
     whole = network.partition("/")[0]
-    if found is None or not whole or whole.lower() == found[2].lower() or ":" in whole:
+    if match is None or not whole or whole.lower() == match[2].lower() or ":" in whole:
         return
-    port = found[4].removeprefix("]")
+    port = match[4].removeprefix("]")
     message = f"`{entry}` opens the whole network `{network}`: the rest of the address has no effect"
-    hint = f"write `{network}{port}`, or `{found[2]}{port}` for the one address"
+    hint = f"write `{network}{port}`, or `{match[2]}{port}` for the one address"
     yield task.at("OPT615", message, route, hint=hint)
 
 

@@ -54,9 +54,9 @@ def check(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[D
     table = table_of(config.scheme)
     if table is None:
         return
-    named = set(events)
+    names = set(events)
     for index, event in enumerate(events):
-        if event not in table.events and (cure := _cure(config, event, table, named)) is not None:
+        if event not in table.events and (cure := _cure(config, event, table, names)) is not None:
             message = f"`{event}` is not an event of {SENDERS[config.scheme].name}, so no delivery matches"
             at: Route = (*route, "events", index)
             fix = None if cure.event is None else _fix(task, at, config, cure.event, cure.test)
@@ -114,14 +114,14 @@ def _foreign(task: ResolvedTask, route: Route, config: WebhookConfig, index: int
     return task.at("OPT420", message, at, hint=hint)
 
 
-def _cure(config: WebhookConfig, event: str, table: SenderTable, named: set[str]) -> _EventCure | None:
+def _cure(config: WebhookConfig, event: str, table: SenderTable, names: set[str]) -> _EventCure | None:
     """Return the cure for a name that the sender does not have, or None for a name that resembles none."""
     if config.scheme == "slack":
         return _of_slack(event)
     name, action = _split(event, table)
     if action and name is not None and _actions(table, name):
-        return _parted(config, name, action, table, named)
-    if any(event in _actions(table, each) for each in table.events):
+        return _parted(config, name, action, table, names)
+    if any(event in _actions(table, event_name) for event_name in table.events):
         return _EventCure(f"it is an action: name its event, and write `when: \"@.action == '{event}'\"`")
     if config.scheme == "gitlab":
         made = f"{event.replace('_', ' ').replace(' events', '').title()} Hook"
@@ -134,7 +134,7 @@ def _cure(config: WebhookConfig, event: str, table: SenderTable, named: set[str]
         )
     if "." in event:
         return _of_object(event, table)
-    ends = [each for each in table.events if each.replace(".", "_") == event]
+    ends = [event_name for event_name in table.events if event_name.replace(".", "_") == event]
     name = ends[0] if len(ends) == 1 else suggest(event, table.events)
     return None if name is None else _EventCure(f"did you mean `{name}`?", name)
 
@@ -152,9 +152,9 @@ def _split(event: str, table: SenderTable) -> tuple[str | None, str]:
 def _of_object(event: str, table: SenderTable) -> _EventCure | None:
     """Return the cure for a name of an object and a word, such as `charge.refund`. A word that no object has may be new."""
     head, _, word = event.rpartition(".")
-    pairs = [(name, last) for name, _, last in (each.rpartition(".") for each in table.events)]
+    pairs = [(name, last) for name, _, last in (event_name.rpartition(".") for event_name in table.events)]
     words = sorted(last for name, last in pairs if name == head)
-    ends = [each for each in table.events if each.endswith(f".{event}")]
+    ends = [event_name for event_name in table.events if event_name.endswith(f".{event}")]
     parts = [last for last in words if word in last.split("_")]
     near = parts[0] if len(parts) == 1 else suggest(word, words)
     if len(ends) == 1 or near is not None:
@@ -168,10 +168,10 @@ def _of_object(event: str, table: SenderTable) -> _EventCure | None:
 
 def _of_other_object(event: str, head: str, table: SenderTable, *, is_known: bool) -> _EventCure | None:
     """Return the cure for an object that the sender does not have, by the objects that have its name as a part."""
-    objects = {each.rpartition(".")[0] for each in table.events}
-    alike = sorted(each for each in objects if head in re.split("[._]", each))
+    objects = {event_name.rpartition(".")[0] for event_name in table.events}
+    alike = sorted(event_name for event_name in objects if head in re.split("[._]", event_name))
     if alike and is_known:
-        return _EventCure(f"its objects are called {' or '.join(f'`{each}`' for each in alike[:_MAX_SHOWN])}")
+        return _EventCure(f"its objects are called {' or '.join(f'`{event_name}`' for event_name in alike[:_MAX_SHOWN])}")
     slip = suggest(event, table.events)
     return _EventCure(f"did you mean `{slip}`?", slip) if slip is not None and _is_slip(event, slip) else None
 
@@ -181,7 +181,7 @@ def _is_slip(given: str, meant: str) -> bool:
     return abs(len(given) - len(meant)) <= _MAX_SLIP and sum((Counter(given) - Counter(meant)).values()) <= _MAX_SLIP
 
 
-def _parted(config: WebhookConfig, name: str, action: str, table: SenderTable, named: set[str]) -> _EventCure:
+def _parted(config: WebhookConfig, name: str, action: str, table: SenderTable, names: set[str]) -> _EventCure:
     """Return the cure for an event and its action in one word: the action stands in the body, so `when` asks for it."""
     known = _actions(table, name)
     meant = [
@@ -189,9 +189,9 @@ def _parted(config: WebhookConfig, name: str, action: str, table: SenderTable, n
         for other, its in (_split(each, table) for each in config.events or ())
         if other == name and (found := its if its in known else suggest(its, known)) is not None
     ]
-    if name in named:
+    if name in names:
         return _EventCure(f"delete it: `{name}` with a filter is enough")
-    named.add(name)
+    names.add(name)
     if (action if action in known else suggest(action, known)) is None:
         return _EventCure(f"write `{name}`, whose actions are {', '.join(known)}")
     test = " || ".join(f"@.action == '{each}'" for each in meant)

@@ -18,11 +18,11 @@ from optio.model.trigger import WebhookConfig, WebhookTrigger
 
 def check_delivery(task: ResolvedTask, route: Route, example: Example) -> Iterator[Diagnostic]:
     """Report one reason for which the delivery of a test that expects a run starts none."""
-    index = next((i for i, each in enumerate(task.spec.triggers) if isinstance(each, WebhookTrigger)), None)
+    index = next((i for i, trigger in enumerate(task.spec.triggers) if isinstance(trigger, WebhookTrigger)), None)
     if index is None or task.spec.webhook is None or example.expect.word not in ("accepted", "filtered"):
         return
     config, place = task.spec.webhook.config, ("triggers", index, "config")
-    sample = next((each for each in task.samples if each.route == (*route, "webhook")), None)
+    sample = next((trigger for trigger in task.samples if trigger.route == (*route, "webhook")), None)
     if example.expect.word == "filtered":
         if sample is not None and _is_let_through(task, place, example, config, sample.payload):
             message = "this delivery is not filtered: its event and its payload start a run"
@@ -40,7 +40,7 @@ def check_delivery(task: ResolvedTask, route: Route, example: Example) -> Iterat
             if value is not NOTHING and type(value) is type(test.value) and value != test.value:
                 from optio.compiler.checks import filters  # imported only for a file with a mistake
 
-                if any(each.route == (*place, "when") for each in filters.check(task)):
+                if any(trigger.route == (*place, "when") for trigger in filters.check(task)):
                     return  # the filter itself is wrong
                 if (other := _elsewhere(sample.payload, test)) is not None:
                     yield _other_field(task, (*place, "when"), config.when, test, other, _shown(value))
@@ -135,12 +135,12 @@ def _event(
     hint = f"take a payload in which it is `{events[0]}`, or expect `{{verdict: filtered}}`"
     at: Route = (*route, "webhook")
     if config.event_path is not None:
-        named = next((name for name, value in example.headers.items() if value in events), None)
+        name_text = next((name for name, value in example.headers.items() if value in events), None)
         other = next((key for key, value in payload.items() if value in events), None) if isinstance(payload, dict) else None
-        if named is not None or other is not None:
+        if name_text is not None or other is not None:
             at = (*place, "eventPath")
-            hint = f"write `eventPath: $.{other}`" if named is None else f"write `eventHeader: {named}` in its place"
-            hint += f", which names `{example.headers[named] if named is not None else payload[other]}`"
+            hint = f"write `eventPath: $.{other}`" if name_text is None else f"write `eventHeader: {name_text}` in its place"
+            hint += f", which names `{example.headers[name_text] if name_text is not None else payload[other]}`"
     yield task.at("OPT430", message, at, hint=hint)
 
 
@@ -154,7 +154,7 @@ def _is_reported(task: ResolvedTask, place: Route) -> bool:
     """Return True if the events themselves are wrong, or the place where they are read."""
     from optio.compiler.checks import scheme  # imported only for a file with a mistake
 
-    return any(each.code in ("OPT420", "OPT427") and each.route[:3] == place for each in scheme.check(task))
+    return any(finding.code in ("OPT420", "OPT427") and finding.route[:3] == place for finding in scheme.check(task))
 
 
 def _read(source: Source, headers: dict[str, str], payload: Any) -> Any:

@@ -65,8 +65,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             except PathSyntax:
                 continue  # reported by `webhook`
         is_sender_known = task.is_known((*config, "scheme")) and task.is_known((*config, "events"))
-        sent = sent_to(trigger.config) if is_sender_known else deliveries_of("", ())
-        filter_ = _Filter((*config, "when"), trigger.config, text, parse_filter(text), sent)
+        deliveries = sent_to(trigger.config) if is_sender_known else deliveries_of("", ())
+        filter_ = _Filter((*config, "when"), trigger.config, text, parse_filter(text), deliveries)
         yield from _rooted(task, filter_.route, text)
         yield from _bad_patterns(task, filter_.route, text)
         found = list(_tests(task, filter_))
@@ -169,11 +169,11 @@ def _of_kind(test: FilterTest, field: SentField, delivery: DeliveryKind) -> str:
     """Return the cure for a value of another type than the field."""
     if (better := _as_kind(test, field)) is not None:
         return f"write `{better}`"
-    shown = f"'{test.value}'" if isinstance(test.value, str) else str(test.value).lower()
+    shown_text = f"'{test.value}'" if isinstance(test.value, str) else str(test.value).lower()
     if field.kind == "array":
         name = naming_item(delivery, field)
         no = "!" if test.sign == "!=" else ""
-        return f"write `{no}{test.path}[?@{f'.{name}' if name else ''} == {shown}]`"
+        return f"write `{no}{test.path}[?@{f'.{name}' if name else ''} == {shown_text}]`"
     if field.kind == "object":
         kinds = ("string",) if isinstance(test.value, str) else ("integer", "boolean")
         name = naming_field(delivery, test.steps, kinds)
@@ -198,8 +198,8 @@ def _of_words(filter_: _Filter, test: FilterTest, delivery: DeliveryKind, field:
     if len(words) > _MAX_WORDS or test.steps == ("action",):
         message = f"`{test.path}` is never `{value}` in a delivery of {describe_events(filter_.config)}"
     else:
-        named = f"always `{words[0]}`" if len(words) == 1 else f"one of {', '.join(words)}"
-        message = f"`{test.path}` is {named}, and never `{value}`"
+        name_text = f"always `{words[0]}`" if len(words) == 1 else f"one of {', '.join(words)}"
+        message = f"`{test.path}` is {name_text}, and never `{value}`"
     meant = next((word for word in words if _folded(word) == _folded(value)), None)
     if meant is None and (other := _with_word(test, delivery, field)) is not None:
         return message, f"write `{other}`, if you mean that field"
@@ -265,11 +265,11 @@ def _never_in_samples(test: FilterTest, samples: list[Any]) -> bool:
 def _not_in_samples(task: ResolvedTask, filter_: _Filter, test: FilterTest) -> Iterator[Diagnostic]:
     """Report a path that no sample has and that is close to a path that one has."""
     there = sorted({path for sample in task.samples for path in paths_of(sample.payload)})
-    meant = suggest(path_text(test.steps), there) if test.sign == "==" and test.steps else None
-    if meant is not None:
+    suggestion = suggest(path_text(test.steps), there) if test.sign == "==" and test.steps else None
+    if suggestion is not None:
         span = task.document.inside(filter_.route, test.at, test.at + len(test.path))
-        message, hint = f"`{test.path}` finds nothing in any sample", f"did you mean `@{meant[1:]}`?"
-        write = f"@{meant[1:]}" if task.document.text_at(span, filter_.route) == test.path else None
+        message, hint = f"`{test.path}` finds nothing in any sample", f"did you mean `@{suggestion[1:]}`?"
+        write = f"@{suggestion[1:]}" if task.document.text_at(span, filter_.route) == test.path else None
         yield task.at("OPT413", message, filter_.route, hint=hint, span=span, write=write, safe=False)
 
 
@@ -312,25 +312,25 @@ def _slip(test: FilterTest, value: str) -> tuple[str, str] | None:
 
 def _bad_patterns(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
     """Report a pattern with signs that RE2 does not have: it matches nothing."""
-    for found in re.finditer(_PATTERN, text):
-        pattern = found["pattern"]
-        why = next((name for sign, name in _UNKNOWN_SIGNS.items() if re.search(sign, pattern)), None)
-        if why is not None:
-            message = f"the pattern `{pattern}` uses {why}, which RE2 does not have: it matches nothing"
+    for match in re.finditer(_PATTERN, text):
+        pattern = match["pattern"]
+        reason = next((name for sign, name in _UNKNOWN_SIGNS.items() if re.search(sign, pattern)), None)
+        if reason is not None:
+            message = f"the pattern `{pattern}` uses {reason}, which RE2 does not have: it matches nothing"
             hint = "write what must not match in a test of its own, such as `!search(@.title, 'wip')`"
-            yield task.at("OPT426", message, route, hint=hint, span=task.document.inside(route, *found.span("pattern")))
+            yield task.at("OPT426", message, route, hint=hint, span=task.document.inside(route, *match.span("pattern")))
 
 
 def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
     """Report a name directly below `$`: in a filter, `$` is a list with the payload as its only item."""
     masked = masked_text(text)
-    found = _ROOTED.search(masked)
-    if found is None:
+    match = _ROOTED.search(masked)
+    if match is None:
         return
     # Inside a nested filter, `@` is the current item.
     right = "$[0]" if "?" in masked else "@"
-    path = re.compile(r"\$(?:\.\w+|\[[^\]]*\])*").match(masked, found.start())
-    shown = text[found.start() : path.end() if path else found.end()]
+    path = re.compile(r"\$(?:\.\w+|\[[^\]]*\])*").match(masked, match.start())
+    shown = text[match.start() : path.end() if path else match.end()]
     better, shift = text, 0
     for each in _ROOTED.finditer(masked):
         at, shift = each.start() + shift, shift + len(right) - 1
@@ -344,7 +344,7 @@ def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]
         from optio.compiler.yaml.emit import flow  # imported only for a file with a mistake
 
         hint = f"write `{right}` everywhere: `when: {flow(better)}`"
-    span = task.document.inside(route, found.start(), found.start() + len(shown))
+    span = task.document.inside(route, match.start(), match.start() + len(shown))
     yield task.at("OPT413", message, route, hint=hint, span=span, fix=fix)
 
 

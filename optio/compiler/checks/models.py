@@ -170,8 +170,8 @@ def _provider_of(task: ResolvedTask, model: str) -> Iterator[Diagnostic]:
 def _whole_endpoint(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report an address of a model service that ends in what its clients add themselves."""
     for name, address in task.spec.environment.env.items():
-        found = re.search(_ENDPOINT, address) if name.endswith(("BASE_URL", "API_BASE")) else None
-        tail = None if found is None else found[0].rstrip("/")
+        match = re.search(_ENDPOINT, address) if name.endswith(("BASE_URL", "API_BASE")) else None
+        tail = None if match is None else match[0].rstrip("/")
         if tail is None and name == "ANTHROPIC_BASE_URL" and re.search(r"//[^/]+(?:/[^?#]*)?/v1/?\Z", address):
             tail = "/v1"
         if tail is not None and task.is_known(("environment", "env", name)):
@@ -232,10 +232,10 @@ def check_credential(task: ResolvedTask) -> Iterator[Diagnostic]:
     if fitting:
         yield from _written_out(task, fitting, title)
         return
-    listed = ", ".join([key, *(name for name in environment.secrets if not _is_misspelt(name, key, title))])
-    hint = f"add `environment: {{secrets: [{listed}]}}`, or another credential of {title}"
+    list_text = ", ".join([key, *(name for name in environment.secrets if not _is_misspelt(name, key, title))])
+    hint = f"add `environment: {{secrets: [{list_text}]}}`, or another credential of {title}"
     if environment.secrets:
-        hint = f"write `secrets: [{listed}]`, or add another credential of {title}"
+        hint = f"write `secrets: [{list_text}]`, or add another credential of {title}"
     message = f"no credential: {title} cannot reach its model"
     yield task.at("OPT525", message, ("environment", "secrets"), key=True, hint=hint)
 
@@ -288,8 +288,8 @@ def _written_out(task: ResolvedTask, fitting: list[str], title: str) -> Iterator
     if any(each.endswith(_ELSEWHERE) for each in env) or not re.fullmatch(r"[\w.<>-]{0,40}", value) or is_secret(value):
         return
     message = f"`{name}` is the text `{value}`: {title} cannot reach its model"
-    listed = ", ".join([name, *secrets])
-    hint = f"delete the line, and write `secrets: [{listed}]` under `environment`: its value goes into the secrets directory"
+    list_text = ", ".join([name, *secrets])
+    hint = f"delete the line, and write `secrets: [{list_text}]` under `environment`: its value goes into the secrets directory"
     yield task.at("OPT525", message, ("environment", "env", name), hint=hint)
 
 

@@ -155,12 +155,12 @@ def _addresses(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, 
 
 
 def _host(address: str, reason: str) -> Iterator[tuple[str, str]]:
-    found = re.match(_ADDRESS, address)
-    if found is None or re.fullmatch(_LOCAL, found[2].lower()):
+    match = re.match(_ADDRESS, address)
+    if match is None or re.fullmatch(_LOCAL, match[2].lower()):
         return
-    port = int(found[3] or _PORTS[found[1]])
+    port = int(match[3] or _PORTS[match[1]])
     with suppress(egress.BadEntry):
-        egress.parse(host := found[2].lower().rstrip(".") + (f":{port}" if port != egress.HTTPS_PORT else ""))
+        egress.parse(host := match[2].lower().rstrip(".") + (f":{port}" if port != egress.HTTPS_PORT else ""))
         yield host, reason
 
 

@@ -88,13 +88,13 @@ def _final_exit(task: ResolvedTask) -> Iterator[Diagnostic]:
         else [(("command", index), part) for index, part in enumerate(command or ())]
     )
     for route, text in places:
-        found = re.search(_FINAL_EXIT, text) if "exit" in text else None
-        if found is None or not task.is_known(route):
+        match = re.search(_FINAL_EXIT, text) if "exit" in text else None
+        if match is None or not task.is_known(route):
             continue
         retries = f"`maxRetries: {task.spec.max_retries}` has no effect"
-        message = f"{retries}: code {found['code']} says that no further attempt helps"
+        message = f"{retries}: code {match['code']} says that no further attempt helps"
         hint = "write `exit 75`, which is tried again, or `maxRetries: 0`"
-        yield task.at("OPT615", message, route, hint=hint, span=task.document.find(route, found["exit"]))
+        yield task.at("OPT615", message, route, hint=hint, span=task.document.find(route, match["exit"]))
         return
 
 

@@ -66,8 +66,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         return
     if "type" not in schema:
         yield task.at("OPT206", "the root of `paramsSchema` has no type", ROUTE, key=True, hint=_typed(schema))
-    known = declared_parameters(task)
-    repaired = schema if known is None or known.schema is None else known.schema
+    parameters = declared_parameters(task)
+    repaired = schema if parameters is None or parameters.schema is None else parameters.schema
     yield from _names(task, repaired)
     yield from check_values(task, ROUTE, schema)
     if isinstance(value_at(repaired, ("properties", "additionalProperties")), bool):
@@ -116,10 +116,10 @@ def check_values(task: ResolvedTask, at: Route, schema: dict[str, Any]) -> Itera
     yield from check_own_values(task, at, schema, {each.route[:-1] for each in unfit})
 
 
-def _invalid(task: ResolvedTask, at: Route, schema: dict[str, Any], found: list[Pattern]) -> Iterator[Diagnostic]:
-    wrong = patterns.invalid_patterns(found)
-    yield from patterns.explain_patterns(task, at, wrong, len(found))
-    for place, keyword, message in iter_schema_faults(schema, patterns.pattern_size_limit(found)):
+def _invalid(task: ResolvedTask, at: Route, schema: dict[str, Any], regexes: list[Pattern]) -> Iterator[Diagnostic]:
+    wrong = patterns.invalid_patterns(regexes)
+    yield from patterns.explain_patterns(task, at, wrong, len(regexes))
+    for place, keyword, message in iter_schema_faults(schema, patterns.pattern_size_limit(regexes)):
         if not any(place == route[: len(place)] for route in wrong):
             yield from _fault(task, at, schema, place, keyword, message)
 
@@ -291,10 +291,10 @@ def _required(task: ResolvedTask, place: Route) -> Fix | None:
     deleted."""
     from optio.compiler.edits.edit_yaml import CannotEdit, plan_edits  # imported only for a file with a mistake
 
-    own, there = task.document.written(place)
-    if place[-3:-2] != ("properties",) or not own.has(there):
+    layer, there = task.document.written(place)
+    if place[-3:-2] != ("properties",) or not layer.has(there):
         return None
-    wanted = copy.deepcopy(own.value)
+    wanted = copy.deepcopy(layer.value)
     schema = value_at(wanted, there[:-3])
     is_required, listed = schema["properties"][place[-2]].pop("required"), schema.get("required", [])
     if not isinstance(listed, list):
@@ -302,7 +302,7 @@ def _required(task: ResolvedTask, place: Route) -> Fix | None:
     if is_required and place[-2] not in listed:
         schema["required"] = [*listed, place[-2]]
     try:
-        return Fix(plan_edits(own, wanted), safe=False)
+        return Fix(plan_edits(layer, wanted), safe=False)
     except CannotEdit:
         return None
 
@@ -331,9 +331,9 @@ def _suggest_type(word: str) -> str | None:
 def _renamed(task: ResolvedTask, schema: dict[str, Any]) -> str | None:
     """Return the parameter that a required name without a declaration stands for: the only one that the prompt uses and that a
     run may lack."""
-    required, used = schema.get("required", []), placeholders(task.prompt)
+    required, used_names = schema.get("required", []), placeholders(task.prompt)
     optional = (name for name in schema.get("properties", {}) if name not in required)
-    left = [name for name in optional if name in used and "default" not in str(schema["properties"][name])]
+    left = [name for name in optional if name in used_names and "default" not in str(schema["properties"][name])]
     return left[0] if len(left) == 1 else None
 
 

@@ -73,11 +73,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if parameters is None or parameters.schema is None:
         return
     yield from check_keywords(task, ROUTE, task.spec.params_schema)
-    used = set(placeholders(task.prompt))
-    yield from _secrets(task, parameters, used)
+    used_names = set(placeholders(task.prompt))
+    yield from _secrets(task, parameters, used_names)
     yield from _defaults(task, parameters)
     yield from _unbounded(task, parameters)
-    yield from _rendered(task, parameters, used)
+    yield from _rendered(task, parameters, used_names)
     yield from _owned(task, parameters)
 
 
@@ -138,12 +138,12 @@ def _around_all(sub: dict[str, Any], above: str) -> str:
     """Return the hint for declarations that stand in a schema without `properties`."""
     names = [word for word in sub if _declares(word, sub)]
     *most, last = (f"`{name}`" for name in names)
-    told = f"{', '.join(most)} and {last}" if most else last
+    list_text = f"{', '.join(most)} and {last}" if most else last
     wanted = [name for name in names if "default" not in sub[name]]
     beside = [] if "required" in sub or not wanted else [f"`required: [{', '.join(wanted)}]`"]
     beside += [] if "additionalProperties" in sub else ["`additionalProperties: false`"]
     rest = f", and {' and '.join(beside)} beside it" if beside else ""
-    return f"write `properties:` below `{above}:` with {told} below it{rest}"
+    return f"write `properties:` below `{above}:` with {list_text} below it{rest}"
 
 
 def _of_another_type(task: ResolvedTask, route: Route, sub: dict[str, Any], kind: str) -> Iterator[Diagnostic]:
@@ -175,9 +175,9 @@ def _checked(word: str, value: Any) -> str | None:
     if isinstance(value, str) and value.startswith("^"):
         return f"write `pattern: {single_quoted(value)}`"
     inside = value if isinstance(value, dict) else {}
-    found = re.search(_IN_QUOTES, str(inside.get("condition", value)))
+    match = re.search(_IN_QUOTES, str(inside.get("condition", value)))
     inner = next((inside[key] for key in ("regex", "pattern") if isinstance(inside.get(key), str)), None)
-    pattern = inner or (found[2] if found is not None else None)
+    pattern = inner or (match[2] if match is not None else None)
     if pattern is None:
         return "write what it checks as `pattern`, `enum`, `minimum`, `maximum` or `maxLength`, and delete this line"
     return f"write `pattern: {single_quoted(pattern)}`"
@@ -200,9 +200,11 @@ def _format(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[D
         place = (*route, "format")
         yield task.at("OPT221", message, place, hint=f"write `format: {known_format}`", value=known_format, safe=False)
         return
-    meant = suggest(name, FORMATS)
-    hint = f"did you mean `{meant}`?" if meant else "add a `pattern` that describes it"
-    yield task.at("OPT222", f"`{name}` is a format that is not checked", (*route, "format"), hint=hint, value=meant, safe=False)
+    suggestion = suggest(name, FORMATS)
+    hint = f"did you mean `{suggestion}`?" if suggestion else "add a `pattern` that describes it"
+    yield task.at(
+        "OPT222", f"`{name}` is a format that is not checked", (*route, "format"), hint=hint, value=suggestion, safe=False
+    )
 
 
 def _twice(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
@@ -210,23 +212,23 @@ def _twice(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Di
         members = sub.get(word)
         seen: set[str] = set()
         for index, member in enumerate(members if isinstance(members, list) else ()):
-            shown = repr(member)
-            if shown in seen:
+            shown_text = repr(member)
+            if shown_text in seen:
                 place = (*route, word, index)
                 from optio.compiler.edits import fix_edits
 
                 fix = fix_edits.delete_item(task.document, place)
                 yield task.at("OPT225", f"`{member}` appears twice in `{word}`", place, hint="delete one of them", fix=fix)
-            seen.add(shown)
+            seen.add(shown_text)
 
 
-def _secrets(task: ResolvedTask, parameters: DeclaredParameters, used: set[str]) -> Iterator[Diagnostic]:
+def _secrets(task: ResolvedTask, parameters: DeclaredParameters, used_names: set[str]) -> Iterator[Diagnostic]:
     sent = set(sources_of(task).values())  # another value with each delivery, such as the token of one answer in a form
     for name, sub in parameters.properties.items():
         if name in sent:
             continue
         hidden = isinstance(sub, dict) and sub.get("format") == "password"
-        if name in used and (hidden or _SECRET.search(name)):
+        if name in used_names and (hidden or _SECRET.search(name)):
             hint = "name it under `environment.secrets`, where it is kept out of logs, prompts and the database"
             message = f"`{name}` looks like a secret and is written into the prompt"
             yield task.at("OPT220", message, (*ROUTE, "properties", name), key=True, hint=hint)
@@ -250,8 +252,8 @@ def _unbounded(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[D
             yield task.at("OPT216", message, (*ROUTE, "properties", name), key=True, hint="add `maxLength: 200`")
 
 
-def _rendered(task: ResolvedTask, parameters: DeclaredParameters, used: set[str]) -> Iterator[Diagnostic]:
-    for name in (name for name in parameters.properties if name in used):
+def _rendered(task: ResolvedTask, parameters: DeclaredParameters, used_names: set[str]) -> Iterator[Diagnostic]:
+    for name in (name for name in parameters.properties if name in used_names):
         sub = parameters.properties[name]
         if not isinstance(sub, dict):
             continue
@@ -279,10 +281,10 @@ def _owned(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[Diagn
 
 def declare(task: ResolvedTask, name: str, kind: str) -> str:
     """Return what to write under `paramsSchema` for a parameter of this type, and where."""
-    known = declared_parameters(task)
-    others = keywords_of_others(known.properties.get(name) if known is not None else None, kind)
+    parameters = declared_parameters(task)
+    other_keywords = keywords_of_others(parameters.properties.get(name) if parameters is not None else None, kind)
     write = f"`type: {kind}` under `paramsSchema.properties.{name}`"
-    return f"{write}, and delete {', '.join(others)} there" if others else write
+    return f"{write}, and delete {', '.join(other_keywords)} there" if other_keywords else write
 
 
 def keywords_of_others(sub: Any, kind: str) -> list[str]:

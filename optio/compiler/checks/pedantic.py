@@ -97,9 +97,9 @@ def _urls(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[D
     few that people write."""
     if task.spec.agent_runtime == "command" or not secrets_use.can_send_anywhere(task) or not task.is_known(route):
         return
-    used, known = set(placeholders(task.prompt)), declared_parameters(task)
-    for name, path in (config.param_mapping or {}).items() if known is not None else ():
-        sub = known.properties.get(name) if known is not None else None
+    used, parameters = set(placeholders(task.prompt)), declared_parameters(task)
+    for name, path in (config.param_mapping or {}).items() if parameters is not None else ():
+        sub = parameters.properties.get(name) if parameters is not None else None
         bound = isinstance(sub, dict) and {"enum", "const", "pattern"} & set(sub)
         chosen = _PEOPLES_URL if config.scheme == "github" else _URL
         if name in used and isinstance(path, str) and chosen.search(path) and not bound:

@@ -255,15 +255,15 @@ def _is_name(name: str) -> bool:
 
 def _only_unused(task: ResolvedTask, parameters: DeclaredParameters) -> str | None:
     """Return the only parameter that the prompt does not use, if exactly one placeholder has no parameter."""
-    used = set(placeholders(task.prompt))
-    left = [name for name in parameters.properties if name not in used]
-    return left[0] if len(left) == 1 and len(used - set(parameters.properties)) == 1 else None
+    used_names = set(placeholders(task.prompt))
+    left = [name for name in parameters.properties if name not in used_names]
+    return left[0] if len(left) == 1 and len(used_names - set(parameters.properties)) == 1 else None
 
 
 def _always_sent(task: ResolvedTask, parameters: DeclaredParameters, name: str) -> bool:
     """Return whether the task is started by webhooks alone, each of which sends the parameter, if only as null."""
     kinds = parameters.properties[name].get("type") if isinstance(parameters.properties[name], dict) else None
-    hooks = [each for each in task.spec.triggers if isinstance(each, WebhookTrigger) and name in _mapping(each)]
+    hooks = [trigger for trigger in task.spec.triggers if isinstance(trigger, WebhookTrigger) and name in _mapping(trigger)]
     return isinstance(kinds, list) and "null" in kinds and 0 < len(hooks) == len(task.spec.triggers)
 
 
@@ -438,9 +438,9 @@ def _after_prompt(task: ResolvedTask) -> str:
 def _unused(task: ResolvedTask, parameters: DeclaredParameters, marked: set[str]) -> Iterator[Diagnostic]:
     if task.spec.agent_runtime == "command":
         return  # the program reads parameters from a file
-    used = set(placeholders(task.prompt)) | set(placeholders(task.spec.dedupe.key if task.spec.dedupe else ""))
-    folded = {name.casefold() for name in used}
-    reported = _reported_elsewhere(task, parameters, used) | marked
+    used_names = set(placeholders(task.prompt)) | set(placeholders(task.spec.dedupe.key if task.spec.dedupe else ""))
+    folded = {name.casefold() for name in used_names}
+    reported = _reported_elsewhere(task, parameters, used_names) | marked
     for name, sub in parameters.properties.items():
         if name in reported or sub is False:  # with False no value is allowed, so it is not a usable parameter
             continue
@@ -452,11 +452,11 @@ def _unused(task: ResolvedTask, parameters: DeclaredParameters, marked: set[str]
             yield task.at("OPT202", f"the prompt does not use `{name}`", route, key=True, hint=hint)
 
 
-def _reported_elsewhere(task: ResolvedTask, parameters: DeclaredParameters, used: set[str]) -> set[str]:
+def _reported_elsewhere(task: ResolvedTask, parameters: DeclaredParameters, used_names: set[str]) -> set[str]:
     """Return the parameters that another finding may stand for: a misspelt placeholder or required name is one mistake, and is
     reported at that place."""
     names = [name for name in parameters.properties if name not in parameters.undeclared]
-    strange = sorted(used.difference(names) | parameters.undeclared)
+    strange = sorted(used_names.difference(names) | parameters.undeclared)
     reported = {*parameters.undeclared} | {_only_unused(task, parameters) or ""} | set(placeholders(_after_prompt(task)))
     reported |= {suggest(name, names) or "" for name in strange}
     if "{" in task.prompt:

@@ -47,9 +47,9 @@ def _undeclared(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterat
     left = [name for name in declared if name not in required]
     for index, name in enumerate(required):
         if name not in declared:
-            meant = suggest(name, declared)
+            suggestion = suggest(name, declared)
             cure = f"add `{name}: {{type: string}}` below `properties`, or delete it here"
             if len(absent) == len(left) == 1:
                 cure = f"write `{left[0]}`, which is declared and not required, or {cure}"
-            hint = f"did you mean `{meant}`?" if meant else cure
+            hint = f"did you mean `{suggestion}`?" if suggestion else cure
             yield task.at("OPT209", f"required `{name}` is not declared", (*route, "required", index), hint=hint)

@@ -29,8 +29,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if not task.samples or index is None or task.spec.webhook is None:
         return
     route: Route = ("triggers", index, "config", "paramMapping")
-    mapping, known = task.spec.webhook.config.param_mapping, declared_parameters(task)
-    if not task.is_known(route) or known is None:
+    mapping, parameters = task.spec.webhook.config.param_mapping, declared_parameters(task)
+    if not task.is_known(route) or parameters is None:
         return
     # Imported here: a tree without samples does not pay for it.
     from optio.model.mapping import MappingFailed, PathSyntax, compile_path, from_payload
@@ -41,7 +41,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             for name, source in (mapping or {}).items()
             if isinstance(source, str) and source[:1] == "$"
         }
-        names = parameter_names(task, known)
+        names = parameter_names(task, parameters)
         # Mistakes in the mapping itself are reported by `webhook`.
         wrong = any(
             (names is not None and name not in names) or not _is_source(source) for name, source in (mapping or {}).items()
@@ -52,7 +52,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             name: path
             for name, path in paths.items()
             if wanted and path.singular and not any(path.values(each) for each in payloads.values())
-            if not _is_left_to_default(task, name, known)
+            if not _is_left_to_default(task, name, parameters)
         }
         if lost:
             there = sorted({path for payload in payloads.values() for path in paths_of(payload)})
@@ -65,10 +65,10 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             if sample.path not in said:
                 try:
                     params = sample.payload if mapping is None else from_payload(mapping, sample.payload)
-                    said[sample.path] = list(_invalid(task, sample, params, known))
+                    said[sample.path] = list(_invalid(task, sample, params, parameters))
                 except MappingFailed as err:
-                    why = f"`{sample.path}` would be refused: {err}"
-                    said[sample.path] = [(why, "give a smaller payload, or expect `verdict: invalid`")]
+                    reason = f"`{sample.path}` would be refused: {err}"
+                    said[sample.path] = [(reason, "give a smaller payload, or expect `verdict: invalid`")]
             for message, hint in said[sample.path]:
                 yield task.at("OPT424", message, sample.route, hint=hint)
     except PathSyntax:  # reported by another check
@@ -79,9 +79,9 @@ def _is_source(source: Any) -> bool:
     return isinstance(source, str) or (isinstance(source, dict) and set(source) == {"literal"})
 
 
-def _is_left_to_default(task: ResolvedTask, name: str, known: DeclaredParameters) -> bool:
+def _is_left_to_default(task: ResolvedTask, name: str, parameters: DeclaredParameters) -> bool:
     """Return whether a test expects the default of a parameter that its sample leaves out."""
-    schema = known.properties.get(name)
+    schema = parameters.properties.get(name)
     if not isinstance(schema, dict) or "default" not in schema:
         return False
     expected = (each.expect.params or {} for each in task.spec.tests if each.webhook is not None)
@@ -91,11 +91,11 @@ def _is_left_to_default(task: ResolvedTask, name: str, known: DeclaredParameters
 def _lost(task: ResolvedTask, route: Route, text: str, names: list[str], there: list[str]) -> Diagnostic:
     last = text.rpartition(".")[2]
     same = [path for path in there if path.rpartition(".")[2] == last]
-    meant = suggest(text, there) or (same[0] if len(same) == 1 else None)
-    if meant is not None and text.startswith(f"{meant}."):
-        meant = _beside(text, meant, there)
+    suggestion = suggest(text, there) or (same[0] if len(same) == 1 else None)
+    if suggestion is not None and text.startswith(f"{suggestion}."):
+        suggestion = _beside(text, suggestion, there)
     where = f"`{names[0]}`" if len(names) == 1 else "any sample"
-    hint = f"did you mean `{meant}`?" if meant else "find the right path in the sample"
+    hint = f"did you mean `{suggestion}`?" if suggestion else "find the right path in the sample"
     return task.at("OPT413", f"`{text}` finds nothing in {where}", route, hint=hint)
 
 
@@ -109,11 +109,11 @@ def _beside(text: str, parent: str, there: list[str]) -> str | None:
 
 
 def _invalid(
-    task: ResolvedTask, sample: Sample, params: dict[str, Any], known: DeclaredParameters
+    task: ResolvedTask, sample: Sample, params: dict[str, Any], parameters: DeclaredParameters
 ) -> Iterator[tuple[str, str]]:
     """Yield message and hint for each way in which the parameters of a sample do not fit."""
-    for place, message, word in iter_faults(known.schema, apply_defaults(known.schema, params)):
-        if place and (place[0] in known.undeclared or (place[0] not in params and word != "required")):
+    for place, message, word in iter_faults(parameters.schema, apply_defaults(parameters.schema, params)):
+        if place and (place[0] in parameters.undeclared or (place[0] not in params and word != "required")):
             continue  # an undeclared required name or a default, reported in the schema
         name = f"`{show(place)}`: it" if place else "parameters: what it gives"
         hint = "update the sample or the mapping"

@@ -180,10 +180,10 @@ def _delivery(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterat
 
 def _path(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     """Report a path that names a sender (`github-push`) whose webhook uses another scheme by default."""
-    if config.scheme == "optio" and (found := _IN_PATH.search(config.path)):
-        optio, sender = SENDERS["optio"], SENDERS[found[1]]  # type: ignore[index]
+    if config.scheme == "optio" and (match := _IN_PATH.search(config.path)):
+        optio, sender = SENDERS["optio"], SENDERS[match[1]]  # type: ignore[index]
         message = f"`scheme: optio` reads `{optio.header}`, but {sender.name} sends `{sender.header}`"
-        yield task.at("OPT420", message, (*route, "path"), hint=f"write `scheme: {found[1]}`")
+        yield task.at("OPT420", message, (*route, "path"), hint=f"write `scheme: {match[1]}`")
 
 
 def _event_place(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:

@@ -116,13 +116,13 @@ def _in_commands(task: ResolvedTask) -> Iterator[Diagnostic]:
 def _placeholder(task: ResolvedTask, route: Route, text: str, quoted: list[tuple[int, int]]) -> Iterator[Diagnostic]:
     """Report the first `{{ inputs.file }}` or `${{ secrets.NAME }}` of a command. Between single quotes it may be meant, for
     instance in a workflow that the command writes."""
-    expression, known = _expression(text), declared_parameters(task)
+    expression, parameters = _expression(text), declared_parameters(task)
     if expression is None or shell.is_in_ranges(quoted, expression.start):
         return
     hint = "write the value itself"
     if expression.secret is not None:
         hint = f"write `${expression.secret}`, and name `{expression.secret}` under `environment.secrets`"
-    elif route[0] == "command" and known is not None and expression.name in known.properties:
+    elif route[0] == "command" and parameters is not None and expression.name in parameters.properties:
         hint = f"delete it, and let the program read `{expression.name}` from the JSON file that `OPTIO_PARAMS_FILE` names"
     message = f"`{expression.text}` is not filled in: a command has no placeholders"
     yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, expression.text))

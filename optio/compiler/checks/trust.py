@@ -34,8 +34,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     template = task.spec.prompt_template or ""
     if sum(text.count("{{") for _, text in task.document.texts) == template.count("{{"):
         return
-    known = declared_parameters(task)
-    names = set(known.properties) if known is not None else set()
+    parameters = declared_parameters(task)
+    names = set(parameters.properties) if parameters is not None else set()
     if task.spec.webhook is not None:
         names |= set(task.spec.webhook.config.param_mapping or {})
     spec, environment = task.spec, task.spec.environment

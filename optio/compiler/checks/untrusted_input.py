@@ -25,10 +25,10 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 def untrusted_parameters(task: ResolvedTask) -> dict[str, str]:
     """Return the parameters of the prompt that carry text written by strangers, with the path that each comes from
     (`optio.model.untrusted`). Empty while the schema or a mapping has an error."""
-    known = declared_parameters(task) is not None and all(
+    parameters = declared_parameters(task) is not None and all(
         task.is_known(("triggers", index, "config", "paramMapping")) for index in range(len(task.spec.triggers))
     )
-    return untrusted_params(task.spec, task.prompt) if known else {}
+    return untrusted_params(task.spec, task.prompt) if parameters else {}
 
 
 def check_prompt(task: ResolvedTask, route: Route) -> Iterator[Diagnostic]:

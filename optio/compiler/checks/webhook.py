@@ -43,13 +43,13 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
                 yield from _when(task, (*route, "when"), trigger.config.when, trigger.config.scheme)
             if trigger.config.event_path is not None:
                 yield from _event_path(task, (*route, "eventPath"), trigger.config.event_path, trigger.config.scheme)
-            known = declared_parameters(task)
+            parameters = declared_parameters(task)
             if trigger.config.param_mapping is not None:
-                yield from _mapping(task, (*route, "paramMapping"), trigger.config, known)
-            elif known is not None and known.properties and task.is_known((*route, "paramMapping")):
+                yield from _mapping(task, (*route, "paramMapping"), trigger.config, parameters)
+            elif parameters is not None and parameters.properties and task.is_known((*route, "paramMapping")):
                 if any(sample.verdict == "accepted" for sample in task.samples):
                     continue  # a payload of the tests shows that the body is meant, and `samples` reports one that does not fit
-                names = known.missing({}) or list(known.properties)[:1]
+                names = parameters.missing({}) or list(parameters.properties)[:1]
                 # A sender of the author's own may send the parameters themselves; others have no field of such a name.
                 own = trigger.config.scheme in ("optio", "hmac") and all(re.fullmatch(_PLAIN_NAME, name) for name in names)
                 paths = (f"{name}: $.{name if own else 'path.in.the.body'}" for name in names[:_MAX_NAMES])
@@ -137,7 +137,7 @@ def _with_escapes(text: str) -> str | None:
     from optio.model.mapping import PathSyntax, compile_when
 
     classes = {"s": " ", "d": "[0-9]", "w": "[A-Za-z0-9_]"}
-    better = re.sub(r"\\([sdw.()+*?$|{}-])", lambda found: classes.get(found[1], f"[{found[1]}]"), text)
+    better = re.sub(r"\\([sdw.()+*?$|{}-])", lambda match: classes.get(match[1], f"[{match[1]}]"), text)
     try:
         compile_when(better)
     except PathSyntax:
@@ -160,9 +160,11 @@ def _event_path(task: ResolvedTask, route: Route, source: str, scheme: str) -> I
             yield task.at("OPT408", message, route, hint="name one value, with `[0]` for the first of a list")
 
 
-def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: DeclaredParameters | None) -> Iterator[Diagnostic]:
+def _mapping(
+    task: ResolvedTask, route: Route, config: WebhookConfig, parameters: DeclaredParameters | None
+) -> Iterator[Diagnostic]:
     mapping = config.param_mapping or {}
-    names = None if known is None else parameter_names(task, known)
+    names = None if parameters is None else parameter_names(task, parameters)
     unknown = [] if names is None else [name for name in mapping if name not in names]
     turned = {name: mapping[name] for name in unknown if names and _is_swapped(name, mapping[name], names)}
     for path, name in turned.items():
@@ -176,17 +178,17 @@ def _mapping(task: ResolvedTask, route: Route, config: WebhookConfig, known: Dec
         unknown = [name for name in unknown if name not in turned]
     for name, source in mapping.items():
         if not (isinstance(source, str) and query_fast_path.is_path(source)) or source == "$":
-            yield from _source(task, (*route, name), source, known, config.scheme)
-    if known is None:
+            yield from _source(task, (*route, name), source, parameters, config.scheme)
+    if parameters is None:
         return
-    absent = [name for name in known.missing(mapping) if name not in turned.values()]
+    absent = [name for name in parameters.missing(mapping) if name not in turned.values()]
     paired = absent[0] if len(unknown) == len(absent) == 1 else None
     for name in unknown:
-        meant = suggest(name, names or ())
-        hint = f"did you mean `{meant}`?" if meant else "delete it, or declare it under `paramsSchema.properties`"
-        if meant is None and paired is not None:
+        suggestion = suggest(name, names or ())
+        hint = f"did you mean `{suggestion}`?" if suggestion else "delete it, or declare it under `paramsSchema.properties`"
+        if suggestion is None and paired is not None:
             hint = f"did you mean `{paired}`, which nothing else gives? else {hint}"
-        write = meant if meant not in mapping else None
+        write = suggestion if suggestion not in mapping else None
         message = f"`{name}` is not a parameter of this task"
         yield task.at("OPT411", message, (*route, name), key=True, hint=hint, write=write, safe=False)
     open_names = (names or set()) - set(mapping)
@@ -203,7 +205,7 @@ def _is_swapped(name: str, source: Any, names: set[str]) -> bool:
 
 
 def _source(
-    task: ResolvedTask, route: Route, source: Any, known: DeclaredParameters | None, scheme: str
+    task: ResolvedTask, route: Route, source: Any, parameters: DeclaredParameters | None, scheme: str
 ) -> Iterator[Diagnostic]:
     name = str(route[-1])
     if isinstance(source, dict) and set(source) == {"literal"}:
@@ -211,8 +213,8 @@ def _source(
     if not isinstance(source, str):
         yield task.at("OPT409", f"`{name}` is not mapped to a JSONPath", route, hint=_path_or_literal(name, source))
     elif not source.startswith("$"):
-        yield _without_root(task, route, source, known)
-    elif source == "$" and known is not None and not _takes_bodies(known.properties.get(name)):
+        yield _without_root(task, route, source, parameters)
+    elif source == "$" and parameters is not None and not _takes_bodies(parameters.properties.get(name)):
         message = f"`$` is the whole body, but `{name}` takes a single value: every delivery would be refused"
         yield task.at("OPT412", message, route, hint="map a field of it, such as `$.repository.name`")
     elif not query_fast_path.is_path(source):
@@ -223,7 +225,7 @@ def _source(
         except PathSyntax as err:
             yield _bad_query(task, route, source, err, scheme)
             return
-        if not path.singular and known is not None and not _takes_lists(known.properties.get(name)):
+        if not path.singular and parameters is not None and not _takes_lists(parameters.properties.get(name)):
             message = f"`{_short(source)}` gives a list, and `{name}` takes one value"
             yield task.at("OPT408", message, route, hint=_one_value_hint(task, name, source, scheme))
 
@@ -245,14 +247,14 @@ def _path_or_literal(name: str, source: Any) -> str:
     return "write a JSONPath such as `$.repository.name`, or `{literal: VALUE}`"
 
 
-def _without_root(task: ResolvedTask, route: Route, source: str, known: DeclaredParameters | None) -> Diagnostic:
+def _without_root(task: ResolvedTask, route: Route, source: str, parameters: DeclaredParameters | None) -> Diagnostic:
     from optio.compiler.payloads.queries import suggest_query_path
 
     rooted = suggest_query_path(source)
     text = source if re.fullmatch(r"[\w./-][\w./ -]*", source) else single_quoted(source)
     hint = f"write `{_short(rooted or '$.path.in.the.body')}` for a path, `{{literal: {_short(text)}}}` for the text"
     write = rooted if rooted is not None and ("." in source or source.endswith("]")) else None
-    if source in _values(known, str(route[-1])):
+    if source in _values(parameters, str(route[-1])):
         hint, write = f"write `{{literal: {_short(text)}}}`", None
     elif rooted is not None and "{{" in source:
         hint = f"write `{_short(rooted)}`"
@@ -290,33 +292,39 @@ def _one_value_hint(task: ResolvedTask, name: str, source: str, scheme: str) -> 
     if (whole := _without_descent(task, source)) is not None:
         return f"write the whole path, such as `{_short(whole)}`, or give the parameter `type: array`"
     one = re.sub(r"\[\*\]|\.\*", "[0]", source)
-    named = f"`{_short(one)}` for the first of the list" if one != source else "one value, with `[0]` for the first of a list"
+    name_text = (
+        f"`{_short(one)}` for the first of the list" if one != source else "one value, with `[0]` for the first of a list"
+    )
     last = re.fullmatch(r"\$\.commits(?:\[\*\]|\.\*)((?:\.[a-z_]+)+)", source)
     if last is not None and scheme in ("github", "gitlab"):
-        named = f"`{'$.head_commit' if scheme == 'github' else '$.commits[-1]'}{last[1]}` for the last commit"
+        name_text = f"`{'$.head_commit' if scheme == 'github' else '$.commits[-1]'}{last[1]}` for the last commit"
     if name.lower().endswith("s"):
         listed = "{type: array, items: {type: string}}"
-        return f"write `{name}: {listed}` under `paramsSchema.properties`, or name {named}"
+        return f"write `{name}: {listed}` under `paramsSchema.properties`, or name {name_text}"
     return (
-        f"write {named}, or `{name}: {{type: array}}` under `paramsSchema.properties`"
-        if "`$" in named
-        else f"name {named}, or write `{name}: {{type: array}}` under `paramsSchema.properties`"
+        f"write {name_text}, or `{name}: {{type: array}}` under `paramsSchema.properties`"
+        if "`$" in name_text
+        else f"name {name_text}, or write `{name}: {{type: array}}` under `paramsSchema.properties`"
     )
 
 
 def _without_descent(task: ResolvedTask, source: str) -> str | None:
     """Return the path of one value for a path such as `$..id`: below the place that the webhook's other queries name most."""
-    found = re.fullmatch(rf"({query_fast_path.PATH})\.\.([A-Za-z_]\w*)", source)
-    config = next((each.config for each in task.spec.triggers if isinstance(each, WebhookTrigger)), None)
-    if found is None or config is None:
+    match = re.fullmatch(rf"({query_fast_path.PATH})\.\.([A-Za-z_]\w*)", source)
+    config = next((trigger.config for trigger in task.spec.triggers if isinstance(trigger, WebhookTrigger)), None)
+    if match is None or config is None:
         return None
     queries = [
-        each for each in (config.param_mapping or {}).values() if isinstance(each, str) and query_fast_path.is_path(each)
+        trigger
+        for trigger in (config.param_mapping or {}).values()
+        if isinstance(trigger, str) and query_fast_path.is_path(trigger)
     ]
-    queries += [f"${each}" for each in re.findall(r"@((?:\.[A-Za-z_]\w*)+)", config.when or "")]
-    places = Counter(place for each in queries if (place := each.rpartition(".")[0]).startswith(found[1]) and "[" not in place)
-    place = places.most_common(1)[0][0] if places else found[1] if found[1] != "$" else "$.path.in.the.body"
-    return f"{place}.{found[2]}"
+    queries += [f"${trigger}" for trigger in re.findall(r"@((?:\.[A-Za-z_]\w*)+)", config.when or "")]
+    places = Counter(
+        place for trigger in queries if (place := trigger.rpartition(".")[0]).startswith(match[1]) and "[" not in place
+    )
+    place = places.most_common(1)[0][0] if places else match[1] if match[1] != "$" else "$.path.in.the.body"
+    return f"{place}.{match[2]}"
 
 
 def _path_inside(source: dict[Any, Any]) -> str | None:
@@ -345,9 +353,9 @@ def _path_hint(source: str) -> str:
     return "paths follow RFC 9535: `$.a.b`, `$.list[0]`, `$['odd name']`"
 
 
-def _values(known: DeclaredParameters | None, name: str) -> list[Any]:
+def _values(parameters: DeclaredParameters | None, name: str) -> list[Any]:
     """Return the values that the schema lists for a parameter (`enum` or `const`), or an empty list."""
-    sub = known.properties.get(name) if known is not None else None
+    sub = parameters.properties.get(name) if parameters is not None else None
     listed = sub.get("enum") if isinstance(sub, dict) else None
     return listed if isinstance(listed, list) else []
 

@@ -52,10 +52,10 @@ def suggest_cron(text: str) -> SuggestedCron | None:
     """Return the five fields that the text means, or None if that is not certain."""
     bare = " ".join(text.strip(f" \t\n'\"`{CURLY}").split()) if len(text) <= _MAX_LENGTH else ""
     zone = None
-    if (found := _ZONE.fullmatch(bare)) is not None:
-        zone, bare = found.groups()
-    elif (found := _ZONE_BEHIND.fullmatch(bare)) is not None:
-        bare, zone = found.groups()
+    if (match := _ZONE.fullmatch(bare)) is not None:
+        zone, bare = match.groups()
+    elif (match := _ZONE_BEHIND.fullmatch(bare)) is not None:
+        bare, zone = match.groups()
     expression = _SAME.get(bare.lower()) or _of_interval(bare) or _spoken(bare.lower()) or _of_fields(bare)
     if expression is None or expression == text or not _is_sound(expression):
         return None
@@ -66,8 +66,8 @@ def _of_interval(text: str) -> str | None:
     """Return the expression for an interval that divides an hour or a day evenly."""
     if (unit := _ONCE.fullmatch(text.lower())) is not None:
         return {"m": "* * * * *", "h": "0 * * * *", "d": "0 0 * * *"}[(unit[1] or unit[2])[0]]
-    found = _INTERVAL.fullmatch(text)
-    duration = None if found is None else suggest_duration(next(filter(None, found.groups())))
+    match = _INTERVAL.fullmatch(text)
+    duration = None if match is None else suggest_duration(next(filter(None, match.groups())))
     if duration is None:
         return None
     minutes, rest = divmod(parse_duration(duration), timedelta(minutes=1))
@@ -83,23 +83,23 @@ def _of_interval(text: str) -> str | None:
 
 def _spoken(text: str) -> str | None:
     """Return the expression for days and a time of day in words: `every weekday at 7:30am`."""
-    found = _SPOKEN.fullmatch(text)
-    if found is None:
+    match = _SPOKEN.fullmatch(text)
+    if match is None:
         return None
-    hour = int(found["hour"])
-    if found["half"] is not None:
+    hour = int(match["hour"])
+    if match["half"] is not None:
         if not 1 <= hour <= 12:
             return None
-        hour = hour % 12 + (12 if found["half"] == "pm" else 0)
-    elif found["minute"] is None:
+        hour = hour % 12 + (12 if match["half"] == "pm" else 0)
+    elif match["minute"] is None:
         return None  # `at 7` may be in the evening
-    if found["days"].startswith(("day", "daily")):
+    if match["days"].startswith(("day", "daily")):
         days = "*"
-    elif found["days"].startswith("weekday"):
+    elif match["days"].startswith("weekday"):
         days = "1-5"
     else:
-        days = ",".join(str(_DAYS.index(day)) for day in re.findall("|".join(_DAYS), found["days"]))
-    return f"{int(found['minute'] or 0)} {hour} * * {days}"
+        days = ",".join(str(_DAYS.index(day)) for day in re.findall("|".join(_DAYS), match["days"]))
+    return f"{int(match['minute'] or 0)} {hour} * * {days}"
 
 
 def _of_fields(text: str) -> str | None:
@@ -150,16 +150,16 @@ def _field(word: str, at: int) -> str:
 
 def _without_wrap(part: str, at: int) -> str:
     """Return a range that goes round the end of its field in two: `22-2` of hours is `22-23,0-2`."""
-    found = _RANGE.fullmatch(part)
-    if found is None:
+    match = _RANGE.fullmatch(part)
+    if match is None:
         return part
     first, last, names = _BOUNDS[at]
-    begin, end = (_number(word, first, names) for word in found.groups())
+    begin, end = (_number(word, first, names) for word in match.groups())
     if not first <= end < begin <= last:
         return part
-    shown = {first: names[0], last: names[-1]} if names and not found[1].isdigit() else {first: str(first), last: str(last)}
-    head = found[1] if begin == last else f"{found[1]}-{shown[last]}"
-    return f"{head},{found[2] if end == first else f'{shown[first]}-{found[2]}'}"
+    shown = {first: names[0], last: names[-1]} if names and not match[1].isdigit() else {first: str(first), last: str(last)}
+    head = match[1] if begin == last else f"{match[1]}-{shown[last]}"
+    return f"{head},{match[2] if end == first else f'{shown[first]}-{match[2]}'}"
 
 
 def _number(word: str, first: int, names: tuple[str, ...]) -> int:

@@ -189,8 +189,8 @@ def secret(value: Any) -> str | None:
 
 def memory(value: Any) -> str | None:
     """Return an amount of memory in the notation of Kubernetes. `512m` and `2g` are those of Docker, in powers of two."""
-    found = re.fullmatch(r"(\d{1,9})(?:([KMGT]i?)|([kmg]))", value) if isinstance(value, str) else None
-    return None if found is None else f"{found[1]}{found[2] or f'{found[3].upper()}i'}"
+    match = re.fullmatch(r"(\d{1,9})(?:([KMGT]i?)|([kmg]))", value) if isinstance(value, str) else None
+    return None if match is None else f"{match[1]}{match[2] or f'{match[3].upper()}i'}"
 
 
 def mebibytes(value: Any) -> str | None:

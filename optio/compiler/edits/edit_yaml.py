@@ -48,44 +48,44 @@ class _ValueSlot:
     in_flow: bool
 
 
-def rewrite_file(path: str, data: bytes, wanted: dict[str, Any]) -> bytes:
+def rewrite_file(path: str, data: bytes, new_value: dict[str, Any]) -> bytes:
     """Return the file's bytes, changed so that they read as `wanted`. Raises CannotEdit, also for a file that does not
     parse."""
-    document, found = parse(SourceFile(path, data))
+    document, findings = parse(SourceFile(path, data))
     if document is None:
-        raise CannotEdit(f"the file cannot be read: {found[0].message}", found[0].span.start.line)
-    splices = _splices(document, wanted)
+        raise CannotEdit(f"the file cannot be read: {findings[0].message}", findings[0].span.start.line)
+    splices = _splices(document, new_value)
     edited = _apply_splices(data, document.text, splices)
-    if not _reads_as(path, edited, wanted):
+    if not _reads_as(path, edited, new_value):
         # A block text at the end needs a final newline, which the file may not have had.
         edited += b"\r\n" if b"\r\n" in edited else b"\n"
-    if not _reads_as(path, edited, wanted):
+    if not _reads_as(path, edited, new_value):
         raise _refuse_anchors(document, splices)
     return edited
 
 
-def plan_edits(document: Document, wanted: dict[str, Any]) -> tuple[Edit, ...]:
+def plan_edits(document: Document, new_value: dict[str, Any]) -> tuple[Edit, ...]:
     """Return the edits that make a document read as `wanted`, for the fix of a finding. Raises CannotEdit, also where the edits
     would delete a comment."""
-    text, splices = document.text, list(_in_order(_splices(document, wanted), document.text))
+    text, splices = document.text, list(_in_order(_splices(document, new_value), document.text))
     for splice in splices:
         if "#" in text[splice.start : splice.end]:
             raise CannotEdit("a comment would be lost", position_at(text, splice.start).line)
-    if not _reads_as(document.path, _apply_splices(text.encode(), text, splices), wanted):
+    if not _reads_as(document.path, _apply_splices(text.encode(), text, splices), new_value):
         raise _refuse_anchors(document, splices)
     return tuple(Edit(Span(position_at(text, start), position_at(text, end)), new) for start, end, new in splices)
 
 
-def _splices(document: Document, wanted: dict[str, Any]) -> list[_Splice]:
+def _splices(document: Document, new_value: dict[str, Any]) -> list[_Splice]:
     editor = _SpliceCollector(document)
-    editor.change(None, document.root, document.value, wanted)
+    editor.change(None, document.root, document.value, new_value)
     return editor.splices
 
 
 def _refuse_anchors(document: Document, splices: list[_Splice]) -> CannotEdit:
     first = min((splice.start for splice in splices), default=0)
-    why = "anchors, aliases or an unusual layout tie these lines to others"
-    return CannotEdit(why, position_at(document.text, first).line)
+    reason = "anchors, aliases or an unusual layout tie these lines to others"
+    return CannotEdit(reason, position_at(document.text, first).line)
 
 
 def _apply_splices(data: bytes, text: str, splices: list[_Splice]) -> bytes:
@@ -122,9 +122,9 @@ def _in_order(splices: list[_Splice], text: str) -> Iterator[_Splice]:
         done, gone = max(done, splice.end), below or not new
 
 
-def _reads_as(path: str, data: bytes, wanted: dict[str, Any]) -> bool:
+def _reads_as(path: str, data: bytes, new_value: dict[str, Any]) -> bool:
     document, _ = parse(SourceFile(path, data))
-    return document is not None and canonical(document.value) == canonical(wanted)
+    return document is not None and canonical(document.value) == canonical(new_value)
 
 
 class _SpliceCollector:
@@ -242,10 +242,10 @@ class _SpliceCollector:
         """Return the offset of each item's dash: the first where the list begins, the others at the beginning of a line."""
         dashes = [int(node.start_mark.index)]
         for end in ends[:-1]:
-            found = _DASH.search(self.text, end)
-            if found is None:
+            match = _DASH.search(self.text, end)
+            if match is None:
                 raise CannotEdit("the list is written in an unusual way", node.start_mark.line + 1)
-            dashes.append(found.end() - 1)
+            dashes.append(match.end() - 1)
         return dashes
 
     def _replace(self, slot: _ValueSlot, node: yaml.Node, new: Any) -> None:

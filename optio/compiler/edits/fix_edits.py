@@ -10,43 +10,43 @@ from optio.model.route import Route
 def insert_key_before(document: Document | MergedDocument, route: Route, text: str, *, safe: bool = True) -> Fix | None:
     """Return a fix that inserts `text`, a key with its value, before the key at the route, or None if that key is not in the
     file."""
-    own, there = document.written(route)
-    if not own.has(there):
+    layer, own_route = document.written(route)
+    if not layer.has(own_route):
         return None
-    start = own.key_span(there).start
-    after = ", " if own.is_flow(there[:-1]) else "\n" + " " * (start.column - 1)
+    start = layer.key_span(own_route).start
+    after = ", " if layer.is_flow(own_route[:-1]) else "\n" + " " * (start.column - 1)
     return Fix((Edit(Span(start, start), text + after),), safe)
 
 
 def delete_key(document: Document | MergedDocument, route: Route, *, safe: bool = True) -> Fix | None:
     """Return a fix that deletes a key with its line. Returns None if the line holds something else, or the value has further
     lines."""
-    own, there = document.written(route)
-    if not own.has(there) or own.is_flow(there[:-1]):
+    layer, own_route = document.written(route)
+    if not layer.has(own_route) or layer.is_flow(own_route[:-1]):
         return None
-    key, value = own.key_span(there), own.span(there)
-    line = _line(own, key.start.line)
+    key, value = layer.key_span(own_route), layer.span(own_route)
+    line = _line(layer, key.start.line)
     if line[: key.start.column - 1].strip() or value.end.line != key.start.line:
         return None
-    return Fix((Edit(_whole(own, key.start.line), ""),), safe)
+    return Fix((Edit(_whole(layer, key.start.line), ""),), safe)
 
 
 def delete_item(document: Document | MergedDocument, route: Route, *, safe: bool = True) -> Fix | None:
     """Return a fix that deletes a list item, with its comma or its line. Returns None for the first item, which has no comma
     before it, for an alias, and for an item of several lines."""
-    own, there = document.written(route)
-    *above, index = there
-    if not own.has(there) or not isinstance(index, int) or index == 0:
+    layer, own_route = document.written(route)
+    *above, index = own_route
+    if not layer.has(own_route) or not isinstance(index, int) or index == 0:
         return None
-    span = own.span(there)
-    before = own.span((*above, index - 1)).end
+    span = layer.span(own_route)
+    before = layer.span((*above, index - 1)).end
     if before > span.start:
         return None  # an alias, whose text stands elsewhere
-    if own.is_flow(tuple(above)):
+    if layer.is_flow(tuple(above)):
         return Fix((Edit(Span(before, span.end), ""),), safe)
-    if span.end.line != span.start.line or _line(own, span.start.line)[: span.start.column - 1].strip() != "-":
+    if span.end.line != span.start.line or _line(layer, span.start.line)[: span.start.column - 1].strip() != "-":
         return None
-    return Fix((Edit(_whole(own, span.start.line), ""),), safe)
+    return Fix((Edit(_whole(layer, span.start.line), ""),), safe)
 
 
 def _line(document: Document, number: int) -> str:

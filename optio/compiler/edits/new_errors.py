@@ -38,9 +38,9 @@ def _is_below(route: Route, other: Route) -> bool:
     return route[: len(other)] == other
 
 
-def _affected_lines(found: Diagnostic, lines: Sequence[str]) -> range:
+def _affected_lines(finding: Diagnostic, lines: Sequence[str]) -> range:
     """Return the lines of the finding, and the lines below the key on the last of them."""
-    first, last = found.span.start.line, found.span.end.line
+    first, last = finding.span.start.line, finding.span.end.line
     if last > len(lines):
         return range(first, last + 1)
     # Behind a dash, the line holds the item's first key; the other keys are aligned with it.
@@ -55,11 +55,11 @@ def _affected_lines(found: Diagnostic, lines: Sequence[str]) -> range:
     return range(first, last + 1)
 
 
-def _original_lines(found: Diagnostic, edits: Sequence[Edit], lines: Sequence[str]) -> set[int]:
+def _original_lines(finding: Diagnostic, edits: Sequence[Edit], lines: Sequence[str]) -> set[int]:
     """Return the lines that the finding's lines were before the edits. A moved line counts as the old one; a rewritten line
     counts as each line that it replaces."""
     origins: set[int] = set()
-    for number in range(found.span.start.line, found.span.end.line + 1):
+    for number in range(finding.span.start.line, finding.span.end.line + 1):
         shift, is_written = 0, False
         for span, text in sorted(edits):
             new, first = text.split("\n"), span.start.line + shift

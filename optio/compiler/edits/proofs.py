@@ -34,36 +34,36 @@ def prove_fixes(check: Check, contents: Mapping[str, bytes], recheck: Recheck) -
     """Return the findings with the fixes that are proved. `contents` are the files that they edit, and `recheck` checks the
     file again with some of them replaced. A fix that was not tried is kept unchecked if it is safe, and dropped otherwise."""
     trials = _Trials(check, contents, recheck)
-    proved, tried = set[_FileFix](), set[_FileFix]()
-    groups = _compatible_groups(each for each in check.found if each.fix is not None and each.path in contents)
+    proved, tried_fixes = set[_FileFix](), set[_FileFix]()
+    groups = _compatible_groups(finding for finding in check.found if finding.fix is not None and finding.path in contents)
     while groups and trials.may_go_on():
         group = groups.pop(0)
-        fixes = {(each.path, each.fix) for each in group if each.fix is not None}
+        fixes = {(finding.path, finding.fix) for finding in group if finding.fix is not None}
         if trials.is_proof(group):
             proved |= fixes
-            tried |= fixes
+            tried_fixes |= fixes
         elif len(fixes) == 1:
-            tried |= fixes
+            tried_fixes |= fixes
         else:
             middle = len(group) // 2
             groups[:0] = [group[:middle], group[middle:]]
-    return [_with_proof(each, proved, tried) for each in check.found]
+    return [_with_proof(finding, proved, tried_fixes) for finding in check.found]
 
 
-def _with_proof(found: Diagnostic, proved: set[_FileFix], tried: set[_FileFix]) -> Diagnostic:
-    fix = found.fix
+def _with_proof(finding: Diagnostic, proved: set[_FileFix], tried_fixes: set[_FileFix]) -> Diagnostic:
+    fix = finding.fix
     if fix is None:
-        return found
-    if (found.path, fix) in proved:
-        return replace(found, fix=fix._replace(checked=True), unproved_hint=None)
-    if (found.path, fix) not in tried and fix.safe:
-        return found
-    return replace(found, fix=None, hint=found.unproved_hint or found.hint)
+        return finding
+    if (finding.path, fix) in proved:
+        return replace(finding, fix=fix._replace(checked=True), unproved_hint=None)
+    if (finding.path, fix) not in tried_fixes and fix.safe:
+        return finding
+    return replace(finding, fix=None, hint=finding.unproved_hint or finding.hint)
 
 
-def _compatible_groups(found: Iterable[Diagnostic]) -> list[list[Diagnostic]]:
+def _compatible_groups(findings: Iterable[Diagnostic]) -> list[list[Diagnostic]]:
     """Return the findings in groups whose fixes can be applied together: nearly all of them in the first."""
-    left, groups = list(found), []
+    left, groups = list(findings), []
     while left:
         group = [each for path in {each.path: None for each in left} for each in _of_path(left, path)]
         groups.append(group)
@@ -72,8 +72,8 @@ def _compatible_groups(found: Iterable[Diagnostic]) -> list[list[Diagnostic]]:
     return groups
 
 
-def _of_path(found: Iterable[Diagnostic], path: str) -> list[Diagnostic]:
-    return compatible_fixes((each for each in found if each.path == path), unsafe=True)
+def _of_path(findings: Iterable[Diagnostic], path: str) -> list[Diagnostic]:
+    return compatible_fixes((finding for finding in findings if finding.path == path), unsafe=True)
 
 
 class _Trials:
@@ -92,23 +92,23 @@ class _Trials:
         """Return whether the fixes of these findings end all of them and bring no other error or warning."""
         self._count += 1
         edits: dict[str, list[Edit]] = {}
-        for each in group:
-            edits.setdefault(each.path, []).extend(each.fix.edits if each.fix is not None else ())
+        for finding in group:
+            edits.setdefault(finding.path, []).extend(finding.fix.edits if finding.fix is not None else ())
         try:
             changed = {path: _ChangedFile.of(self._contents[path], some) for path, some in edits.items()}
         except (ValueError, IndexError):  # the edits overlap, or the file is another one by now
             return False
         after = self._recheck({path: file.data for path, file in changed.items()})
         counts = _counts(after.found)
-        if any(counts[_identity(each)] >= self._before[_identity(each)] for each in group):
+        if any(counts[_identity(finding)] >= self._before[_identity(finding)] for finding in group):
             return False
         if not self._check.is_readable:
             return True  # the values are the author's, and none of them was checked before
         hidden = _HiddenRoutes(group)
         return not any(
-            (each.path in changed and changed[each.path].has_written(each)) or not hidden.hold(each)
-            for each in after.found
-            if each.severity is not Severity.INFO and counts[_identity(each)] > self._before[_identity(each)]
+            (finding.path in changed and changed[finding.path].has_written(finding)) or not hidden.hold(finding)
+            for finding in after.found
+            if finding.severity is not Severity.INFO and counts[_identity(finding)] > self._before[_identity(finding)]
         )
 
 
@@ -124,9 +124,9 @@ class _ChangedFile(NamedTuple):
         changed, written = apply_with_ranges(data, edits)
         return cls(changed, line_starts(changed.decode()), written)
 
-    def has_written(self, found: Diagnostic) -> bool:
+    def has_written(self, finding: Diagnostic) -> bool:
         """Return whether the finding is about text that the edits wrote."""
-        start, end = (offset_of(self.starts, at) for at in found.span)
+        start, end = (offset_of(self.starts, at) for at in finding.span)
         return any(start in each and end <= each.stop for each in self.written)
 
 
@@ -135,22 +135,22 @@ class _HiddenRoutes:
     trigger without a type, and what a task without errors is warned about elsewhere."""
 
     def __init__(self, group: Iterable[Diagnostic]) -> None:
-        errors = [each for each in group if each.severity is Severity.ERROR]
+        errors = [finding for finding in group if finding.severity is Severity.ERROR]
         self._has_errors = bool(errors)
-        self._below = [each.route[:-1] if each.code in HIDES_SIBLINGS else each.route for each in errors]
-        for each in errors:
-            edits = each.fix.edits if each.fix is not None else ()
-            self._below += [(*each.route[:-1], edit.text) for edit in edits if edit.span == each.span]
+        self._below = [finding.route[:-1] if finding.code in HIDES_SIBLINGS else finding.route for finding in errors]
+        for finding in errors:
+            edits = finding.fix.edits if finding.fix is not None else ()
+            self._below += [(*finding.route[:-1], edit.text) for edit in edits if edit.span == finding.span]
 
-    def hold(self, found: Diagnostic) -> bool:
+    def hold(self, finding: Diagnostic) -> bool:
         """Return whether the finding was hidden by an error of the group."""
-        is_below = any(found.route[: len(above)] == above for above in self._below if above)
-        return is_below or (self._has_errors and found.severity is Severity.WARNING)
+        is_below = any(finding.route[: len(above)] == above for above in self._below if above)
+        return is_below or (self._has_errors and finding.severity is Severity.WARNING)
 
 
-def _counts(found: Iterable[Diagnostic]) -> Counter[_Identity]:
-    return Counter(map(_identity, found))
+def _counts(findings: Iterable[Diagnostic]) -> Counter[_Identity]:
+    return Counter(map(_identity, findings))
 
 
-def _identity(found: Diagnostic) -> _Identity:
-    return found.path, found.code, found.message, found.route
+def _identity(finding: Diagnostic) -> _Identity:
+    return finding.path, finding.code, finding.message, finding.route

@@ -48,10 +48,10 @@ def line_starts(text: str) -> list[int]:
     return starts
 
 
-def compatible_fixes(found: Iterable[Diagnostic], *, unsafe: bool) -> list[Diagnostic]:
+def compatible_fixes(findings: Iterable[Diagnostic], *, unsafe: bool) -> list[Diagnostic]:
     """Return the findings of one file whose fixes can be applied together, from top to bottom. Where two overlap, the first is
     chosen. Several findings may share one fix."""
-    mine = [d for d in found if d.fix is not None and (d.fix.safe or unsafe)]
+    mine = [d for d in findings if d.fix is not None and (d.fix.safe or unsafe)]
     chosen: list[Diagnostic] = []
     taken: list[Edit] = []
     for each in sorted(mine, key=lambda d: (d.span.start, d.code)):

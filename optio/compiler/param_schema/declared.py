@@ -58,15 +58,15 @@ def declared_parameters(task: ResolvedTask) -> DeclaredParameters | None:
     return DeclaredParameters(schema, {**properties, **{name: {} for name in sorted(undeclared)}}, names, complete, undeclared)
 
 
-def parameter_names(task: ResolvedTask, known: DeclaredParameters) -> set[str] | None:
+def parameter_names(task: ResolvedTask, parameters: DeclaredParameters) -> set[str] | None:
     """Return every name that a mapping may give (declared parameters and the prompt's placeholders), or None when any is
     allowed."""
-    if known.schema is not None and not known.complete:
+    if parameters.schema is not None and not parameters.complete:
         return None
-    if known.schema is None and task.spec.agent_runtime == "command":
+    if parameters.schema is None and task.spec.agent_runtime == "command":
         return None
-    names = set(known.properties)
-    return names if known.closed else names | set(placeholders(task.prompt))
+    names = set(parameters.properties)
+    return names if parameters.closed else names | set(placeholders(task.prompt))
 
 
 def declared_types(sub: Any) -> list[str] | None:

@@ -70,9 +70,9 @@ def repair_keywords(schema: dict[str, Any]) -> dict[str, Any]:
     strange = ((sub, word) for _, sub in subschemas(schema, ()) for word in sub if word not in WORDS)
     wrong: dict[int, dict[str, str]] = {}
     for sub, word in strange:
-        meant = suggest_keyword(word, sub)
-        if meant is not None and meant not in sub:
-            wrong.setdefault(id(sub), {})[word] = meant
+        suggestion = suggest_keyword(word, sub)
+        if suggestion is not None and suggestion not in sub:
+            wrong.setdefault(id(sub), {})[word] = suggestion
     repair: dict[str, Any] = _repaired(schema, wrong) if wrong else schema
     return repair if repair is schema or is_sound(repair) else schema
 

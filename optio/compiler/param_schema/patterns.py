@@ -34,31 +34,31 @@ Pattern = tuple[Route, bool, str]
 
 def patterns_in(schema: dict[str, Any]) -> list[Pattern]:
     """Return every pattern with its route inside the schema, and whether the pattern is a key (`patternProperties`)."""
-    found: list[Pattern] = []
+    patterns: list[Pattern] = []
     for route, sub in subschemas(schema, ()):
         if isinstance(sub.get("pattern"), str):
-            found.append(((*route, "pattern"), False, sub["pattern"]))
+            patterns.append(((*route, "pattern"), False, sub["pattern"]))
         keyed = sub.get("patternProperties")
         if isinstance(keyed, dict):
-            found += [((*route, "patternProperties", pattern), True, pattern) for pattern in keyed]
-    return found[::-1]  # the walk yields them in reverse
+            patterns += [((*route, "patternProperties", pattern), True, pattern) for pattern in keyed]
+    return patterns[::-1]  # the walk yields them in reverse
 
 
-def pattern_size_limit(found: list[Pattern]) -> int:
+def pattern_size_limit(patterns: list[Pattern]) -> int:
     """Return the bytes that each pattern may use, so that all together stay small. The engine compiles equal patterns once."""
-    return min(MAX_PATTERN_BYTES, _MAX_TOTAL_BYTES // max(1, len(_different(found))))
+    return min(MAX_PATTERN_BYTES, _MAX_TOTAL_BYTES // max(1, len(_different(patterns))))
 
 
-def _different(found: list[Pattern]) -> set[str]:
-    return {pattern for _, _, pattern in found}
+def _different(patterns: list[Pattern]) -> set[str]:
+    return {pattern for _, _, pattern in patterns}
 
 
-def check_total_work(task: ResolvedTask, at: Route, found: list[Pattern]) -> Iterator[Diagnostic]:
+def check_total_work(task: ResolvedTask, at: Route, patterns: list[Pattern]) -> Iterator[Diagnostic]:
     """Report one finding if the patterns together need more work than `MAX_WORK`."""
-    different = _different(found)
+    different = _different(patterns)
     if sum(map(_work, different)) <= MAX_WORK:
         return
-    place, key, worst = max(found, key=lambda each: _work(each[2]))
+    place, key, worst = max(patterns, key=lambda each: _work(each[2]))
     if _work(worst) > MAX_WORK:
         message = (
             f"`{worst}` is too long for its {len(re.findall(_CLASS, worst)):,} classes such as `\\w`: {len(worst):,} characters"
@@ -69,7 +69,7 @@ def check_total_work(task: ResolvedTask, at: Route, found: list[Pattern]) -> Ite
     yield task.at("OPT212", message, at + place, key=key, hint=hint)
 
 
-def check_slashes(task: ResolvedTask, at: Route, found: list[Pattern]) -> Iterator[Diagnostic]:
+def check_slashes(task: ResolvedTask, at: Route, patterns: list[Pattern]) -> Iterator[Diagnostic]:
     """Report patterns between slashes, as other languages write literals."""
 
     def tell(each: tuple[Pattern, str]) -> Diagnostic:
@@ -78,19 +78,19 @@ def check_slashes(task: ResolvedTask, at: Route, found: list[Pattern]) -> Iterat
         value = None if key else bare
         return task.at("OPT212", message, at + place, key=key, hint=f"write `{bare}`", value=value, safe=False)
 
-    literals = ((each, re.fullmatch(_LITERAL, each[2])) for each in found if each[2].startswith("/"))
-    return report_first(((each, literal[1]) for each, literal in literals if literal is not None), tell)
+    literals = ((finding, re.fullmatch(_LITERAL, finding[2])) for finding in patterns if finding[2].startswith("/"))
+    return report_first(((finding, literal[1]) for finding, literal in literals if literal is not None), tell)
 
 
 def _work(pattern: str) -> int:
     return len(pattern) * len(re.findall(_CLASS, pattern))
 
 
-def invalid_patterns(found: list[Pattern]) -> dict[Route, Pattern]:
+def invalid_patterns(patterns: list[Pattern]) -> dict[Route, Pattern]:
     """Return the patterns that the engine rejects, by route."""
-    limit = pattern_size_limit(found)
-    compiles = {pattern: _compiles(pattern, limit) for pattern in _different(found)}
-    return {each[0]: each for each in found if not compiles[each[2]]}
+    limit = pattern_size_limit(patterns)
+    compiles = {pattern: _compiles(pattern, limit) for pattern in _different(patterns)}
+    return {finding[0]: finding for finding in patterns if not compiles[finding[2]]}
 
 
 def explain_patterns(task: ResolvedTask, at: Route, wrong: dict[Route, Pattern], count: int) -> Iterator[Diagnostic]:
@@ -118,10 +118,10 @@ def _wrong_with(pattern: str, count: int) -> tuple[str, str, tuple[int, int]]:
     """Return message, hint and range for an invalid pattern. The engine matches in linear time, so look-ahead, look-behind and
     back-references do not exist."""
     for sign, name in _UNSUPPORTED.items():
-        found = re.search(sign, pattern)
-        if found is not None:
+        match = re.search(sign, pattern)
+        if match is not None:
             hint = _without_look_ahead(pattern) or "write only the allowed characters, such as `^[a-z]+$`"
-            return f"uses {name}, which Optio's patterns do not support", hint, found.span()
+            return f"uses {name}, which Optio's patterns do not support", hint, match.span()
     whole = (0, len(pattern))
     once = re.sub(_REPEATED, _once, pattern)
     if not _compiles(once, _MAX_PATTERN_BYTES):
@@ -145,9 +145,9 @@ def _without_look_ahead(pattern: str) -> str | None:
     rest = pattern.removeprefix("^")
     denied: list[dict[str, Any]] = []
     also: list[dict[str, Any]] = []
-    while (found := re.match(_AHEAD, rest)) is not None:
-        rest, inner = rest[found.end() :], found["inner"]
-        if found["sign"] == "!":
+    while (match := re.match(_AHEAD, rest)) is not None:
+        rest, inner = rest[match.end() :], match["inner"]
+        if match["sign"] == "!":
             denied.append(_words(inner) or {"pattern": _beginning(inner)})
         else:
             also.append({"pattern": _beginning(inner)})
@@ -158,16 +158,16 @@ def _without_look_ahead(pattern: str) -> str | None:
     also += [{"not": each} for each in denied] if len(denied) > 1 else []
     beside = [f"not: {flow(denied[0])}"] if len(denied) == 1 else []
     beside += [f"allOf: {flow(also)}"] if also else []
-    listed = " and ".join(f"`{each}`" for each in beside)
+    list_text = " and ".join(f"`{each}`" for each in beside)
     if re.fullmatch(r"\.\*\$?", rest):
-        return f"write {listed} in the place of `pattern`"
-    return f"write `pattern: {flow('^' + rest)}`, and {listed} beside it"
+        return f"write {list_text} in the place of `pattern`"
+    return f"write `pattern: {flow('^' + rest)}`, and {list_text} beside it"
 
 
 def _words(inner: str) -> dict[str, Any] | None:
     """Return the schema of the whole texts that a look-ahead such as `main$` or `(?:main|next)$` stands for."""
-    found = re.fullmatch(r"\(?(?:\?:)?([\w/-]+(?:\|[\w/-]+)*)\)?\$", inner)
-    words = found[1].split("|") if found is not None and inner.count("(") == inner.count(")") else []
+    match = re.fullmatch(r"\(?(?:\?:)?([\w/-]+(?:\|[\w/-]+)*)\)?\$", inner)
+    words = match[1].split("|") if match is not None and inner.count("(") == inner.count(")") else []
     if not words or (len(words) > 1 and inner[0] != "("):
         return None
     return {"const": words[0]} if len(words) == 1 else {"enum": words}
@@ -180,9 +180,9 @@ def _beginning(inner: str) -> str:
     return f"^(?:{inner})" if "|" in inner else f"^{inner}"
 
 
-def _once(found: re.Match[str]) -> str:
-    low, high = found.groups()
-    return found[0] if high and int(high) < int(low) else "{1}"
+def _once(match: re.Match[str]) -> str:
+    low, high = match.groups()
+    return match[0] if high and int(high) < int(low) else "{1}"
 
 
 def _compiles(pattern: str, limit: int) -> bool:

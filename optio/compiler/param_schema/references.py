@@ -60,10 +60,10 @@ def _misspelt(
 ) -> Iterator[Diagnostic]:
     """Report a misspelt `$defs`, and remove from `broken` the references that fail because of it."""
     for word in (word for word in schema if word not in WORDS):
-        meant = suggest_keyword(word, schema)
-        if meant is None or meant in schema:
+        suggestion = suggest_keyword(word, schema)
+        if suggestion is None or suggestion in schema:
             continue
-        start = f"#/{meant}/"
+        start = f"#/{suggestion}/"
         into = [
             ref for ref in broken if ref.startswith(start) and walk.resolve(f"#/{word}/{ref.removeprefix(start)}") is not None
         ]
@@ -71,8 +71,8 @@ def _misspelt(
             others = sum(len(broken.pop(ref)) for ref in into) - 1
             lead = f" and {others} more reference{'s'[: others > 1]} lead" if others else " leads"
             message = f"`{word}` is not a keyword of JSON Schema: `{into[0]}`{lead} nowhere"
-            hint = f"did you mean `{meant}`?"
-            yield task.at("OPT214", message, (*at, word), key=True, hint=hint, write=meant, safe=False)
+            hint = f"did you mean `{suggestion}`?"
+            yield task.at("OPT214", message, (*at, word), key=True, hint=hint, write=suggestion, safe=False)
 
 
 def _broken(task: ResolvedTask, at: Route, schema: dict[str, Any], broken: dict[str, list[Route]]) -> Iterator[Diagnostic]:
@@ -83,8 +83,8 @@ def _broken(task: ResolvedTask, at: Route, schema: dict[str, Any], broken: dict[
         others = len(routes) - 1
         if others:
             message += f", here and at {others} more place{'s'[: others > 1]}"
-        meant = suggest(ref, known)
-        hint = f"did you mean `{meant}`?" if meant else "put the schema under `$defs` and write `#/$defs/NAME`"
+        suggestion = suggest(ref, known)
+        hint = f"did you mean `{suggestion}`?" if suggestion else "put the schema under `$defs` and write `#/$defs/NAME`"
         yield task.at("OPT214", message, at + routes[0], hint=hint)
 
 

@@ -144,9 +144,9 @@ def _cure(sub: dict[str, Any], value: Any, is_default: bool, written: str | None
     if wanted == "boolean" and str(value).strip().lower() in _SWITCHES:
         return f"write {_SWITCHES[str(value).strip().lower()]}"
     if isinstance(listed := sub.get("enum"), list) and is_default:
-        meant = suggest(str(value), [each for each in listed if isinstance(each, str)])
-        if meant is not None:
-            return f"did you mean `{meant}`?"
+        suggestion = suggest(str(value), [each for each in listed if isinstance(each, str)])
+        if suggestion is not None:
+            return f"did you mean `{suggestion}`?"
     if wanted == "string" and isinstance(value, (bool, int, float)):
         return f"put quotes around it: '{written or value}'"
     from optio.compiler.conversions.entries import hint_for_value  # imported only for a file with a mistake

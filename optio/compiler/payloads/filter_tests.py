@@ -97,13 +97,13 @@ class _Parser:
 
 def _read_test(text: str, masked: str, start: int, end: int) -> FilterTest:
     part = masked[start:end]
-    found = _COMPARISON.fullmatch(part) or _PATTERN.fullmatch(part)
-    if found is not None:
-        path = text[slice(*(start + each for each in found.span("path")))]
-        value = _value(text[slice(*(start + each for each in found.span("value")))])
-        at, is_count = start + found.start("path"), path[0] not in "@$"
+    match = _COMPARISON.fullmatch(part) or _PATTERN.fullmatch(part)
+    if match is not None:
+        path = text[slice(*(start + finding for finding in match.span("path")))]
+        value = _value(text[slice(*(start + finding for finding in match.span("value")))])
+        at, is_count = start + match.start("path"), path[0] not in "@$"
         steps = () if is_count else query_fast_path.steps(path)
-        return FilterTest(found["sign"], path, steps, value, at, start, end, is_count)  # type: ignore[arg-type]
+        return FilterTest(match["sign"], path, steps, value, at, start, end, is_count)  # type: ignore[arg-type]
     if PATH.fullmatch(part):
         return FilterTest("there", text[start:end], query_fast_path.steps(text[start:end]), None, start, start, end)
     return FilterTest("other", text[start:end], (), None, start, start, end)
@@ -233,8 +233,8 @@ def _result(part: Group | FilterTest, held: dict[FilterTest, bool]) -> bool:
 
 def starting_deliveries(config: WebhookConfig) -> tuple[DeliveryKind, ...]:
     """Return the kinds of deliveries that may start a run: those of the events, as far as the filter may be true for them."""
-    sent = sent_to(config)
+    deliveries = sent_to(config)
     if config.when is None:
-        return sent
+        return deliveries
     part = parse_filter(config.when)
-    return tuple(each for each in sent if True in truths(part, each))
+    return tuple(each for each in deliveries if True in truths(part, each))

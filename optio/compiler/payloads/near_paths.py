@@ -87,9 +87,9 @@ def _elsewhere(steps: tuple[str, ...], sent: Sequence[DeliveryKind], delivery: D
 
 def _spelt(step: str, fields: Collection[str]) -> str | None:
     """Return the field that a name is a slip of, or the beginning of."""
-    meant = suggest(step, fields)
-    if meant is not None and abs(len(meant) - len(step)) <= _MAX_SLIP:
-        return meant
+    suggestion = suggest(step, fields)
+    if suggestion is not None and abs(len(suggestion) - len(step)) <= _MAX_SLIP:
+        return suggestion
     begun = [name for name in fields if name.startswith(step)] if len(step) > _MAX_SLIP else []
     return begun[0] if len(begun) == 1 else None
 

@@ -150,7 +150,7 @@ def suggest_query_path(source: str) -> str | None:
     if around is not None and (inner := next(filter(None, around.groups()))) and re.fullmatch(r"\.?[A-Za-z_][\w.]*", inner):
         source = "." + inner.lstrip(".")
     braces = _BRACES.fullmatch(source)
-    whole = _OF_CONTEXT.sub(lambda found: _CONTEXT[found[1]], (braces[1] if braces else source).strip())
+    whole = _OF_CONTEXT.sub(lambda match: _CONTEXT[match[1]], (braces[1] if braces else source).strip())
     if (subscripts := _SUBSCRIPTS.fullmatch(whole)) is not None:
         steps = re.sub(r"\.get\(\s*('[^']*'|\"[^\"]*\")\s*\)", r"[\1]", subscripts[1])
         return "$" + steps if query_fast_path.is_path("$" + steps) else None
@@ -190,22 +190,22 @@ def _as_steps(path: str) -> str | None:
 
 def suggest_event(text: str) -> str | None:
     """Return the event that a filter asks for, if it can only be asked for under `events`."""
-    found = re.search(r"event_name\s{0,9}={1,3}\s{0,9}['\"](\w{1,60})['\"]", text)
-    return found[1] if found else None
+    match = re.search(r"event_name\s{0,9}={1,3}\s{0,9}['\"](\w{1,60})['\"]", text)
+    return match[1] if match else None
 
 
 def suggest_filter(text: str, scheme: str) -> str | None:
     """Return the filter in Optio's syntax, if the result parses. GitHub sends no name with a dash."""
     if len(text) > _MAX_LENGTH or _KEPT in text or "event_name" in text:
         return None
-    meant = _OF_CONTEXT.sub(lambda found: "@." + _CONTEXT[found[1]], _BRACES.sub(r"\1", text.translate(_TYPOGRAPHIC)))
+    meant = _OF_CONTEXT.sub(lambda match: "@." + _CONTEXT[match[1]], _BRACES.sub(r"\1", text.translate(_TYPOGRAPHIC)))
     for written, right in _FORMS:
         meant = re.sub(written, right, meant)
     meant = re.sub(r"(^|&&|\|\||[(!])(\s*)\.(?=[A-Za-z_]\w*)", r"\1\2@.", meant)
     meant = re.sub(r"(?<![\w.@$])event\.(?=[A-Za-z_])", "@.", meant) if scheme == "github" else meant
-    meant = _GITLAB.sub(lambda found: "@." + _OF_GITLAB[found[1]], meant)
+    meant = _GITLAB.sub(lambda match: "@." + _OF_GITLAB[match[1]], meant)
     meant = _GITLAB_REF.sub(
-        lambda found: f"@.ref {found[2]}= 'refs/{'tags' if found[1] == 'TAG' else 'heads'}/{found[4]}'", meant
+        lambda match: f"@.ref {match[2]}= 'refs/{'tags' if match[1] == 'TAG' else 'heads'}/{match[4]}'", meant
     )
     meant = _FLAG.sub(_flagged, meant) if scheme == "github" else meant
     for form in _ON_TEXT:
@@ -227,9 +227,9 @@ def suggest_filter(text: str, scheme: str) -> str | None:
     return None if meant == text else meant
 
 
-def _flagged(found: re.Match[str]) -> str:
+def _flagged(match: re.Match[str]) -> str:
     """Return the comparison that a lone path means, by the type of GitHub's field."""
-    before, blank, no, path = found.groups()
+    before, blank, no, path = match.groups()
     field = _field_of(_rooted(path))
     place = f"{before}{blank}{'!' if no else ''}{_rooted(path)}"
     if field is not None and field.kind == "boolean":
@@ -237,7 +237,7 @@ def _flagged(found: re.Match[str]) -> str:
     if field is not None and field.null:
         return f"{before}{blank}{_rooted(path)} {'==' if no else '!='} null"
     # Only issues that are pull requests have the field `pull_request`.
-    return place if field is not None and field.kind == "object" else found[0]
+    return place if field is not None and field.kind == "object" else match[0]
 
 
 def _field_of(path: str) -> "SentField | None":
@@ -260,36 +260,36 @@ def _rooted(path: str) -> str:
     return path if path[0] in "@$" else "@." + _AROUND.sub("", path, count=1)
 
 
-def _searched(found: re.Match[str]) -> str:
-    return f"search({_rooted(found['path'])}, '{'(?i)' if found['flags'] else ''}{found['pattern']}')"
+def _searched(match: re.Match[str]) -> str:
+    return f"search({_rooted(match['path'])}, '{'(?i)' if match['flags'] else ''}{match['pattern']}')"
 
 
-def _one_of(found: re.Match[str]) -> str:
-    sign, joined = ("!=", " && ") if found.groupdict().get("no") else ("==", " || ")
-    tests = [f"{_rooted(found['path'])} {sign} {text}" for text in _QUOTED.findall(found["texts"])]
+def _one_of(match: re.Match[str]) -> str:
+    sign, joined = ("!=", " && ") if match.groupdict().get("no") else ("==", " || ")
+    tests = [f"{_rooted(match['path'])} {sign} {text}" for text in _QUOTED.findall(match["texts"])]
     return tests[0] if len(tests) == 1 else f"({joined.join(tests)})"
 
 
-def _among(found: re.Match[str]) -> str:
+def _among(match: re.Match[str]) -> str:
     """Return the test whether a list has such an item; a test of another value is left as it is."""
-    path, text = found["path"] or found["list"], found["text"] or found["first"]
+    path, text = match["path"] or match["list"], match["text"] or match["first"]
     if "*" not in path:
-        return found[0]
+        return match[0]
     rooted = _rooted(path)
     items, _, field = rooted.partition("[*]" if "[*]" in rooted else ".*")
-    return found[0] if "*" in field else f"{items}[?@{field} == {text}]"
+    return match[0] if "*" in field else f"{items}[?@{field} == {text}]"
 
 
-def _matched(found: re.Match[str], scheme: str) -> str:
+def _matched(match: re.Match[str], scheme: str) -> str:
     """Return the test of a text by a pattern, or of a list by a filter of its items."""
-    name, path, quoted = found["name"].lower(), found["path"], found["text"]
+    name, path, quoted = match["name"].lower(), match["path"], match["text"]
     if name not in _PATTERNS:
-        return found[0]
+        return match[0]
     rooted = _rooted(path)
     if scheme == "github" and _PATTERNS[name] == "{}" and (item := _item_of(rooted)) is not None:
         return f"{rooted}[?@.{item} == {quoted}]"
     if "*" in path:
         items, _, field = rooted.partition("[*]" if "[*]" in rooted else ".*")
-        return f"{items}[?@{field} == {quoted}]" if _PATTERNS[name] == "{}" else found[0]
+        return f"{items}[?@{field} == {quoted}]" if _PATTERNS[name] == "{}" else match[0]
     literal = re.sub(r"[.+*?()\[\]{}|$]", lambda sign: f"[{sign[0]}]", quoted[1:-1])
     return f"search({rooted}, {quoted[0]}{_PATTERNS[name].format(literal)}{quoted[0]})"

@@ -45,7 +45,7 @@ def decode_task(document: Document | MergedDocument) -> tuple[DecodedTask | None
     from optio.compiler.shape.messages import odd_scalar
 
     odd = [odd_scalar(document, route, text, str(yaml_1_1_reading(text)), None) for route, text in document.odd.items()]
-    return DecodedTask(spec, frozenset(each.route for each in odd if each.severity is Severity.ERROR)), odd
+    return DecodedTask(spec, frozenset(finding.route for finding in odd if finding.severity is Severity.ERROR)), odd
 
 
 def _read_broken(document: Document | MergedDocument) -> tuple[DecodedTask | None, list[Diagnostic]]:

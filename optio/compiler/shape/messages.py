@@ -107,8 +107,8 @@ class _Finding:
 
     @property
     def is_flow(self) -> bool:
-        own, there = self.document.written(self.route)
-        return own.is_flow(there)
+        layer, own_route = self.document.written(self.route)
+        return layer.is_flow(own_route)
 
     def at(
         self,
@@ -134,22 +134,22 @@ class _Finding:
 
 def to_diagnostic(document: Document | MergedDocument, misfit: ValidationIssue, explained: UnknownKey | None) -> Diagnostic:
     """Return the finding for one mismatch between the document and the model, which is `explained` if it is an unknown key."""
-    found = _Finding(document, *misfit)
+    finding = _Finding(document, *misfit)
     if explained is not None:
-        return _unknown_key(found, explained)
-    if found.kind in _OF_KEYS_AND_WORDS:
-        return _OF_KEYS_AND_WORDS[found.kind](found)
-    if found.last in _SECRETS and isinstance(found.value, str):
-        return _bad_secret(found)
-    if found.route == ("budgetUsd",):
-        return _bad_money(found)
-    if found.route in _DURATIONS or found.last == "replayWindow":
-        return _bad_duration(found)
-    return _OF_VALUES[found.kind](found)
+        return _unknown_key(finding, explained)
+    if finding.kind in _OF_KEYS_AND_WORDS:
+        return _OF_KEYS_AND_WORDS[finding.kind](finding)
+    if finding.last in _SECRETS and isinstance(finding.value, str):
+        return _bad_secret(finding)
+    if finding.route == ("budgetUsd",):
+        return _bad_money(finding)
+    if finding.route in _DURATIONS or finding.last == "replayWindow":
+        return _bad_duration(finding)
+    return _OF_VALUES[finding.kind](finding)
 
 
-def _unknown_key(found: _Finding, unknown: UnknownKey) -> Diagnostic:
-    document, route = found.document, found.route
+def _unknown_key(finding: _Finding, unknown: UnknownKey) -> Diagnostic:
+    document, route = finding.document, finding.route
     write, fix, unproved_hint = None, None, None
     if unknown.entry is not None:
         fix = _entry(document, route, unknown.entry)
@@ -159,7 +159,7 @@ def _unknown_key(found: _Finding, unknown: UnknownKey) -> Diagnostic:
     elif unknown.into is not None:
         fix = _moved(document, route, unknown.into)
     is_safe = unknown.code == "OPT111"
-    return found.at(
+    return finding.at(
         unknown.code, unknown.message, unknown.hint, key=True, write=write, safe=is_safe, fix=fix, unproved_hint=unproved_hint
     )
 
@@ -170,98 +170,98 @@ def _key_of(entry: str) -> str:
     return entry.partition(":")[0] if below is None else f"environment.{below[1]}"
 
 
-def _missing_key(found: _Finding) -> Diagnostic:
-    document, route = found.document, found.route
-    trigger = str(value_at(document.value, (*route[:-1], "type"))) if found.last == "config" else ""
-    hint = f"add `{_CONFIGS.get(trigger) or found.example}`"
-    if found.last == "config" and _is_parted(document, int(route[-2])):
+def _missing_key(finding: _Finding) -> Diagnostic:
+    document, route = finding.document, finding.route
+    trigger = str(value_at(document.value, (*route[:-1], "type"))) if finding.last == "config" else ""
+    hint = f"add `{_CONFIGS.get(trigger) or finding.example}`"
+    if finding.last == "config" and _is_parted(document, int(route[-2])):
         hint = "delete the `- ` before the `config:` that follows, and indent it like `type`: it belongs to this trigger"
     if route == ("name",) and "templates" in document.path_at(route).split("/")[:-1]:
         hint += ", or `type: template` if tasks extend this file"
-    return found.at("OPT102", f"`{found.name}` is missing", hint, key=True)
+    return finding.at("OPT102", f"`{finding.name}` is missing", hint, key=True)
 
 
-def _bad_secret(found: _Finding) -> Diagnostic:
-    name, last = found.name, found.last
-    if re.search(_PLACEHOLDER, found.value):
+def _bad_secret(finding: _Finding) -> Diagnostic:
+    name, last = finding.name, finding.last
+    if re.search(_PLACEHOLDER, finding.value):
         hint = f"write `{last}: {{name: NAME}}`, and give that secret its own value: `openssl rand -hex 32`"
-        return found.at("OPT406", f"`{name}` is a placeholder, not a secret", hint)
-    if (secret := suggest_secret_name(found.value)) is not None:
+        return finding.at("OPT406", f"`{name}` is a placeholder, not a secret", hint)
+    if (secret := suggest_secret_name(finding.value)) is not None:
         write = f"{{name: {secret}}}"
         hint = f"write `{last}: {write}`"
-        return found.at("OPT103", f"`{name}` must be a mapping, not text", hint, write=write, safe=False)
+        return finding.at("OPT103", f"`{name}` must be a mapping, not text", hint, write=write, safe=False)
     hint = f"write `{last}: {{name: NAME}}`, set OPTIO_SECRET_NAME for the server, and rotate this one: it has been exposed"
-    return found.at("OPT405", f"`{name}` is a secret in plain text", hint)
+    return finding.at("OPT405", f"`{name}` is a secret in plain text", hint)
 
 
-def _blank(found: _Finding) -> Diagnostic:
-    return found.at("OPT106", f"`{found.name}` is blank", f"write a text{found.such_as}, or delete the key")
+def _blank(finding: _Finding) -> Diagnostic:
+    return finding.at("OPT106", f"`{finding.name}` is blank", f"write a text{finding.such_as}, or delete the key")
 
 
-def _too_long(found: _Finding) -> Diagnostic:
-    code = "OPT107" if found.route in (("name",), ("id",)) else "OPT105"
-    message = f"`{found.name}` is {len(found.value):,} characters long"
-    return found.at(code, message, f"write at most {found.wanted} characters")
+def _too_long(finding: _Finding) -> Diagnostic:
+    code = "OPT107" if finding.route in (("name",), ("id",)) else "OPT105"
+    message = f"`{finding.name}` is {len(finding.value):,} characters long"
+    return finding.at(code, message, f"write at most {finding.wanted} characters")
 
 
-def _too_small(found: _Finding) -> Diagnostic:
-    if found.last == "maxCatchUp" and found.value == 0:
+def _too_small(finding: _Finding) -> Diagnostic:
+    if finding.last == "maxCatchUp" and finding.value == 0:
         hint = "delete it, and write `misfire: skip` to catch up no runs"
     else:
-        hint = f"write {found.wanted} or more" + (f", or {_NO_LIMIT[found.route]}" if found.route in _NO_LIMIT else "")
-    return found.at("OPT105", f"`{found.name}` is {found.value}", hint)
+        hint = f"write {finding.wanted} or more" + (f", or {_NO_LIMIT[finding.route]}" if finding.route in _NO_LIMIT else "")
+    return finding.at("OPT105", f"`{finding.name}` is {finding.value}", hint)
 
 
-def _too_large(found: _Finding) -> Diagnostic:
-    return found.at("OPT105", f"`{found.name}` is {found.value}", f"write {found.wanted} or less")
+def _too_large(finding: _Finding) -> Diagnostic:
+    return finding.at("OPT105", f"`{finding.name}` is {finding.value}", f"write {finding.wanted} or less")
 
 
-def _bad_money(found: _Finding) -> Diagnostic:
-    value = found.value
+def _bad_money(finding: _Finding) -> Diagnostic:
+    value = finding.value
     if isinstance(value, dict):
-        return found.at(
+        return finding.at(
             "OPT610", "`budgetUsd` is a mapping: money is text in quotes", 'write `budgetUsd: "2.50"`, with your amount'
         )
-    written = found.written or (value if isinstance(value, str) else "")
-    if re.search(r"(?i)\d\D{0,6}(?:/|\bper|\ba|\beach)\s*(?:day|month|week|year|mo\b)", written):
+    source_text = finding.written or (value if isinstance(value, str) else "")
+    if re.search(r"(?i)\d\D{0,6}(?:/|\bper|\ba|\beach)\s*(?:day|month|week|year|mo\b)", source_text):
         hint = f'a budget is for one run: write `budgetUsd: "1.00"`; for a day or month use `ceilings` in `{POLICY}`'
-        return found.at("OPT610", "`budgetUsd` is not a valid amount of money", hint)
-    meant = suggest_amount(written)
-    hint, write = (_MONEY, None) if meant is None else (f'write "{meant}"', f'"{meant}"')
-    if type(value) in (int, float) and meant is not None:
+        return finding.at("OPT610", "`budgetUsd` is not a valid amount of money", hint)
+    suggestion = suggest_amount(source_text)
+    hint, write = (_MONEY, None) if suggestion is None else (f'write "{suggestion}"', f'"{suggestion}"')
+    if type(value) in (int, float) and suggestion is not None:
         message = "`budgetUsd` is a number: money is text in quotes"
-        return found.at("OPT610", message, hint, write=write, safe=meant == written)
-    return found.at("OPT610", "`budgetUsd` is not a valid amount of money", hint, write=write, safe=False)
+        return finding.at("OPT610", message, hint, write=write, safe=suggestion == source_text)
+    return finding.at("OPT610", "`budgetUsd` is not a valid amount of money", hint, write=write, safe=False)
 
 
-def _bad_duration(found: _Finding) -> Diagnostic:
-    name, route, value = found.name, found.route, found.value
+def _bad_duration(finding: _Finding) -> Diagnostic:
+    name, route, value = finding.name, finding.route, finding.value
     code = "OPT105" if isinstance(value, str) else "OPT103"
     written = str(value).strip().lower()
-    or_none = ", or `none`" if found.last == "replayWindow" else ""
+    or_none = ", or `none`" if finding.last == "replayWindow" else ""
     if re.fullmatch(r"[0.,\s]*0[a-z\s]*", written):
-        return found.at(code, f"`{name}` must be more than 0", "write `20m`, or another time" + or_none)
+        return finding.at(code, f"`{name}` must be more than 0", "write `20m`, or another time" + or_none)
     if or_none and (value is False or written in _NEVER):
-        return found.at(code, f"`{name}` is not a valid duration", "write `none`", write="none", safe=False)
+        return finding.at(code, f"`{name}` is not a valid duration", "write `none`", write="none", safe=False)
     hint, write = _DURATION + or_none, None
-    if isinstance(value, str) and (meant := suggest_duration(value)) is not None:
-        hint = f"write `{meant}`" + (": days are not supported" if re.search("[0-9] *[dw]", written) else "")
-        write = found.document.restyled(route, meant)
+    if isinstance(value, str) and (suggestion := suggest_duration(value)) is not None:
+        hint = f"write `{suggestion}`" + (": days are not supported" if re.search("[0-9] *[dw]", written) else "")
+        write = finding.document.restyled(route, suggestion)
     elif re.fullmatch(r"[1-9][0-9]{0,5}", written):
         hint = unit_hint(int(value))
-    return found.at(code, f"`{name}` is not a valid duration", hint, write=write, safe=False)
+    return finding.at(code, f"`{name}` is not a valid duration", hint, write=write, safe=False)
 
 
 def _moved(document: Document | MergedDocument, route: Route, into: str) -> Fix | None:
     """Return the fix that moves the key into a mapping beside it, together with all others that belong there."""
     from optio.compiler.edits.move_keys import move_keys_into
 
-    own, there = document.written(route)
+    layer, own_route = document.written(route)
     known, inner = known_keys(document.value, route[:-1]), known_keys(document.value, (*route[:-1], into))
-    beside = value_at(own.value, there[:-1])
+    beside = value_at(layer.value, own_route[:-1])
     stray = [key for key in beside if key in inner and key not in known]
     keys = [key for key in stray if explain_unknown_key(document.value, (*route[:-1], key)).into == into]
-    edits = move_keys_into(own, there[:-1], keys, into)
+    edits = move_keys_into(layer, own_route[:-1], keys, into)
     # If the mapping does not exist yet, an unknown sibling key may be meant for it, and the fix would make a second one.
     is_clear = into in beside or all(key in known or key in keys for key in beside)
     # A change to the environment of a run needs a review.
@@ -270,11 +270,11 @@ def _moved(document: Document | MergedDocument, route: Route, into: str) -> Fix 
 
 def _entry(document: Document | MergedDocument, route: Route, text: str) -> Fix | None:
     """Return the fix that replaces a key and its value, where the value ends with its line or with a bracket."""
-    own, there = document.written(route)
-    key, value = own.key_span(there), own.span(there)
-    if own.plain(there) is None and not own.is_flow(there) and own.source(there)[:1] not in ("'", '"'):
+    layer, own_route = document.written(route)
+    key, value = layer.key_span(own_route), layer.span(own_route)
+    if layer.plain(own_route) is None and not layer.is_flow(own_route) and layer.source(own_route)[:1] not in ("'", '"'):
         return None
-    if own.is_flow(there) and "#" in own.source(there):
+    if layer.is_flow(own_route) and "#" in layer.source(own_route):
         return None  # a comment would be lost
     if (value.start.line, value.end.line) != (key.start.line, key.start.line) or value.start <= key.start:
         return None
@@ -304,10 +304,10 @@ def odd_scalar(
         if reading != "null"
         else f"`{text}` without quotes is not a text"
     )
-    found = diagnostic("OPT006", message, path=document.path_at(route), span=span, route=route, hint=cure.hint, fix=fix)
+    finding = diagnostic("OPT006", message, path=document.path_at(route), span=span, route=route, hint=cure.hint, fix=fix)
     # Optio reads YAML 1.2, so a value that fits there is valid, and only other readers see another one.
     fits = misfit is None and isinstance(value_at(document.value, route), _READ_AS.get(kind, object))
-    return replace(found, severity=Severity.WARNING) if fits and reading != "null" else found
+    return replace(finding, severity=Severity.WARNING) if fits and reading != "null" else finding
 
 
 def _cure_of_scalar(document: Document | MergedDocument, route: Route, text: str, reading: str, kind: str | None) -> _Cure:
@@ -346,25 +346,25 @@ def _is_parted(document: Document | MergedDocument, index: int) -> bool:
     return "type" in pair[0] and "config" not in pair[0] and "config" in pair[1] and "type" not in pair[1]
 
 
-def _bad_trigger(found: _Finding) -> Diagnostic:
-    route, value = found.route, value_at(found.document.value, found.route)
+def _bad_trigger(finding: _Finding) -> Diagnostic:
+    route, value = finding.route, value_at(finding.document.value, finding.route)
     if not isinstance(value, dict):
         hint = f"write `- {_TRIGGER_FORMS[suggest_trigger(str(value)) or 'manual']}`"
-        return found.at("OPT103", f"`{found.name}` must be a mapping, not {_kind_of(value)}", hint)
+        return finding.at("OPT103", f"`{finding.name}` must be a mapping, not {_kind_of(value)}", hint)
     if "type" not in value:
-        missing = found.at("OPT102", f"`{found.name}.type` is missing", _missing_type(found, value))
+        missing = finding.at("OPT102", f"`{finding.name}.type` is missing", _missing_type(finding, value))
         return replace(missing, route=(*route, "type"))
 
     word = str(value["type"])
-    meant = suggest_trigger(word)
-    hint = f"did you mean `{meant}`?" if meant else _ALLOWED_TRIGGERS
+    suggestion = suggest_trigger(word)
+    hint = f"did you mean `{suggestion}`?" if suggestion else _ALLOWED_TRIGGERS
     if word == "ticket":
-        hint, meant = f"tickets start Repo Tasks only; {_ALLOWED_TRIGGERS}", None
-    return found.at("OPT321", f"unknown trigger `{word}`", hint, place=(*route, "type"), write=meant, safe=False)
+        hint, suggestion = f"tickets start Repo Tasks only; {_ALLOWED_TRIGGERS}", None
+    return finding.at("OPT321", f"unknown trigger `{word}`", hint, place=(*route, "type"), write=suggestion, safe=False)
 
 
-def _missing_type(found: _Finding, value: dict[str, Any]) -> str:
-    if _is_parted(found.document, int(found.last) - 1):
+def _missing_type(finding: _Finding, value: dict[str, Any]) -> str:
+    if _is_parted(finding.document, int(finding.last) - 1):
         return "delete the `- ` before it, and indent it like `type` above: it belongs to that trigger"
     named = next((key for key in value if key in TRIGGERS), None)
     if named:
@@ -385,53 +385,53 @@ def _type_of(trigger: dict[str, Any]) -> str:
     )
 
 
-def _bad_word(found: _Finding) -> Diagnostic:
-    route, value, allowed, name = found.route, found.value, found.wanted, found.name
+def _bad_word(finding: _Finding) -> Diagnostic:
+    route, value, allowed, name = finding.route, finding.value, finding.wanted, finding.name
     if isinstance(known := suggest_allowed_word(route, value), tuple):
-        return found.at("OPT104", f"`{name}` is `{value}`", known[0])
-    config = value_at(found.document.value, route[:-1])
+        return finding.at("OPT104", f"`{name}` is `{value}`", known[0])
+    config = value_at(finding.document.value, route[:-1])
     if route[-1:] == ("scheme",) and isinstance(config, dict) and (hint := suggest_hmac_keys(value, config)) is not None:
-        return found.at("OPT104", f"`{name}` is `{value}`", hint)
-    meant = known or suggest(str(value).lower(), allowed)
-    listed = "allowed: " + ", ".join(allowed)
-    if meant:
-        hint = f"did you mean `{meant}`?" + (f" {listed}" if len(allowed) > 1 else "")
+        return finding.at("OPT104", f"`{name}` is `{value}`", hint)
+    suggestion = known or suggest(str(value).lower(), allowed)
+    list_text = "allowed: " + ", ".join(allowed)
+    if suggestion:
+        hint = f"did you mean `{suggestion}`?" + (f" {list_text}" if len(allowed) > 1 else "")
     else:
-        hint = explain_choices(route) or listed
+        hint = explain_choices(route) or list_text
     if route == ("type",):
-        return _bad_type(found, hint)
+        return _bad_type(finding, hint)
     if route == ("apiVersion",):
-        return found.at("OPT114", f"unknown version `{value}`", hint)
+        return finding.at("OPT114", f"unknown version `{value}`", hint)
     message = f"`{name}` is `{value}`" if isinstance(value, str) else f"`{name}` is not a text"
-    write = None if meant is None else found.document.restyled(route, meant)
-    return found.at("OPT104", message, hint, write=write, safe=False)
+    write = None if suggestion is None else finding.document.restyled(route, suggestion)
+    return finding.at("OPT104", message, hint, write=write, safe=False)
 
 
-def _bad_type(found: _Finding, hint: str) -> Diagnostic:
-    value = found.value
+def _bad_type(finding: _Finding, hint: str) -> Diagnostic:
+    value = finding.value
     if value == "policy":
-        verb = "move it there" if "/" in found.document.path_at(found.route) else "rename it"
+        verb = "move it there" if "/" in finding.document.path_at(finding.route) else "rename it"
         hint = f"a policy must be the file `{POLICY}` at the top of the task directory: {verb}"
-        return found.at("OPT110", f"a document of type `{value}` is in the wrong place", hint)
+        return finding.at("OPT110", f"a document of type `{value}` is in the wrong place", hint)
     if value == "connection":
         hint = "delete the file: Optio reads tasks, templates and a policy"
-        return found.at("OPT110", f"documents of type `{value}` are not supported yet", hint)
+        return finding.at("OPT110", f"documents of type `{value}` are not supported yet", hint)
     repo = value in ("repo", "repository", "pr")
-    return found.at("OPT110", f"unknown type `{value}`", "Repo Tasks are not supported: write standalone" if repo else hint)
+    return finding.at("OPT110", f"unknown type `{value}`", "Repo Tasks are not supported: write standalone" if repo else hint)
 
 
-def _bad_pattern(found: _Finding) -> Diagnostic:
-    name, route, last, value, pattern = found.name, found.route, found.last, found.value, found.wanted
+def _bad_pattern(finding: _Finding) -> Diagnostic:
+    name, route, last, value, pattern = finding.name, finding.route, finding.last, finding.value, finding.wanted
     if route == ("id",):
         named = slug(value)
         hint = f"write `{named}`" if 0 < len(named) <= _MAX_ID_LENGTH else "use a-z, 0-9 and single dashes: `weekly-report`"
-        return found.at("OPT107", f"`{value}` is not a valid id", hint)
+        return finding.at("OPT107", f"`{value}` is not a valid id", hint)
     if route[:2] == ("environment", "env"):
-        shown = f"`{last}`" if last else "an empty text"
+        shown_text = f"`{last}`" if last else "an empty text"
         meant = repair_text(str(last), pattern)
-        free = meant is not None and meant not in value_at(found.document.value, route[:-1])
+        free = meant is not None and meant not in value_at(finding.document.value, route[:-1])
         hint = f"write `{meant}`" if free else f"{_ENV_NAME}: `LOG_LEVEL`"
-        return found.at("OPT506", f"{shown} is not a valid name of an environment variable", hint, key=True)
+        return finding.at("OPT506", f"{shown_text} is not a valid name of an environment variable", hint, key=True)
     if route[:2] == ("environment", "secrets") or last == "name":
         # The value may be the secret itself, so name the place only.
         bare = value.strip(CURLY)
@@ -439,98 +439,102 @@ def _bad_pattern(found: _Finding) -> Diagnostic:
         given = given if given and re.fullmatch(r"[A-Z]+(?:_[A-Z0-9]+)+", given) else None
         meant = given or (repair_text(value, pattern) if re.fullmatch(_SECRETS_NAME, value) else None)
         hint = f"write `{meant.upper()}`" if meant else f"{_ENV_NAME}: `API_TOKEN`"
-        return found.at("OPT506", f"`{name}` is not a valid name of a secret", hint)
-    if str(last).endswith("Header") and (cure := _header(found)) is not None:
-        return found.at("OPT105", f"`{name}` is not the name of a header", cure)
+        return finding.at("OPT506", f"`{name}` is not a valid name of a secret", hint)
+    if str(last).endswith("Header") and (cure := _header(finding)) is not None:
+        return finding.at("OPT105", f"`{name}` is not the name of a header", cure)
     meant = repair_text(value, pattern)
-    hint = f"write `{meant}`" if meant else f"write one that matches `{portable(pattern)}`{found.such_as}"
-    return found.at("OPT105", f"`{name}` has characters that are not allowed", hint)
+    hint = f"write `{meant}`" if meant else f"write one that matches `{portable(pattern)}`{finding.such_as}"
+    return finding.at("OPT105", f"`{name}` has characters that are not allowed", hint)
 
 
-def _header(found: _Finding) -> str | None:
+def _header(finding: _Finding) -> str | None:
     """Return the cure for a path in the place of a header's name: the header that it names, or the key that takes the path."""
     from optio.compiler.payloads.queries import suggest_query_path
 
-    value = found.value
+    value = finding.value
     if (named := re.search(r"(?i)\bheaders?\b\W{1,3}([a-z][\w-]{0,99})", value)) is not None:
         return f"write `{named[1]}`"
     path = value if re.fullmatch(r"\$(?:\.[A-Za-z_]\w*)+", value) else suggest_query_path(value)
     if path is None or not re.search(r"[$.{]", value):
         return None
     path = re.sub(r"^\$\.body\.", "$.", path)
-    if found.last == "eventHeader":
+    if finding.last == "eventHeader":
         return f"write `eventPath: {path}`, and delete this line"
-    if found.last != "deliveryHeader":
+    if finding.last != "deliveryHeader":
         return "write the name of the header that the sender sets, such as `X-Signature`"
-    mapping = value_at(found.document.value, (*found.route[:-1], "paramMapping"))
+    mapping = value_at(finding.document.value, (*finding.route[:-1], "paramMapping"))
     mapped = next((name for name, source in mapping.items() if source == path), None) if isinstance(mapping, dict) else None
     name = mapped or path.rpartition(".")[2].upper()
     more = "" if mapped else f", and map `{name}: {path}`"
     return f'delete it, and write `dedupe: {{key: "{{{{{name}}}}}"}}` at the top of the file{more}'
 
 
-def _wrong_type(found: _Finding) -> Diagnostic:
-    value, wanted, written = found.value, found.wanted, found.written
-    if not found.route:
+def _wrong_type(finding: _Finding) -> Diagnostic:
+    value, wanted, written = finding.value, finding.wanted, finding.written
+    if not finding.route:
         message = f"a task is a mapping, not {_kind_of(value)}"
-        return found.at("OPT103", message, "begin with `name:`, one `key: value` a line")
+        return finding.at("OPT103", message, "begin with `name:`, one `key: value` a line")
     given = f"`{written}`" if wanted == WHOLE and type(value) in (int, float) and written is not None else _kind_of(value)
-    message = f"`{found.name}` must be {wanted}, not {given}"
+    message = f"`{finding.name}` must be {wanted}, not {given}"
     if value is None:
-        return found.at("OPT103", message, _hint_for_empty_key(found))
+        return finding.at("OPT103", message, _hint_for_empty_key(finding))
     digits = written if wanted == WHOLE and isinstance(value, str) and written is not None else ""
     if digits.lstrip("+-").isdigit() and suggest_whole_number(digits) is None:
-        message = f"`{found.name}` is too large: it has {len(digits):,} digits"
-        return found.at("OPT105", message, "write a smaller number")
-    form = f"write {wanted}{found.such_as}"
-    cure = _OF_TYPES[wanted](found) or _Cure(form)
-    return found.at("OPT103", message, cure.hint, write=cure.write, safe=cure.is_safe, unproved_hint=form)
+        message = f"`{finding.name}` is too large: it has {len(digits):,} digits"
+        return finding.at("OPT105", message, "write a smaller number")
+    form = f"write {wanted}{finding.such_as}"
+    cure = _OF_TYPES[wanted](finding) or _Cure(form)
+    return finding.at("OPT103", message, cure.hint, write=cure.write, safe=cure.is_safe, unproved_hint=form)
 
 
-def _as_text(found: _Finding) -> _Cure | None:
-    value, written = found.value, found.written
-    if found.route[:2] == ("environment", "secrets") and isinstance(value, dict) and (secret := _only_name(value)) is not None:
+def _as_text(finding: _Finding) -> _Cure | None:
+    value, source_text = finding.value, finding.written
+    if (
+        finding.route[:2] == ("environment", "secrets")
+        and isinstance(value, dict)
+        and (secret := _only_name(value)) is not None
+    ):
         return _Cure(f"write `{secret}` alone: its value is set for the server")
-    if found.route == ("promptTemplate",) and isinstance(value, dict):
+    if finding.route == ("promptTemplate",) and isinstance(value, dict):
         return _Cure("write `promptFile: prompts/NAME.md` for a file, or the prompt itself")
     only = next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 and set(value) <= _ONLY_KEYS else None
     if isinstance(value, list) and len(value) == 1:
         only = value[0]
     if (item := _item(only)) is not None:
         return _Cure(f"write {item}", item, is_safe=False)
-    if found.route[:2] == ("environment", "env") and isinstance(value, dict):
+    if finding.route[:2] == ("environment", "env") and isinstance(value, dict):
         return _Cure("write text, or name it in `environment.secrets` if it is secret")
-    return None if written is None else _Cure(f'put quotes around it: "{written}"', f'"{written}"')
+    return None if source_text is None else _Cure(f'put quotes around it: "{source_text}"', f'"{source_text}"')
 
 
-def _as_whole(found: _Finding) -> _Cure | None:
-    value, written = found.value, found.written
-    if found.route == ("maxRetries",) and isinstance(value, bool):
+def _as_whole(finding: _Finding) -> _Cure | None:
+    value, source_text = finding.value, finding.written
+    if finding.route == ("maxRetries",) and isinstance(value, bool):
         return _Cure("write 1 for one further attempt", "1") if value else _Cure("write 0 for no further attempt", "0")
-    if found.route == ("maxTurns",) and isinstance(value, str) and value.strip().lower() in _UNBOUNDED:
+    if finding.route == ("maxTurns",) and isinstance(value, str) and value.strip().lower() in _UNBOUNDED:
         return _Cure("delete it for no limit")
     if not isinstance(value, str | float):
         return None
-    number = suggest_whole_number(written or str(value).strip())
+    number = suggest_whole_number(source_text or str(value).strip())
     if number is None:
         return _Cure(f"write {int(value)} or {int(value) + 1}") if isinstance(value, float) and abs(value) < 1e9 else None
-    is_quoted = isinstance(value, str) and value.strip() not in ("", written)
+    is_quoted = isinstance(value, str) and value.strip() not in ("", source_text)
     return _Cure(f"{'remove the quotes:' if is_quoted else 'write'} {number}", str(number))
 
 
-def _as_switch(found: _Finding) -> _Cure | None:
-    word = str(found.value).strip().lower()
-    if isinstance(found.value, str) and word in ("true", "false"):
+def _as_switch(finding: _Finding) -> _Cure | None:
+    word = str(finding.value).strip().lower()
+    if isinstance(finding.value, str) and word in ("true", "false"):
         return _Cure(f"remove the quotes: {word}", word)
-    if found.route == ("result", "required") and isinstance(found.value, list):
-        return _Cure(below_schema(found.document.value))
+    if finding.route == ("result", "required") and isinstance(finding.value, list):
+        return _Cure(below_schema(finding.document.value))
     meant = _SWITCHES.get(word)
     return _Cure(f"write {meant}", meant, is_safe=False) if meant is not None else _Cure("write `true` or `false`")
 
 
-def _as_list(found: _Finding) -> _Cure | None:
-    route, value, written = found.route, found.value, found.written
-    if found.last == "egress" and isinstance(value, bool):
+def _as_list(finding: _Finding) -> _Cure | None:
+    route, value, written = finding.route, finding.value, finding.written
+    if finding.last == "egress" and isinstance(value, bool):
         hint = "delete `network`, which opens every public address, or name the hosts" if value else "write `egress: []`"
         return _Cure(hint, None if value else "[]", is_safe=False)
     if route == ("triggers",) and isinstance(value, str) and (trigger := suggest_trigger(value)) is not None:
@@ -539,7 +543,7 @@ def _as_list(found: _Finding) -> _Cure | None:
         if not value:
             return None
         if route in _LISTS_OF_MAPPINGS:
-            return _Cure(_itemized(next(iter(value)), len(value) > 1, flow=found.is_flow))
+            return _Cure(_itemized(next(iter(value)), len(value) > 1, flow=finding.is_flow))
         return _Cure(f"write a list: `[{', '.join(list(value)[:_MAX_NAMES])}]`")
     if isinstance(value, str) and re.match(r"-\w", value):
         first = re.split(r"\s-(?=\w)", value)[0][1:].strip()
@@ -547,14 +551,14 @@ def _as_list(found: _Finding) -> _Cure | None:
     return None if (items := _items(route, value, written)) is None else _Cure(f"write a list: {items}", items, is_safe=False)
 
 
-def _as_mapping(found: _Finding) -> _Cure | None:
-    if not (shown := found.example).endswith(":"):
+def _as_mapping(finding: _Finding) -> _Cure | None:
+    if not (shown := finding.example).endswith(":"):
         return _Cure(f"write it as in `{shown}`")
-    return _Cure(f"write `{found.last}:`, and `key: value` lines below it") if isinstance(found.last, str) else None
+    return _Cure(f"write `{finding.last}:`, and `key: value` lines below it") if isinstance(finding.last, str) else None
 
 
-def _as_text_or_list(found: _Finding) -> _Cure | None:
-    return _Cure(f"write a list{found.such_as}") if found.route == ("command",) else None
+def _as_text_or_list(finding: _Finding) -> _Cure | None:
+    return _Cure(f"write a list{finding.such_as}") if finding.route == ("command",) else None
 
 
 _OF_KEYS_AND_WORDS: dict[IssueKind, Callable[[_Finding], Diagnostic]] = {
@@ -597,33 +601,33 @@ def _only_name(value: dict[Any, Any]) -> str | None:
 
 def hint_for_commented_value(document: Document | MergedDocument, route: Route) -> str | None:
     """Return the hint for a key whose value is a comment, such as `channel: #sales`; None for another key."""
-    own, there = document.written(route)
-    place = own.key_span(there)
-    line = own.text.split("\n", place.end.line)[place.end.line - 1][place.end.column - 1 :]
+    layer, own_route = document.written(route)
+    place = layer.key_span(own_route)
+    line = layer.text.split("\n", place.end.line)[place.end.line - 1][place.end.column - 1 :]
     comment = re.match(r"\s*:\s+(#\S.*)", line)
     return comment and f"`#` begins a comment: put quotes around the value: {single_quoted(comment[1].strip())}"
 
 
-def _hint_for_empty_key(found: _Finding) -> str:
+def _hint_for_empty_key(finding: _Finding) -> str:
     """Return the hint for a key without a value, by its siblings."""
-    root, route = found.document.value, found.route
-    commented = hint_for_commented_value(found.document, route)
+    root, route = finding.document.value, finding.route
+    commented = hint_for_commented_value(finding.document, route)
     if commented is not None:
         return commented
     inner = known_keys(root, route)
     below = [key for key in value_at(root, route[:-1]) if key in inner and key not in known_keys(root, route[:-1])]
     if below:
         return f"put `{'` and `'.join(below[:_MAX_NAMES])}` below it, indented deeper than `{route[-1]}`"
-    written = found.example
+    written = finding.example
     return (
         "give a value or delete the key" if written.endswith(":") else f"write a value, such as `{written}`, or delete the key"
     )
 
 
-def _itemized(key: str, more: bool, *, flow: bool) -> str:
+def _itemized(key: str, has_more: bool, *, flow: bool) -> str:
     if flow:
         return "put brackets around it: `[{...}]`"
-    return f"put `- ` before `{key}:`" + (", and two spaces before the lines below it" if more else "")
+    return f"put `- ` before `{key}:`" + (", and two spaces before the lines below it" if has_more else "")
 
 
 def _kind_of(value: Any) -> str:

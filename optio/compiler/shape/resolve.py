@@ -24,19 +24,19 @@ _UNREAD = ("unsupported", "unsigned", "stale", "unreadable")
 def resolve(document: Document | MergedDocument, shape: DecodedTask, tree: SourceTree) -> tuple[ResolvedTask, list[Diagnostic]]:
     """Return the resolved task and findings about files that cannot be read. The task comes in any case, with gaps."""
     spec, gaps = shape.spec, set(shape.gaps)
-    found: list[Diagnostic] = []
+    findings: list[Diagnostic] = []
 
     def at(code: str, message: str, route: Route, hint: str | None, *, key: bool = False) -> None:
         span = document.key_span(route) if key else document.span(route)
-        found.append(diagnostic(code, message, path=document.path_at(route), span=span, route=route, hint=hint))
+        findings.append(diagnostic(code, message, path=document.path_at(route), span=span, route=route, hint=hint))
         gaps.add(route)
 
     task_id = spec.id or slug(spec.name)
     if ("name",) not in gaps and not spec.name.isprintable():
         at("OPT107", "`name` holds a line break or a control character", ("name",), "write the name on one line")
     elif (not task_id or len(task_id) > MAX_ID_LENGTH) and not gaps & {("name",), ("id",)}:
-        why = "gives no id" if not task_id else f"gives an id of {len(task_id)} characters"
-        at("OPT107", f"the name {why}", ("name",), "add `id:` with a-z, 0-9 and dashes")
+        reason = "gives no id" if not task_id else f"gives an id of {len(task_id)} characters"
+        at("OPT107", f"the name {reason}", ("name",), "add `id:` with a-z, 0-9 and dashes")
     prompt, prompt_path = spec.prompt_template or "", None
     if spec.prompt_template is not None and spec.prompt_file is not None:
         at(
@@ -68,7 +68,7 @@ def resolve(document: Document | MergedDocument, shape: DecodedTask, tree: Sourc
     payloads: dict[str, Any] = {}
     for index, example in enumerate(spec.tests):
         if example.expect.prompt is not None and example.expect.word == "accepted":
-            found += _snapshot(document, ("tests", index, "expect", "prompt"), example.expect.prompt, tree)
+            findings += _snapshot(document, ("tests", index, "expect", "prompt"), example.expect.prompt, tree)
         if example.webhook is None:
             continue
         route: Route = ("tests", index, "webhook")
@@ -76,9 +76,9 @@ def resolve(document: Document | MergedDocument, shape: DecodedTask, tree: Sourc
         if isinstance(loaded, Sample):
             samples.append(loaded)
         elif loaded is not None:
-            found.append(loaded)
+            findings.append(loaded)
     task = ResolvedTask(task_id, spec, prompt, document, prompt_path, frozenset(gaps), tuple(samples))
-    return task, found
+    return task, findings
 
 
 def _any_gap(gaps: set[Route], *keys: str) -> bool:

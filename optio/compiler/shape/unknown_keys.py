@@ -79,12 +79,12 @@ def _odd_spelling(route: Route, known: list[str]) -> UnknownKey | None:
     """Return the finding for a key with a letter that only looks like one of the alphabet."""
     key = str(route[-1])
     folded = _folded(key)
-    meant = folded if folded in known else suggest(folded, known)
-    if folded == key or meant is None:
+    suggestion = folded if folded in known else suggest(folded, known)
+    if folded == key or suggestion is None:
         return None
     odd = next(c for c in key if ord(c) > 127)
     message = f"`{show(route)}` holds the look-alike letter U+{ord(odd):04X}"
-    return UnknownKey("OPT020", message, f"write `{meant}` in plain letters", meant)
+    return UnknownKey("OPT020", message, f"write `{suggestion}` in plain letters", suggestion)
 
 
 def _never_written(root: Any, route: Route) -> UnknownKey | None:

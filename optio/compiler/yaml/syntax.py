@@ -168,11 +168,11 @@ def _indent(scene: _Scene) -> _SyntaxFinding | None:
     for row in dict.fromkeys((scene.row, scene.row - 1, scene.from_row, scene.row + 1)):
         if not 0 <= row < len(scene.lines):
             continue
-        found = re.match(_LEADING, scene.lines[row])
-        if found and scene.lines[row].strip():
-            name = "a tab" if found[1] == "\t" else f"U+{ord(found[1]):04X}, a blank other than a space,"
-            hint = "use spaces" if found[1] != "\ufeff" else "delete it"
-            return _SyntaxFinding("OPT005", f"{name} is used to indent", hint, row, found.start(1))
+        match = re.match(_LEADING, scene.lines[row])
+        if match and scene.lines[row].strip():
+            name = "a tab" if match[1] == "\t" else f"U+{ord(match[1]):04X}, a blank other than a space,"
+            hint = "use spaces" if match[1] != "\ufeff" else "delete it"
+            return _SyntaxFinding("OPT005", f"{name} is used to indent", hint, row, match.start(1))
     return None
 
 
@@ -277,10 +277,10 @@ def _no_blank(scene: _Scene) -> _SyntaxFinding | None:
                 row,
                 keyed.start(2),
             )
-        found = re.match(r"^(\s*(?:- +)*)([A-Za-z][\w-]*):(?!//)([^\s:].*)$", scene.lines[row])
-        if found is not None:
-            hint = f"write `{found[2]}: {found[3].strip()[:_MAX_SHOWN_LENGTH]}`"
-            return _SyntaxFinding("OPT001", f"no blank follows `{found[2]}:`, so it is not a key", hint, row, found.end(2), 1)
+        match = re.match(r"^(\s*(?:- +)*)([A-Za-z][\w-]*):(?!//)([^\s:].*)$", scene.lines[row])
+        if match is not None:
+            hint = f"write `{match[2]}: {match[3].strip()[:_MAX_SHOWN_LENGTH]}`"
+            return _SyntaxFinding("OPT001", f"no blank follows `{match[2]}:`, so it is not a key", hint, row, match.end(2), 1)
     return None
 
 
