@@ -7,4 +7,9 @@ DISTRIBUTION = "optio-taskrunner"
 
 def how_to_install(extra: str) -> str:
     """Return what to do where the libraries of an optional part are missing."""
-    return f"install {DISTRIBUTION} with its `{extra}` extra, in a clone of it by `pip install '.[{extra}]'`"
+    return f"install {DISTRIBUTION} with its `{extra}` extra, in a clone of it by `{install_command(extra)}`"
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs an optional part, in a clone."""
+    return f"pip install '.[{extra}]'"

@@ -477,16 +477,20 @@ def _start(
     if launch["wrap"]:
         _executable(argv[0], launch)  # bubblewrap's exit code would not say what is missing
     reader, writer = os.pipe()
-    end = None if descriptors.view is None else os.memfd_create("status")
+    view = descriptors.view
+    end = None if view is None else os.memfd_create("status")
     bwrap = _BwrapStart() if launch["wrap"] and launch["user"] is None else None
     supervisor = os.getpid()
     pid = os.fork() if end is None else clone()
     if pid == 0:
         try:
-            if end is None:
+            if view is None or end is None:
                 _execute(_wrapped(argv, launch, bwrap), launch, streams, descriptors, supervisor)
             else:
-                _be_first(argv, launch, streams, descriptors, writer, end)
+                groups = _open_groups(launch)
+                enter_view(view, launch["plan"])
+                _confine(launch, descriptors, groups)
+                _be_first(argv, launch, streams, writer, end)
         except ExecFailed as failure:
             os.write(writer, failure.name.encode())
         except OSError as failure:
@@ -533,20 +537,15 @@ def _execute(
     execute(argv[0], argv, launch["env"])
 
 
-def _be_first(
-    argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], descriptors: _Descriptors, writer: int, end: int
-) -> None:
+def _be_first(argv: list[str], launch: dict[str, Any], streams: tuple[int, int, int], writer: int, end: int) -> None:
     """Be the first process of an agent's namespace: start the agent, reap, and write the agent's end. Everything in the
     namespace dies with this one. Raises OSError and ExecFailed.
 
-    It gives itself all that an agent has, so that it can start the agent without copying its memory, which no fork can. It
+    It has all that an agent has already, so that it can start the agent without copying its memory, which no fork can. It
     stays the agent's user, but the agent cannot look into its memory, where there may be words of other attempts, and its
     descriptors. Signals from within its namespace do not reach it.
     """
-    groups = _open_groups(launch)
-    enter_view(descriptors.view or 0, launch["plan"])
-    _confine(launch, descriptors, groups)
-    # Not before: a process that becomes somebody else loses both.
+    # Not before it became somebody else, by which it would lose both.
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     os.write(writer, _ALIVE)  # fails if the supervisor died before its death could end this process
     check(_prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))

@@ -13,7 +13,7 @@ ERROR: Final = "error"  # it does not work
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
     """The result of one check. `status` is `ok`, `warning` or `error`; `hint` is the cure, for people, and `command` what to
-    type for it, if that does not stand in the hint."""
+    type for it, or to see more."""
 
     name: str
     status: ProbeStatus

@@ -82,6 +82,15 @@ def check_expression(expression: str) -> None:
         raise CronError("never fires: no month has such a day", 2, never=True)
 
 
+def is_sound(expression: str) -> bool:
+    """Return whether a text is a schedule that fires."""
+    try:
+        check_expression(expression)
+    except CronError:
+        return False
+    return True
+
+
 def fires(expression: str, zone: str, after: datetime) -> Iterator[datetime]:
     """Yield the fire times after `after`, in UTC, in order and without end; raise CronError before the first one."""
     if follows_elapsed_time(expression):

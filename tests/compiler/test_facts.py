@@ -22,7 +22,7 @@ OF_OTHERS = {
 # They shorten or escape a text, or show other paths in it, and decide nothing by it.
 RENDERERS = {
     *(f"optio/compiler/{name}.py" for name in ("diagnostics", "report", "exchange")),
-    *(f"optio/cli/{name}.py" for name in ("check", "shared/render_probe")),
+    "optio/cli/check.py",
 }
 
 

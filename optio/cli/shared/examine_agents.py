@@ -53,7 +53,7 @@ def _program(executor: Executor, name: str, *, is_needed: bool) -> Iterator[Prob
     elif is_needed and _is_older(version, agent.program.tested):
         detail = f"{version}, {program}, is older than {agent.program.tested}, which Optio is tested with"
         hint = f"update it with `{agent.program.install}`; with an old Node.js, npm takes an old version"
-        yield ProbeResult(name, "warning", detail, hint)
+        yield ProbeResult(name, "warning", detail, hint, agent.program.install)
     else:
         yield ProbeResult(name, "ok", f"{version}, {program}")
 

@@ -15,7 +15,7 @@ from optio.compiler.source_tree import MAX_FILE_BYTES
 from optio.model.probe_result import ProbeResult
 from optio.settings import Settings, unknown_variables
 from optio.telemetry.base import are_traces_enabled
-from optio.version import how_to_install
+from optio.version import how_to_install, install_command
 
 _MIN_WATCHES, _MIN_INSTANCES = 8192, 64
 
@@ -47,8 +47,8 @@ def examine_libraries(settings: Settings) -> Iterator[ProbeResult]:
     except ModuleNotFoundError as err:
         if err.name is None or err.name.startswith("optio"):
             raise
-        hint = how_to_install("server")
-        yield ProbeResult("libraries", "warning", f"`{err.name}` is not installed", hint)
+        detail = f"`{err.name}` is not installed"
+        yield ProbeResult("libraries", "warning", detail, how_to_install("server"), install_command("server"))
 
 
 def examine_environment(settings: Settings) -> Iterator[ProbeResult]:
@@ -73,8 +73,8 @@ def examine_telemetry(settings: Settings) -> Iterator[ProbeResult]:
         if are_traces_enabled(os.environ):
             yield _extra("tracing", "optio.telemetry.tracing", "traces are sent to OTEL_EXPORTER_OTLP_ENDPOINT")
     except ValueError as err:
-        hint = "export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
-        yield ProbeResult("tracing", "warning", str(err), hint)
+        command = "export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
+        yield ProbeResult("tracing", "warning", str(err), "choose the protocol that Optio has", command)
 
 
 def _extra(name: str, module: str, works: str) -> ProbeResult:
@@ -82,7 +82,7 @@ def _extra(name: str, module: str, works: str) -> ProbeResult:
         import_module(module)
     except ImportError as err:
         detail = f"enabled, but cannot be loaded: {err}"
-        return ProbeResult(name, "warning", detail, how_to_install(name))
+        return ProbeResult(name, "warning", detail, how_to_install(name), install_command(name))
     return ProbeResult(name, "ok", works)
 
 
@@ -134,5 +134,8 @@ def examine_inotify(settings: Settings) -> Iterator[ProbeResult]:
             return
     detail = f"{limits['max_user_watches']:,} watches, {limits['max_user_instances']:,} instances"
     few = limits["max_user_watches"] < _MIN_WATCHES or limits["max_user_instances"] < _MIN_INSTANCES
-    hint = f"sysctl -w fs.inotify.max_user_watches={_MIN_WATCHES * 8} fs.inotify.max_user_instances={_MIN_INSTANCES * 8}"
-    yield ProbeResult("inotify", "warning" if few else "ok", detail, hint if few else None)
+    command = f"sysctl -w fs.inotify.max_user_watches={_MIN_WATCHES * 8} fs.inotify.max_user_instances={_MIN_INSTANCES * 8}"
+    if few:
+        yield ProbeResult("inotify", "warning", detail, "raise the limits of this machine", command)
+    else:
+        yield ProbeResult("inotify", "ok", detail)

@@ -44,7 +44,7 @@ def examine_secrets(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterat
     for task_id, path, name, fault in unusable_secrets(tasks, secrets.get):
         detail = f"{name} cannot verify the webhook {path} of {task_id}: {fault}"
         hint = "give it a long random value, such as of `openssl rand -hex 32`, and give the sender the same one"
-        yield ProbeResult("secret", "error", detail, hint)
+        yield ProbeResult("secret", "error", detail, hint, "openssl rand -hex 32")
     count = sum(secrets.get(name) is not None for name in users)
     if count:
         yield ProbeResult("secret", "ok", f"{count} of {len(users)} named secrets have a value")

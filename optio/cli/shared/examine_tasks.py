@@ -39,16 +39,17 @@ def examine_tasks(settings: Settings) -> Iterator[ProbeResult]:
                 "the database has no tasks yet: they come from a server with a directory of task files, which a "
                 "worker or scheduler does not need"
             )
-            yield ProbeResult("tasks", "warning", detail, "start `optio server` where the task files are")
+            yield ProbeResult("tasks", "warning", detail, "start `optio server` where the task files are", "optio server")
         else:
             detail, hint = f"no directory `{settings.tasks}`", "create it with `optio init`, or name another with --tasks"
-            yield ProbeResult("tasks", "warning", detail, hint)
+            yield ProbeResult("tasks", "warning", detail, hint, "optio init")
     else:
         compilation = compile_tree(DirectoryTree(settings.tasks))
         tasks = list(compilation.registry.tasks.values())
         if compilation.broken:
             detail = f"{settings.tasks}: {len(tasks)} can be served, {len(compilation.broken)} files have errors"
-            yield ProbeResult("tasks", "error", detail, f"`optio check {settings.tasks}` lists them")
+            command = f"optio check {settings.tasks}"
+            yield ProbeResult("tasks", "error", detail, f"`{command}` lists them", command)
         else:
             yield ProbeResult("tasks", "ok", f"{settings.tasks}: {pluralize(len(tasks), 'task')}, no errors")
     yield from examine_secrets(settings, tasks)
@@ -66,8 +67,9 @@ def examine_upgrade(settings: Settings) -> Iterator[ProbeResult]:
         compilation = compile_tree(DirectoryTree(settings.tasks))
         tasks |= compilation.registry.tasks
         for path in sorted(compilation.broken):
-            hint = f"mend it before you upgrade: `optio check {settings.tasks}` says what is wrong"
-            yield ProbeResult("tasks", "error", f"this version refuses {settings.tasks / path}", hint)
+            command = f"optio check {settings.tasks}"
+            hint = f"mend it before you upgrade: `{command}` says what is wrong"
+            yield ProbeResult("tasks", "error", f"this version refuses {settings.tasks / path}", hint, command)
     elif not tasks:
         hint = "name the directory with --tasks, or the database with OPTIO_DATABASE_URL or --data-dir"
         detail = "there are no tasks to check, neither files nor served ones"

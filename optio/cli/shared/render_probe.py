@@ -1,6 +1,5 @@
 """The results of `optio doctor` and `optio db check` as text and as JSON."""
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -8,8 +7,6 @@ from optio.cli.shared import render_run
 from optio.model.probe_result import ERROR, OK, WARNING, ProbeResult
 
 _MARKS = {OK: ("ok", "32"), WARNING: ("warn", "33"), ERROR: ("FAIL", "31")}
-_PROGRAMS = r"(?:optio|pip|npm|chmod|kubectl|sysctl|export|unset|openssl|apt-get)"
-_COMMAND = re.compile(rf"{_PROGRAMS} .+|.*?`({_PROGRAMS} [^`]+)`.*", re.S)
 
 
 def lines(results: Iterable[ProbeResult]) -> Iterator[str]:
@@ -17,11 +14,10 @@ def lines(results: Iterable[ProbeResult]) -> Iterator[str]:
     for result in results:
         word, colour = _MARKS[result.status]
         yield f"{render_run.coloured(f'{word:<4}', colour)}  {result.name:<12}  {render_run.safe(result.detail)}"
-        command = command_of(result)
-        if result.hint and result.hint != command:
+        if result.hint:
             yield f"{'':<4}  {'':<12}  -> {render_run.safe(result.hint)}"
-        if command:
-            yield f"{'':<4}  {'':<12}  $ {render_run.safe(command)}"
+        if result.command:
+            yield f"{'':<4}  {'':<12}  $ {render_run.safe(result.command)}"
 
 
 def groups(results: Sequence[ProbeResult]) -> Iterator[str]:
@@ -36,14 +32,6 @@ def groups(results: Sequence[ProbeResult]) -> Iterator[str]:
     yield f"{render_run.coloured('ok  ', '32')}  {', '.join(good) or 'nothing'} (-v says more)"
 
 
-def command_of(result: ProbeResult) -> str | None:
-    """Return the command that cures, or shows more: the result's own, or the one in its hint."""
-    if result.command is not None or result.hint is None or result.status == OK:
-        return result.command
-    match = _COMMAND.fullmatch(result.hint)
-    return None if match is None else match[1] or match[0]
-
-
 def as_json(results: Iterable[ProbeResult]) -> list[dict[str, Any]]:
     """Return the results as JSON objects."""
     return [
@@ -52,7 +40,7 @@ def as_json(results: Iterable[ProbeResult]) -> list[dict[str, Any]]:
             "status": result.status,
             "detail": result.detail,
             "hint": result.hint,
-            "command": command_of(result),
+            "command": result.command,
         }
         for result in results
     ]

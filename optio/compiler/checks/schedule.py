@@ -103,13 +103,15 @@ def _cron_error(task: ResolvedTask, route: Route, expression: str, err: "CronErr
 
 
 def _not_five_fields(task: ResolvedTask, route: Route, expression: str, better: str | None, limit: str) -> Diagnostic:
+    from optio.scheduling.cron import is_sound  # imported only for a file with a schedule
+
     count, word = len(expression.split()), expression.strip().lower()
     is_word = word.startswith("@") or word in _NO_TIMES
     code = "OPT303" if count in (6, 7) else "OPT301"
     message = f"`{expression}` is not a schedule" if is_word else f"`{expression}` has {count} field{'s' * (count != 1)}, not 5"
     if better is not None:
         hint = f"write `{better}`{limit}"
-    elif count == len(RANGES) - 1 and _is_sound(f"{expression} *"):
+    elif count == len(RANGES) - 1 and is_sound(f"{expression} *"):
         hint = f"write `{expression} *` for every day of the week; the fields are {_FIELDS}"
     elif word.removeprefix("@") in _NO_TIMES:
         hint = "delete this trigger: a schedule repeats, and `optio run` or a request starts the task without it"
@@ -120,35 +122,19 @@ def _not_five_fields(task: ResolvedTask, route: Route, expression: str, better: 
     return task.at(code, message, route, hint=hint, value=better, safe=False)
 
 
-def _is_sound(expression: str) -> bool:
-    from optio.scheduling.cron import CronError, check_expression
-
-    try:
-        check_expression(expression)
-    except CronError:
-        return False
-    return True
-
-
 def _in_range(words: list[str], field: int) -> str:
-    """Return the hint with the field's range, and the nearest valid number for one that is out of range (hour 24 is
-    midnight)."""
+    """Return the hint with the field's range and an example of its form. The nearest valid number is no cure: what was meant
+    is not known."""
     text = words[field]
     if text.endswith("/0"):
-        return f"a step is 1 or more: write `{text[:-1]}1`, or another one"
+        return f"a step is 1 or more, as in `{text[:-1]}5`"
     if text == "?":
-        return "write `*`"
-    others = [*words[:field], *words[field + 1 :]]
-    if not text.isdigit() and not all(re.fullmatch(r"[0-9*/,A-Z?L#-]+", word) for word in others):
-        return f"{_FIELDS}: `0 9 * * 1`"
-    if not text.isdigit():
-        return f"{RANGES[field]}, as in `{' '.join([*words[:field], ('0', '9', '1', '1', '1')[field], *words[field + 1 :]])}`"
-    nearest = ("0", "23", "28", "12", "0")[field]
-    if field in (2, 3) and int(text) == 0:
-        nearest = "1"
-    elif field == 1 and text == "24":
-        nearest = "0"
-    return f"{RANGES[field]}: write `{nearest}`, or another one"
+        is_numbered = any(re.match("[1-7]", word) for word in words[4:])
+        return "write `*`" + (": `1` is Monday here, where Quartz and Amazon have Sunday" if is_numbered else "")
+    from optio.scheduling.cron import is_sound  # imported only for a file with a schedule
+
+    example = " ".join([*words[:field], ("0", "9", "1", "1", "1")[field], *words[field + 1 :]])
+    return f"{RANGES[field]}, as in `{example if is_sound(example) else '0 9 * * 1'}`"
 
 
 def field_span(task: ResolvedTask, route: Route, expression: str, index: int) -> Span:

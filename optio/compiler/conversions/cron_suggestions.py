@@ -57,7 +57,9 @@ def suggest_cron(text: str) -> SuggestedCron | None:
     elif (match := _ZONE_BEHIND.fullmatch(bare)) is not None:
         bare, zone = match.groups()
     expression = _SAME.get(bare.lower()) or _of_interval(bare) or _spoken(bare.lower()) or _of_fields(bare)
-    if expression is None or expression == text or not _is_sound(expression):
+    from optio.scheduling.cron import is_sound  # the library of schedules is loaded for a file with a mistake alone
+
+    if expression is None or expression == text or not is_sound(expression):
         return None
     return SuggestedCron(expression, zone)
 
@@ -164,13 +166,3 @@ def _without_wrap(part: str, at: int) -> str:
 
 def _number(word: str, first: int, names: tuple[str, ...]) -> int:
     return names.index(word.upper()) + first if word.upper() in names else int(word) if word.isdigit() else -1
-
-
-def _is_sound(expression: str) -> bool:
-    from optio.scheduling.cron import CronError, check_expression
-
-    try:
-        check_expression(expression)
-    except CronError:
-        return False
-    return True

@@ -178,9 +178,9 @@ async def _namespace(cluster: Cluster, name: str) -> AsyncIterator[ProbeResult]:
     if level == "restricted":
         yield ProbeResult("security", OK, f"pods of {name} must be `restricted`")
     else:
-        hint = f"kubectl label namespace {name} {_LEVEL}=restricted"
+        command = f"kubectl label namespace {name} {_LEVEL}=restricted"
         detail = f"pods of {name} need not be `restricted`" + (f", only `{level}`" if level else "")
-        yield ProbeResult("security", WARNING, f"{detail}: Optio's are, others could be made", hint)
+        yield ProbeResult("security", WARNING, f"{detail}: Optio's are, others could be made", f"run `{command}`", command)
 
 
 async def _admission(cluster: Cluster, settings: PodSettings) -> ProbeResult:

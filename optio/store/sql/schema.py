@@ -76,9 +76,9 @@ def check_state(state: SchemaState) -> ProbeResult:
         oldest = max(migration.oldest for migration in pending_migrations)
         older_processes = "may run on meanwhile" if state.version >= oldest else "must be stopped before"
         pending_text = f"{len(pending_migrations)} migration{'' if len(pending_migrations) == 1 else 's'} pending"
-        return ProbeResult(
-            "schema", WARNING, f"{detail}: {pending_text}; older processes {older_processes}", "run `optio db migrate`"
-        )
+        command = "optio db migrate"
+        detail = f"{detail}: {pending_text}; older processes {older_processes}"
+        return ProbeResult("schema", WARNING, detail, f"run `{command}`", command)
     return ProbeResult(
         "schema", OK, f"{detail}, newer, which this version can use" if state.version > len(all_migrations) else detail
     )

@@ -44,7 +44,7 @@ def examine(path: Path, *, thorough: bool) -> Iterator[ProbeResult]:
     try:
         refuse_damage(path)
     except StoreUnavailable as err:
-        yield ProbeResult("log", ERROR, str(err), "`optio db recover`, or restore a backup")
+        yield ProbeResult("log", ERROR, str(err), "`optio db recover`, or restore a backup", "optio db recover")
         return
     if not path.exists():
         yield ProbeResult("database", OK, f"{library}, {path} does not exist yet")
