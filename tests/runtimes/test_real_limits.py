@@ -34,10 +34,10 @@ class Case:
 
 CASES: Mapping[str, Case] = {
     # Three turns, and one call that has begun.
-    "turns": Case("maxTurns: 3\n", "loop-0.3", "max_turns", 4),
+    "turns": Case("maxTurns: 3\n", "loop-0.8", "max_turns", 4),
     # The second call crosses the budget.
-    "budget": Case(f'budgetUsd: "{BUDGET_USD}"\n', "loop-0.3", "budget", 3),
-    "unpriced": Case('budgetUsd: "2.00"\n', "loop-0.3", "unpriced", 0, is_priced=False),
+    "budget": Case(f'budgetUsd: "{BUDGET_USD}"\n', "loop-0.8", "budget", 3),
+    "unpriced": Case('budgetUsd: "2.00"\n', "loop-0.8", "unpriced", 0, is_priced=False),
     "uncounted": Case('budgetUsd: "2.00"\n', "uncounted", "unpriced", 2),
     # The agents repeat an answer that broke off by themselves; Optio does not begin another attempt.
     "cut": Case('budgetUsd: "2.00"\n', "cut", "network", 99),
