@@ -93,34 +93,19 @@ def test_the_level_of_a_place_is_known(level: str) -> None:
         ("duration", 90, None), ("duration", "1d", "24h"), ("minutes", 20, "20m"), ("milliseconds", 90_000, "1m30s"),
         ("milliseconds", 1, None), ("hours", 2, "2h"),
         ("count", {"limit": 4}, "4"), ("count", {"limit": 4, "scope": "env"}, None), ("count", -1, None),
-        ("count", True, None), ("attempts", 3, "2"), ("attempts", 0, None), ("one", True, "1"), ("one", "ci", None),
+        ("count", True, None), ("attempts", 3, "2"), ("attempts", 0, None), 
         ("money", "$2", '"2"'), ("price", 2, None), ("price", "2 USD", '"2"'),
         ("cron", [{"cron": "0 9 * * 1"}], '"0 9 * * 1"'), ("cron", [{"cron": "0 9 * * 1"}, {"cron": "0 9 * * 5"}], None),
-        ("cron", "5m", None), ("cron", "-", None), ("cron", 7, None), ("interval", "15m", '"*/15 * * * *"'),
-        ("interval", "25m", None), ("zone", "Europe/Berlin", "Europe/Berlin"), ("zone", "Berlin", None),
-        ("hosts", ["https://a.example.com/x", "10.0.0.0/8:5432"], "[a.example.com, '10.0.0.0/8:5432']"),
-        ("hosts", ["a.example.com", "defaults"], None), ("hosts", {"allowed": ["a.example.com"]}, None),
+        ("cron", "5m", None), ("cron", "-", None), ("cron", 7, None),
         ("texts", [{"name": "A", "value": 1}, "B=2"], "{A: '1', B: '2'}"), ("texts", {"API_KEY": "hunter2"}, None),
         ("texts", [{"name": "A", "valueFrom": {"secretKeyRef": {}}}], None),
         ("secrets", "hunter2", None), ("secrets", ["API_TOKEN"], "[API_TOKEN]"),
         ("secret", "${{ secrets.HELLO }}", "{name: HELLO}"), ("secret", {"secretKeyRef": {"name": "a", "key": "b"}}, None),
-        ("commands", ["npm ci", "npm test"], "[npm ci, npm test]"), ("commands", "cd a\nmake", None),
-        ("commands", [{"uses": "actions/checkout@v4"}], None),
-        ("memory", "512m", "512Mi"), ("memory", "2Gi", "2Gi"), ("memory", 1024, None), ("mebibytes", 512, "512Mi"),
-        ("cpu", 2, '"2"'), ("cpu", "500m", '"500m"'), ("cpu", "50%", None),
-        ("amounts", {"cpu": 1, "memory": "1Gi"}, '{cpu: "1", memory: 1Gi}'), ("amounts", {"cpu": 1, "gpu": 1}, None),
-        ("runtime", {"id": "claude"}, "claude-code"), ("runtime", "my-agent", None),
-        ("starts", {"maxRuns": 20, "period": "1h"}, "{count: 20, per: 1h}"), ("starts", {"a": 20, "period": "1h"}, None),
-        ("starts", {"maxRuns": 20, "period": 60}, None), ("day", 5, "{count: 5, per: 24h}"),
-        ("triggers", {"workflow_dispatch": None, "schedule": [{"cron": "0 9 * * 1"}]},
-         '[{type: manual}, {type: schedule, config: {cronExpression: "0 9 * * 1"}}]'),
-        ("triggers", {"schedule": [{"cron": "0 9 * * 1"}], "push": None}, None),
-        ("triggers", {"workflow_dispatch": {"inputs": {"a": {}}}}, None),
+        ("memory", "512m", "512Mi"), ("memory", "2Gi", "2Gi"), ("memory", 1024, None),
         ("schema", {"A": {"type": "string", "required": True}},
          "{type: object, properties: {A: {type: string}}, required: [A]}"),
         ("schema", {"A": {"type": "string", "options": ["b"]}}, None), ("schema", ["A", "B"], None),
-        ("filter", "@.action == 'opened'", '"@.action == \'opened\'"'), ("filter", "body.action == 'opened'", None),
-        ("template", "{{A}}", "'{{A}}'"), ("template", "${{ github.ref }}", None), ("text", ["team-a"], "team-a"),
+        ("text", ["team-a"], "team-a"),
         ("text", ["a", "b"], None),
     ],
 )  # fmt: skip
@@ -155,12 +140,10 @@ def test_no_value_is_proposed_where_the_meaning_is_not_certain(key: str, value: 
         ("backoffLimit: 3", "maxRetries: 3"),
         ("maxActiveRuns: 2", "maxConcurrent: 2"),
         ("maxCost: '$2'", 'budgetUsd: "2"'),
-        ("rateLimit: {maxRuns: 20, period: 1h}", "startLimit: {count: 20, per: 1h}"),
         ("env: {LOG_LEVEL: info}", "environment: {env: {LOG_LEVEL: info}}"),
         ("container: python:3.12", "environment: {image: 'python:3.12'}"),
         ("allowedHosts: [api.anthropic.com]", "environment: {network: {egress: [api.anthropic.com]}}"),
         ('schedule: "0 9 * * 1"', 'triggers: [{type: schedule, config: {cronExpression: "0 9 * * 1"}}]'),
-        ('on: {schedule: [{cron: "0 9 * * 1"}]}', 'triggers: [{type: schedule, config: {cronExpression: "0 9 * * 1"}}]'),
     ],
 )
 def test_a_certain_value_is_written(line: str, becomes: str) -> None:
@@ -180,13 +163,14 @@ def test_two_keys_that_lead_to_one_have_no_value_alone() -> None:
     assert [str(hint).partition(":")[0] for hint in found] == ["the nearest key is `timeout`"] * 2
 
 
-def test_a_schedule_has_its_zone() -> None:
+def test_a_schedule_with_a_zone_beside_it_has_no_value_alone() -> None:
     text = f'{TASK}cron: "0 9 * * 1"\ntimezone: Europe/Berlin\n'
 
     hints = [str(found.hint) for found in diagnostics(text) if found.code == "OPT101"]
 
-    entry = 'triggers: [{type: schedule, config: {cronExpression: "0 9 * * 1", timezone: Europe/Berlin}}]'
-    assert hints == [f"write `{entry}`", f"delete it: the schedule has it, in `{entry}`"]
+    assert [hint.partition(" in ")[0] for hint in hints] == [
+        "the nearest key is `cronExpression`", "the nearest key is `timezone`"
+    ]  # fmt: skip
 
 
 def test_a_secret_is_not_repeated() -> None:

@@ -22,7 +22,8 @@ from optio.compiler.yaml.emit import flow
 from optio.model.route import Route, show, value_at
 from optio.model.spec import keys_of
 
-TASK, TRIGGER, SCHEDULE = "task", "trigger", "schedule"
+TASK, TRIGGER = "task", "trigger"
+_IN_SCHEDULE = "schedule:"
 _LEVELS: dict[Route, str] = {
     (): TASK, ("environment",): "environment", ("environment", "network"): "network",
     ("environment", "resources"): "resources", ("environment", "resources", "requests"): "resources",
@@ -139,8 +140,13 @@ def _by_row(root: Any, route: Route, row: KeyRow, base: Route) -> KeyAdvice:
 
 def _has_rival(root: Any, route: Route, ours: str) -> bool:
     """Return True if another unknown key leads to the same key: then neither of their values is the whole meaning."""
+    return ours in _beside(root, route)
+
+
+def _beside(root: Any, route: Route) -> list[str]:
+    """Return where the other keys of the mapping lead by the table."""
     rows = (_row_at(root, (*route[:-1], key)) for key in value_at(root, route[:-1]) if key != route[-1])
-    return any(found is not None and found[0].ours == ours for found in rows)
+    return [placed[0].ours for placed in rows if placed is not None]
 
 
 def _at_place(root: Any, route: Route, place: Route, text: str | None, why: str = "") -> KeyAdvice:
@@ -176,36 +182,16 @@ def _named(route: Route, place: Route) -> str:
 def _in_trigger(root: Any, route: Route, row: KeyRow, kind: str, name: str) -> KeyAdvice:
     """Return the advice for a key at the top of a file that belongs into the config of a trigger."""
     listed = value_at(root, ("triggers",))
-    kinds = [value_at(each, ("type",)) for each in listed] if isinstance(listed, list) else []
+    kinds = [value_at(trigger, ("type",)) for trigger in listed] if isinstance(listed, list) else []
+    text = None if _has_rival(root, route, row.ours) else convert(row.kind, name, value_at(root, route))
     if kind in kinds:
-        place = ("triggers", kinds.index(kind), "config", name)
-        text = None if _has_rival(root, route, row.ours) else convert(row.kind, name, value_at(root, route))
-        return _at_place(root, route, place, text, row.text)
-    after = f"; {row.text}" if row.text else ""
-    unclear = KeyAdvice(f"the nearest key is `{name}` in the `config` of a {kind}: write it if you mean that{after}")
-    if "triggers" in root or kind != SCHEDULE:
-        return unclear
-    config = _schedule_of(root)
-    if config is None or name not in config:
-        return unclear
-    entry = f"triggers: [{{type: schedule, config: {{{', '.join(f'{key}: {text}' for key, text in config.items())}}}}}]"
-    if name == "cronExpression":
+        return _at_place(root, route, ("triggers", kinds.index(kind), "config", name), text, row.text)
+    is_alone = "triggers" not in root and not any(ours.startswith(_IN_SCHEDULE) for ours in _beside(root, route))
+    if name == "cronExpression" and text is not None and is_alone:
+        entry = f"triggers: [{{type: schedule, config: {{cronExpression: {text}}}}}]"
         return KeyAdvice(f"write `{entry}`", entry=entry)
-    return KeyAdvice(f"delete it: the schedule has it, in `{entry}`")
-
-
-def _schedule_of(root: Any) -> dict[str, str] | None:
-    """Return the config of a schedule from the keys at the top of a file, or None if one of them is not certain."""
-    config: dict[str, str] = {}
-    for key, value in root.items():
-        row = find_row(TASK, fold_key(str(key)))
-        if row is not None and row.ours.startswith("schedule:"):
-            name = row.ours.partition(":")[2]
-            text = convert(row.kind, name, value)
-            if text is None or name in config:
-                return None
-            config[name] = text
-    return config if "cronExpression" in config else None
+    after = f"; {row.text}" if row.text else ""
+    return KeyAdvice(f"the nearest key is `{name}` in the `config` of a {kind}: write it if you mean that{after}")
 
 
 def deletion(root: Any, route: Route) -> str:
@@ -230,7 +216,7 @@ def _in_other_mapping(root: Any, route: Route) -> KeyAdvice | None:
     kind = next((kind for kind, keys in configs if key in keys), None)
     if kind is None or len(route) != 1:
         return None
-    converter = {"cronExpression": "cron", "timezone": "zone"}.get(key, "")
+    converter = {"cronExpression": "cron", "timezone": "text"}.get(key, "")
     return _in_trigger(root, route, KeyRow(TASK, key, f"{kind}:{key}", converter), kind, key)
 
 
