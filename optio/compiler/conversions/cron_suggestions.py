@@ -32,13 +32,13 @@ _SPOKEN = re.compile(
 )
 _MAX_LENGTH = 200
 _YEAR = re.compile(r"[*?]|(?:19|20)\d\d(?:[-,/]\d{1,4})*")
-_RANGE = re.compile(r"(\d{1,2}|[A-Za-z]{3})-(\d{1,2}|[A-Za-z]{3})")
-# The first and last value of each field, and the names of its values.
-_BOUNDS: tuple[tuple[int, int, tuple[str, ...]], ...] = (
-    (0, 59, ()), (0, 23, ()), (1, 31, ()),
-    (1, 12, tuple(name[:3].upper() for name in _MONTHS)), (0, 6, tuple(name[:3].upper() for name in _DAYS)),
-)  # fmt: skip
-_FIELDS = len(_BOUNDS)
+_FIELDS = 5
+# Values of fields in which a range may go round the end, by the place of the field.
+_CIRCLES: dict[int, tuple[str, ...]] = {
+    1: tuple(map(str, range(24))),
+    3: tuple(name[:3].upper() for name in _MONTHS),
+    4: tuple(name[:3].upper() for name in _DAYS),
+}
 
 
 class SuggestedCron(NamedTuple):
@@ -152,17 +152,8 @@ def _field(word: str, at: int) -> str:
 
 def _without_wrap(part: str, at: int) -> str:
     """Return a range that goes round the end of its field in two: `22-2` of hours is `22-23,0-2`."""
-    match = _RANGE.fullmatch(part)
-    if match is None:
+    first, _, last = part.upper().partition("-")
+    circle = _CIRCLES.get(at, ())
+    if first not in circle or last not in circle or circle.index(first) <= circle.index(last):
         return part
-    first, last, names = _BOUNDS[at]
-    begin, end = (_number(word, first, names) for word in match.groups())
-    if not first <= end < begin <= last:
-        return part
-    shown = {first: names[0], last: names[-1]} if names and not match[1].isdigit() else {first: str(first), last: str(last)}
-    head = match[1] if begin == last else f"{match[1]}-{shown[last]}"
-    return f"{head},{match[2] if end == first else f'{shown[first]}-{match[2]}'}"
-
-
-def _number(word: str, first: int, names: tuple[str, ...]) -> int:
-    return names.index(word.upper()) + first if word.upper() in names else int(word) if word.isdigit() else -1
+    return f"{first}-{circle[-1]},{circle[0]}-{last}"

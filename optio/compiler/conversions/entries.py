@@ -2,7 +2,8 @@
 where possible. Imported only for a file with a mistake."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -44,17 +45,20 @@ def example(root: Any, route: Route, path: str = "") -> str | None:
         return flow(stem)
     if route in _MAPPINGS:
         return _MAPPINGS[route]
-    parent = route[: route.index(key)] if key in route else ()
-    model = model_at(root, parent)
-    listed = EXAMPLES.get(model.__name__, {}) if model is not None else {}
-    if key not in listed and parent[-1:] == ("config",):
-        listed = next((own for kind in TRIGGERS if key in (own := EXAMPLES.get(f"{kind.capitalize()}Config", {}))), {})
-    if key not in listed:
-        return None
-    value = listed[key][0]
+    value = _listed_example(root, route[: route.index(key)] if key in route else (), key)
     if route[-1] != key:
         value = value[0] if isinstance(value, list) else None
     return None if value is None else inline(value)[0] if isinstance(value, str) else flow(value)
+
+
+def _listed_example(root: Any, parent: Route, key: str) -> Any:
+    """Return the first example of a key in the texts of the schema, or None. In the config of a trigger without a type, the key
+    may be one of any trigger."""
+    model = model_at(root, parent)
+    models = [model.__name__] if model is not None else []
+    if parent[-1:] == ("config",):
+        models += [f"{kind.capitalize()}Config" for kind in TRIGGERS]
+    return next((EXAMPLES[name][key][0] for name in models if key in EXAMPLES.get(name, {})), None)
 
 
 def as_entry(root: Any, route: Route, path: str = "") -> str:
@@ -86,103 +90,98 @@ def _forms(value: Any) -> list[str]:
 
 def fitting_value(schema: Any, value: Any = None, left_out: Any = ...) -> str | None:
     """Return a value that the schema accepts, as YAML on one line: made of `value` if possible, or else one that the schema
-    names."""
-    if not isinstance(schema, dict) or "$ref" in str(schema):
-        return None
-    try:
-        judge = validator({word: each for word, each in schema.items() if word not in ("default", "examples")})
-    except (SchemaError, ValueError):
-        return None
-    for each in _tries(schema, value, left_out):
-        if judge.is_valid(each) and len(shown := flow(each)) <= _MAX_SHOWN:
-            return shown
-    return None
+    names, but not the default `left_out`."""
+    values = chain(_same_in_other_forms(schema, value), _named_values(schema, left_out), _USUAL)
+    return next(_fitting(schema, values), None)
 
 
 def hint_for_value(schema: Any, value: Any = None, left_out: Any = ...) -> str | None:
     """Return the hint for a value that does not fit: a value to write, and all allowed ones where they are few."""
-    listed = schema.get("enum") if isinstance(schema, dict) else None
-    shown = fitting_value(schema, value, left_out)
+    same = next(_fitting(schema, _same_in_other_forms(schema, value)), None)
+    shown = same or fitting_value(schema, None, left_out)
     if shown is None:
         return None
+    listed = schema.get("enum")
     if isinstance(listed, list) and 1 < len(listed) <= _MAX_LISTED and len(flow(listed)) <= _MAX_SHOWN:
-        if value is not None and _is_made(schema, value, shown):
-            others = ", ".join(other for each in listed if (other := flow(each)) != shown)
-            return f"write `{shown}`; allowed, too: {others}"
-        *most, last = dict.fromkeys(f"`{flow(each)}`" for each in listed)
-        return f"write {', '.join(most)} or {last}" if most else f"write {last}"
-    return (
-        f"write `{shown}`"
-        if value is not None and _is_made(schema, value, shown)
-        else f"write a value that fits, such as `{shown}`"
+        allowed = list(dict.fromkeys(map(flow, listed)))
+        if same is not None:
+            return f"write `{same}`; allowed, too: {', '.join(text for text in allowed if text != same)}"
+        *first, last = (f"`{text}`" for text in allowed)
+        return f"write {', '.join(first)} or {last}" if first else f"write {last}"
+    return f"write `{same}`" if same is not None else f"write a value that fits, such as `{shown}`"
+
+
+def _fitting(schema: Any, values: Iterable[Any]) -> Iterator[str]:
+    """Yield those of the values that the schema accepts, as YAML."""
+    if not isinstance(schema, dict) or "$ref" in str(schema):
+        return
+    try:
+        judge = validator({word: inner for word, inner in schema.items() if word not in ("default", "examples")})
+    except (SchemaError, ValueError):
+        return
+    yield from (text for value in values if judge.is_valid(value) and len(text := flow(value)) <= _MAX_SHOWN)
+
+
+def _named_values(schema: Any, left_out: Any) -> Iterator[Any]:
+    """Yield the values that the schema itself names, and those next to its bounds."""
+    if not isinstance(schema, dict):
+        return
+    yield from (
+        schema[word] for word in ("default", "const") if word in schema and (word == "const" or schema[word] != left_out)
     )
-
-
-def _is_made(schema: dict[str, Any], value: Any, shown: str) -> bool:
-    return any(flow(each) == shown for each in _made(schema, value))
-
-
-def _tries(schema: dict[str, Any], value: Any, left_out: Any) -> Iterator[Any]:
-    yield from _made(schema, value)
-    for word in ("default", "const"):
-        if word in schema and (word != "default" or schema[word] != left_out):
-            yield schema[word]
     for word in ("enum", "examples"):
         if isinstance(schema.get(word), list):
             yield from schema[word][:_MAX_LISTED]
-    low, high = schema.get("minimum"), schema.get("maximum")
-    yield from (each for each in (low, high, 1, 10, 0, 100) if each is not None)
-    for word, by in (("exclusiveMinimum", 1), ("exclusiveMaximum", -1)):
-        if isinstance(schema.get(word), int):
-            yield schema[word] + by
-    yield from (
-        "hello",
-        "example-value",
-        "acme/shop",
-        "2026-01-31",
-        "a",
-        "A1",
-        "main",
-        "0" * 40,
-        "https://example.com",
-        True,
-        [],
-        {},
-    )
+    for word, step in (("minimum", 0), ("maximum", 0), ("exclusiveMinimum", 1), ("exclusiveMaximum", -1)):
+        if isinstance(schema.get(word), (int, float)):
+            yield schema[word] + step
 
 
-def _made(schema: dict[str, Any], value: Any) -> Iterator[Any]:
-    """Yield the same value in other forms, such as a number for a text of digits."""
-    if value is None or isinstance(value, dict):
+def _same_in_other_forms(schema: Any, value: Any) -> Iterator[Any]:
+    """Yield the value as the type of the schema writes it, such as a number for a text of digits."""
+    if not isinstance(schema, dict) or value is None or isinstance(value, dict):
         return
-    kind, listed = schema.get("type"), schema.get("enum")
-    texts = [each for each in listed if isinstance(each, str)] if isinstance(listed, list) else []
+    listed = schema.get("enum")
+    texts = [member for member in listed if isinstance(member, str)] if isinstance(listed, list) else []
     if isinstance(value, (str, int)) and (near := suggest(str(value), texts)) is not None:
         yield near
-    if kind in ("integer", "number"):
-        number = value if type(value) in (int, float) else number_in(str(value))
-        low, high = schema.get("minimum"), schema.get("maximum")
-        if number is not None:
-            yield int(number) if number == int(number) else number
-            yield from (
-                bound
-                for bound, beyond in ((low, low is not None and number < low), (high, high is not None and number > high))
-                if beyond
-            )
-            yield round(number)
-    elif kind == "boolean" and str(value).strip().lower() in _WORDS:
-        yield _WORDS[str(value).strip().lower()]
-    elif kind == "string" and not isinstance(value, (list, bool)):
-        text = str(value)
-        yield text
-        yield text.strip()
-        yield text[: schema["maxLength"]] if isinstance(schema.get("maxLength"), int) else text
-        yield from _forms(text)
-    elif kind == "string" and isinstance(value, list) and value:
-        yield value[0]
-    elif kind == "array":
-        parts = re.split(r"\s*[,\n]\s*", value.strip()) if isinstance(value, str) else [value]
-        yield parts
+    yield from _FORMS_OF_TYPES.get(str(schema.get("type")), _no_forms)(schema, value)
+
+
+def _no_forms(schema: dict[str, Any], value: Any) -> Iterator[Any]:
+    return iter(())
+
+
+def _numbers(schema: dict[str, Any], value: Any) -> Iterator[Any]:
+    number = value if type(value) in (int, float) else number_in(str(value))
+    if number is not None:
+        yield int(number) if number == int(number) else number
+        yield max(number, schema.get("minimum", number))
+        yield min(number, schema.get("maximum", number))
+        yield round(number)
+
+
+def _booleans(schema: dict[str, Any], value: Any) -> Iterator[Any]:
+    if (word := str(value).strip().lower()) in _WORDS:
+        yield _WORDS[word]
+
+
+def _texts(schema: dict[str, Any], value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        yield from value[:1]
+    elif not isinstance(value, bool):
+        yield from (str(value), str(value).strip(), str(value)[: schema.get("maxLength")], *_forms(str(value)))
+
+
+def _lists(schema: dict[str, Any], value: Any) -> Iterator[Any]:
+    yield re.split(r"\s*[,\n]\s*", value.strip()) if isinstance(value, str) else [value]
+
+
+_FORMS_OF_TYPES = {"integer": _numbers, "number": _numbers, "boolean": _booleans, "string": _texts, "array": _lists}
+_USUAL: tuple[Any, ...] = (
+    *(1, 10, 0, 100, "hello", "example-value", "acme/shop", "2026-01-31", "a", "A1", "main", "0" * 40),
+    *("https://example.com", True, [], {}),
+)
 
 
 def declaration_hint(root: Any, name: str, value: Any = None, *, default: bool = False) -> str:
