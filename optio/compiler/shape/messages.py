@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from optio.compiler.conversions.entries import as_entry, example_hint, repair_text
 from optio.compiler.conversions.known_keys import TRIGGERS, known_keys, suggest_secret_name, suggest_trigger
-from optio.compiler.conversions.quantities import CURLY, suggest_amount, suggest_duration, suggest_whole_number, unit_hint
+from optio.compiler.conversions.quantities import suggest_amount, suggest_duration, suggest_whole_number, unit_hint
 from optio.compiler.conversions.suggest_words import explain_choices, suggest_allowed_word, suggest_hmac_keys
 from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Severity, diagnostic
 from optio.compiler.layers import POLICY, MergedDocument
 from optio.compiler.param_schema.expected_type import NUMBER, SCHEMAS, expected_type, keyword_form
-from optio.compiler.shape.unknown_keys import UnknownKey, below_schema, explain_unknown_key
+from optio.compiler.shape.unknown_keys import UnknownKey, explain_unknown_key
 from optio.compiler.source import Span
 from optio.compiler.suggest import suggest
 from optio.compiler.token_shapes import match_tokens
@@ -38,9 +38,10 @@ _DURATIONS: tuple[Route, ...] = (
     ("environment", "keepFailed"),
 )
 # Cures for 0 and -1 where other systems mean "no limit".
-_NO_LIMIT: dict[Route, str] = {
-    ("maxTurns",): "delete it for no limit",
-    ("maxConcurrent",): "`100` if no limit was meant; to start nothing, write `enabled: false` and delete it",
+_NO_LIMIT = {
+    "maxTurns": "delete it for no limit",
+    "maxConcurrent": "`100` if no limit was meant; to start nothing, write `enabled: false` and delete it",
+    "maxCatchUp": "delete it and write `misfire: skip` to catch up no runs",
 }
 _UNBOUNDED = ("unlimited", "infinite", "infinity", "none", "no", "off", "max", "inf")
 _SWITCHES = {**dict.fromkeys(("yes", "on", "1", "y"), "true"), **dict.fromkeys(("no", "off", "0", "n"), "false")}
@@ -174,8 +175,6 @@ def _missing_key(finding: _Finding) -> Diagnostic:
     document, route = finding.document, finding.route
     trigger = str(value_at(document.value, (*route[:-1], "type"))) if finding.last == "config" else ""
     hint = f"add `{_CONFIGS.get(trigger) or finding.example}`"
-    if finding.last == "config" and _is_parted(document, int(route[-2])):
-        hint = "delete the `- ` before the `config:` that follows, and indent it like `type`: it belongs to this trigger"
     if route == ("name",) and "templates" in document.path_at(route).split("/")[:-1]:
         hint += ", or `type: template` if tasks extend this file"
     return finding.at("OPT102", f"`{finding.name}` is missing", hint, key=True)
@@ -205,10 +204,7 @@ def _too_long(finding: _Finding) -> Diagnostic:
 
 
 def _too_small(finding: _Finding) -> Diagnostic:
-    if finding.last == "maxCatchUp" and finding.value == 0:
-        hint = "delete it, and write `misfire: skip` to catch up no runs"
-    else:
-        hint = f"write {finding.wanted} or more" + (f", or {_NO_LIMIT[finding.route]}" if finding.route in _NO_LIMIT else "")
+    hint = f"write {finding.wanted} or more" + (f", or {_NO_LIMIT[str(finding.last)]}" if finding.last in _NO_LIMIT else "")
     return finding.at("OPT105", f"`{finding.name}` is {finding.value}", hint)
 
 
@@ -218,10 +214,6 @@ def _too_large(finding: _Finding) -> Diagnostic:
 
 def _bad_money(finding: _Finding) -> Diagnostic:
     value = finding.value
-    if isinstance(value, dict):
-        return finding.at(
-            "OPT610", "`budgetUsd` is a mapping: money is text in quotes", 'write `budgetUsd: "2.50"`, with your amount'
-        )
     source_text = finding.written or (value if isinstance(value, str) else "")
     if re.search(r"(?i)\d\D{0,6}(?:/|\bper|\ba|\beach)\s*(?:day|month|week|year|mo\b)", source_text):
         hint = f'a budget is for one run: write `budgetUsd: "1.00"`; for a day or month use `ceilings` in `{POLICY}`'
@@ -337,22 +329,13 @@ def _is_free(route: Route) -> bool:
     return any(route[: len(at)] == at for at in (*SCHEMAS, ("tests",))) or "paramMapping" in route
 
 
-def _is_parted(document: Document | MergedDocument, index: int) -> bool:
-    """Return True if a trigger has no `config`, and the next list item has one and no type: a dash too many."""
-    triggers = value_at(document.value, ("triggers",))
-    pair = triggers[index : index + 2] if isinstance(triggers, list) and index >= 0 else []
-    if len(pair) < 2 or not all(isinstance(each, dict) for each in pair):
-        return False
-    return "type" in pair[0] and "config" not in pair[0] and "config" in pair[1] and "type" not in pair[1]
-
-
 def _bad_trigger(finding: _Finding) -> Diagnostic:
     route, value = finding.route, value_at(finding.document.value, finding.route)
     if not isinstance(value, dict):
         hint = f"write `- {_TRIGGER_FORMS[suggest_trigger(str(value)) or 'manual']}`"
         return finding.at("OPT103", f"`{finding.name}` must be a mapping, not {_kind_of(value)}", hint)
     if "type" not in value:
-        missing = finding.at("OPT102", f"`{finding.name}.type` is missing", _missing_type(finding, value))
+        missing = finding.at("OPT102", f"`{finding.name}.type` is missing", _missing_type(value))
         return replace(missing, route=(*route, "type"))
 
     word = str(value["type"])
@@ -363,9 +346,7 @@ def _bad_trigger(finding: _Finding) -> Diagnostic:
     return finding.at("OPT321", f"unknown trigger `{word}`", hint, place=(*route, "type"), write=suggestion, safe=False)
 
 
-def _missing_type(finding: _Finding, value: dict[str, Any]) -> str:
-    if _is_parted(finding.document, int(finding.last) - 1):
-        return "delete the `- ` before it, and indent it like `type` above: it belongs to that trigger"
+def _missing_type(value: dict[str, Any]) -> str:
     named = next((key for key in value if key in TRIGGERS), None)
     if named:
         return f"write `type: {named}`, and `config:` with the keys below `{named}`"
@@ -434,39 +415,14 @@ def _bad_pattern(finding: _Finding) -> Diagnostic:
         return finding.at("OPT506", f"{shown_text} is not a valid name of an environment variable", hint, key=True)
     if route[:2] == ("environment", "secrets") or last == "name":
         # The value may be the secret itself, so name the place only.
-        bare = value.strip(CURLY)
-        given = None if re.fullmatch(r"[A-Za-z0-9_]+", value) else suggest_secret_name(bare) or bare
-        given = given if given and re.fullmatch(r"[A-Z]+(?:_[A-Z0-9]+)+", given) else None
-        meant = given or (repair_text(value, pattern) if re.fullmatch(_SECRETS_NAME, value) else None)
-        hint = f"write `{meant.upper()}`" if meant else f"{_ENV_NAME}: `API_TOKEN`"
+        suggestion = suggest_secret_name(value) or (repair_text(value, pattern) if re.fullmatch(_SECRETS_NAME, value) else None)
+        hint = f"write `{suggestion.upper()}`" if suggestion else f"{_ENV_NAME}: `API_TOKEN`"
         return finding.at("OPT506", f"`{name}` is not a valid name of a secret", hint)
-    if str(last).endswith("Header") and (cure := _header(finding)) is not None:
-        return finding.at("OPT105", f"`{name}` is not the name of a header", cure)
+    if str(last).endswith("Header") and re.search(r"[.${]", value):
+        return finding.at("OPT105", f"`{name}` is not the name of a header", "write the name alone, such as `X-Signature`")
     meant = repair_text(value, pattern)
     hint = f"write `{meant}`" if meant else f"write one that matches `{portable(pattern)}`{finding.such_as}"
     return finding.at("OPT105", f"`{name}` has characters that are not allowed", hint)
-
-
-def _header(finding: _Finding) -> str | None:
-    """Return the cure for a path in the place of a header's name: the header that it names, or the key that takes the path."""
-    from optio.compiler.payloads.queries import suggest_query_path
-
-    value = finding.value
-    if (named := re.search(r"(?i)\bheaders?\b\W{1,3}([a-z][\w-]{0,99})", value)) is not None:
-        return f"write `{named[1]}`"
-    path = value if re.fullmatch(r"\$(?:\.[A-Za-z_]\w*)+", value) else suggest_query_path(value)
-    if path is None or not re.search(r"[$.{]", value):
-        return None
-    path = re.sub(r"^\$\.body\.", "$.", path)
-    if finding.last == "eventHeader":
-        return f"write `eventPath: {path}`, and delete this line"
-    if finding.last != "deliveryHeader":
-        return "write the name of the header that the sender sets, such as `X-Signature`"
-    mapping = value_at(finding.document.value, (*finding.route[:-1], "paramMapping"))
-    mapped = next((name for name, source in mapping.items() if source == path), None) if isinstance(mapping, dict) else None
-    name = mapped or path.rpartition(".")[2].upper()
-    more = "" if mapped else f", and map `{name}: {path}`"
-    return f'delete it, and write `dedupe: {{key: "{{{{{name}}}}}"}}` at the top of the file{more}'
 
 
 def _wrong_type(finding: _Finding) -> Diagnostic:
@@ -495,8 +451,6 @@ def _as_text(finding: _Finding) -> _Cure | None:
         and (secret := _only_name(value)) is not None
     ):
         return _Cure(f"write `{secret}` alone: its value is set for the server")
-    if finding.route == ("promptTemplate",) and isinstance(value, dict):
-        return _Cure("write `promptFile: prompts/NAME.md` for a file, or the prompt itself")
     only = next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 and set(value) <= _ONLY_KEYS else None
     if isinstance(value, list) and len(value) == 1:
         only = value[0]
@@ -526,28 +480,18 @@ def _as_switch(finding: _Finding) -> _Cure | None:
     word = str(finding.value).strip().lower()
     if isinstance(finding.value, str) and word in ("true", "false"):
         return _Cure(f"remove the quotes: {word}", word)
-    if finding.route == ("result", "required") and isinstance(finding.value, list):
-        return _Cure(below_schema(finding.document.value))
     meant = _SWITCHES.get(word)
     return _Cure(f"write {meant}", meant, is_safe=False) if meant is not None else _Cure("write `true` or `false`")
 
 
 def _as_list(finding: _Finding) -> _Cure | None:
     route, value, written = finding.route, finding.value, finding.written
-    if finding.last == "egress" and isinstance(value, bool):
-        hint = "delete `network`, which opens every public address, or name the hosts" if value else "write `egress: []`"
-        return _Cure(hint, None if value else "[]", is_safe=False)
-    if route == ("triggers",) and isinstance(value, str) and (trigger := suggest_trigger(value)) is not None:
-        return _Cure(f"write a list: `[{_TRIGGER_FORMS[trigger]}]`")
     if isinstance(value, dict):
         if not value:
             return None
         if route in _LISTS_OF_MAPPINGS:
             return _Cure(_itemized(next(iter(value)), len(value) > 1, flow=finding.is_flow))
         return _Cure(f"write a list: `[{', '.join(list(value)[:_MAX_NAMES])}]`")
-    if isinstance(value, str) and re.match(r"-\w", value):
-        first = re.split(r"\s-(?=\w)", value)[0][1:].strip()
-        return _Cure(f"write a blank behind each `-`: `- {first[:_MAX_ITEM_LENGTH]}`")
     return None if (items := _items(route, value, written)) is None else _Cure(f"write a list: {items}", items, is_safe=False)
 
 
