@@ -21,6 +21,9 @@ _TEMPLATED = (
     "template text of Helm, Jinja or ERB is not YAML",
     "task files are not templated: write the values out, or quote the text",
 )
+_ENDS = ("'", '"', "]", "}")
+_BRACKETS = {"[": "]", "{": "}"}
+_OPENERS = {closer: opener for opener, closer in _BRACKETS.items()}
 _ANCHOR = r"(?:^|[\s\[{,])&([^\s\[\]{},]+)"
 _LEADING = rf"^[ ]*([\t{BLANKS}])"
 _BLOCK_HEADER = r"^ *(?P<item>- +(?=\S+:))?(?:- +)*(?:[^\s#][^#]*:\s+)?(?P<sign>[|>])[-+]?\s*(?:#.*)?$"
@@ -34,7 +37,7 @@ class _SyntaxFinding(NamedTuple):
     code: str
     message: str
     hint: str | None
-    line: int
+    row: int
     column: int
     width: int = 1
     # Column and text of a value on the line that needs quotes.
@@ -43,14 +46,14 @@ class _SyntaxFinding(NamedTuple):
 
 def explain_syntax_error(err: yaml.YAMLError, path: str, text: str) -> Diagnostic:
     """Return one diagnostic for the parser's error, at the smallest place that can be named."""
-    slip = _read(err, text)
-    start = Position(slip.line + 1, slip.column + 1)
-    rest = len(text.split("\n")[slip.line]) - slip.column
-    end = Position(slip.line + 1, slip.column + 1 + max(0, min(slip.width, rest)))
-    fix = indent_fix(text, slip.line) if slip.code == "OPT005" else None
-    if slip.bare is not None:
-        fix = quote_fix(slip.line, *slip.bare)
-    return diagnostic(slip.code, slip.message, path=path, span=Span(start, end), hint=slip.hint, fix=fix)
+    finding = _read(err, text)
+    start = Position(finding.row + 1, finding.column + 1)
+    rest = len(text.split("\n")[finding.row]) - finding.column
+    end = Position(finding.row + 1, finding.column + 1 + max(0, min(finding.width, rest)))
+    fix = indent_fix(text, finding.row) if finding.code == "OPT005" else None
+    if finding.bare is not None:
+        fix = quote_fix(finding.row, *finding.bare)
+    return diagnostic(finding.code, finding.message, path=path, span=Span(start, end), hint=finding.hint, fix=fix)
 
 
 def indent_fix(text: str, row: int) -> Fix | None:
@@ -140,15 +143,12 @@ def _read(err: yaml.YAMLError, text: str) -> _SyntaxFinding:
     place, start = position_at(text, mark.index), position_at(text, context_mark.index)
     scene = _Scene(lines, problem, str(getattr(err, "context", None) or ""), place, start)
     if lines[0].startswith("%") and scene.row <= 1:
-        return _SyntaxFinding(
-            "OPT001", f"`{lines[0].split()[0]}` does not belong in a task file", "delete it", 0, 0, len(lines[0])
-        )
-    for reader in _READERS:
-        slip = reader(scene)
-        if slip is not None:
-            return slip
-    fact = problem.replace("did not find expected", "expected").lower()
-    return _SyntaxFinding("OPT001", fact, "check this place and the line above it", scene.row, scene.column)
+        directive = lines[0].split()[0]
+        return scene.at(0, 0, f"`{directive}` does not belong in a task file", "delete it", width=len(lines[0]))
+    found = next((found for reader in _READERS if (found := reader(scene)) is not None), None)
+    return found or scene.here(
+        problem.replace("did not find expected", "expected").lower(), "check this place and the line above it"
+    )
 
 
 class _Scene:
@@ -160,11 +160,45 @@ class _Scene:
         self.row, self.column = place.line - 1, place.column - 1
         self.from_row, self.from_column = start.line - 1, start.column - 1
         self.line = lines[self.row]
-        self.from_line = lines[self.from_row]
         self.char = self.line[self.column : self.column + 1]
 
+    def at(
+        self,
+        row: int,
+        column: int,
+        message: str,
+        hint: str,
+        *,
+        code: str = "OPT001",
+        width: int = 1,
+        bare: tuple[int, str] | None = None,
+    ) -> _SyntaxFinding:
+        """Return a finding at a place; `bare` is the column and text of a value that a fix puts quotes around."""
+        return _SyntaxFinding(code, message, hint, row, column, width, bare)
 
-def _indent(scene: _Scene) -> _SyntaxFinding | None:
+    def here(self, message: str, hint: str, *, code: str = "OPT001", width: int = 1) -> _SyntaxFinding:
+        """Return a finding at the place of the parser's error."""
+        return self.at(self.row, self.column, message, hint, code=code, width=width)
+
+    def at_start(self, message: str, hint: str, *, code: str = "OPT001") -> _SyntaxFinding:
+        """Return a finding where the broken construct began."""
+        return self.at(self.from_row, self.from_column, message, hint, code=code)
+
+    def row_above(self, row: int, indent: int) -> int:
+        """Return the nearest row above `row` that has text and is indented by no more than `indent` blanks, or -1."""
+        rows = range(row - 1, -1, -1)
+        return next((i for i in rows if self.lines[i].strip() and _indent_of(self.lines[i]) <= indent), -1)
+
+    def first_text(self, first: int, stop: int) -> str | None:
+        """Return the first line with text among the rows from `first` up to `stop`."""
+        return next((line for line in self.lines[first:stop] if line.strip()), None)
+
+
+def _indent_of(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
+
+
+def _odd_indent(scene: _Scene) -> _SyntaxFinding | None:
     for row in dict.fromkeys((scene.row, scene.row - 1, scene.from_row, scene.row + 1)):
         if not 0 <= row < len(scene.lines):
             continue
@@ -172,7 +206,7 @@ def _indent(scene: _Scene) -> _SyntaxFinding | None:
         if match and scene.lines[row].strip():
             name = "a tab" if match[1] == "\t" else f"U+{ord(match[1]):04X}, a blank other than a space,"
             hint = "use spaces" if match[1] != "\ufeff" else "delete it"
-            return _SyntaxFinding("OPT005", f"{name} is used to indent", hint, row, match.start(1))
+            return scene.at(row, match.start(1), f"{name} is used to indent", hint, code="OPT005")
     return None
 
 
@@ -183,7 +217,7 @@ def _other_break(scene: _Scene) -> _SyntaxFinding | None:
         if before and OTHER_BREAKS.match(before[-1]):
             message = f"U+{ord(before[-1]):04X}, an invisible character, ends the line for YAML"
             hint = f"delete it, or if it is intended write `\\u{ord(before[-1]):04x}` between double quotes"
-            return _SyntaxFinding("OPT001", message, hint, row, len(before) - 1)
+            return scene.at(row, len(before) - 1, message, hint)
     return None
 
 
@@ -195,51 +229,22 @@ def _alias(scene: _Scene) -> _SyntaxFinding | None:
     before = "\n".join([*scene.lines[: scene.row], scene.line[: scene.column]])
     near = suggest(word, re.findall(_ANCHOR, before))
     hint = f"did you mean `*{near}`?" if near else f"define the anchor `&{word}` earlier in the file, or put quotes around it"
-    return _SyntaxFinding(
-        "OPT010", f"no anchor `&{word}` comes before this alias", hint, scene.row, scene.column, len(word) + 1
-    )
-
-
-def _twice(scene: _Scene) -> _SyntaxFinding | None:
-    if "duplicate anchor" not in scene.context:
-        return None
-    name = re.match(r"&([^\s\[\]{},]+)", scene.line[scene.column :])
-    word = name[1] if name else ""
-    hint = f"first at {scene.from_row + 1}:{scene.from_column + 1}: give one of them another name"
-    return _SyntaxFinding("OPT001", f"the anchor `&{word}` is set twice", hint, scene.row, scene.column, len(word) + 1)
-
-
-def _tag(scene: _Scene) -> _SyntaxFinding | None:
-    if "tag" not in scene.problem and "tag" not in scene.context:
-        return None
-    return _SyntaxFinding(
-        "OPT007", "a tag that cannot be read", "remove it, or put quotes around the value", scene.from_row, scene.from_column
-    )
-
-
-def _depth(scene: _Scene) -> _SyntaxFinding | None:
-    if "nesting" not in scene.problem and "depth" not in scene.problem:
-        return None
-    return _SyntaxFinding("OPT014", "nested too deeply", "write it with fewer levels: at most 64", scene.row, scene.column)
+    return scene.here(f"no anchor `&{word}` comes before this alias", hint, code="OPT010", width=len(word) + 1)
 
 
 def _block(scene: _Scene) -> _SyntaxFinding | None:
     """Explain a line of a text below `|` whose first line is indented deeper than this one."""
     indent = _indent_of(scene.line)
-    for row in range(scene.row - 1, -1, -1):
-        line = scene.lines[row]
-        header = re.match(_BLOCK_HEADER, line)
-        if header and _indent_of(line) < indent:
-            text = next((each for each in scene.lines[row + 1 : scene.row] if each.strip()), "")
-            if _indent_of(text) <= indent or not scene.problem.startswith(("did not find expected", "could not find expected")):
-                return None
-            sign = header["sign"]
-            message = f"the text below `{sign}` ends here: its first line is indented deeper than this one"
-            instead = f", or write `{sign}{indent - _indent_of(line)}` for `{sign}`" if not header["item"] else ""
-            return _SyntaxFinding("OPT001", message, f"indent it like the first line{instead}", scene.row, indent)
-        if line.strip() and _indent_of(line) <= indent:
-            return None
-    return None
+    row = scene.row_above(scene.row, indent - 1)
+    header = re.match(_BLOCK_HEADER, scene.lines[row]) if row >= 0 else None
+    if header is None or not scene.problem.startswith(("did not find expected", "could not find expected")):
+        return None
+    if _indent_of(scene.first_text(row + 1, scene.row) or "") <= indent:
+        return None
+    sign = header["sign"]
+    message = f"the text below `{sign}` ends here: its first line is indented deeper than this one"
+    instead = f", or write `{sign}{indent - _indent_of(scene.lines[row])}` for `{sign}`" if not header["item"] else ""
+    return scene.at(scene.row, indent, message, f"indent it like the first line{instead}")
 
 
 def _outdented(scene: _Scene) -> _SyntaxFinding | None:
@@ -247,59 +252,41 @@ def _outdented(scene: _Scene) -> _SyntaxFinding | None:
     if not scene.problem.startswith(("did not find expected key", "could not find expected ':'")):
         return None
     row = scene.from_row if scene.problem.startswith("could") else scene.row
-    above = row - 1
-    while above >= 0 and (not scene.lines[above].strip() or _indent_of(scene.lines[above]) > _indent_of(scene.lines[row])):
-        above -= 1
+    indent = _indent_of(scene.lines[row])
+    above = scene.row_above(row, indent)
     header = re.match(_BLOCK_HEADER, scene.lines[above]) if above >= 0 else None
-    text = next((line for line in scene.lines[above + 1 : row] if line.strip()), None) if header else None
+    text = scene.first_text(above + 1, row)
     if header is None or text is None:
         return None
     message = f"the text below `{header['sign']}` ends before this line, which is not a key"
-    hint = (
-        f"indent it like the text above, by {_indent_of(text)} blanks"
-        if _indent_of(text) > 1
-        else "indent it like the text above"
-    )
-    return _SyntaxFinding("OPT001", message, hint, row, _indent_of(scene.lines[row]))
+    by = f", by {_indent_of(text)} blanks" if _indent_of(text) > 1 else ""
+    return scene.at(row, indent, message, f"indent it like the text above{by}")
 
 
-def _no_blank(scene: _Scene) -> _SyntaxFinding | None:
-    """Explain `name:value`, which YAML reads as one text."""
+def _no_key(scene: _Scene) -> _SyntaxFinding | None:
+    """Explain `name value`, `name = value` and `name:value`, which YAML reads as one text."""
     if not scene.problem.startswith(("mapping values are not allowed", "could not find expected ':'")):
         return None
     above = next((row for row in range(scene.row - 1, -1, -1) if scene.lines[row].strip()), scene.row)
     for row in dict.fromkeys((scene.from_row, above)):
-        if (keyed := re.match(_NO_COLON, scene.lines[row])) and (keyed[3] or keyed[2] in names_of(TaskSpec)):
-            return _SyntaxFinding(
-                "OPT001",
-                "a line that is not `key: value`",
-                f"write `{keyed[2]}: {keyed[4][:_MAX_SHOWN_LENGTH].strip()}`",
-                row,
-                keyed.start(2),
-            )
-        match = re.match(r"^(\s*(?:- +)*)([A-Za-z][\w-]*):(?!//)([^\s:].*)$", scene.lines[row])
-        if match is not None:
-            hint = f"write `{match[2]}: {match[3].strip()[:_MAX_SHOWN_LENGTH]}`"
-            return _SyntaxFinding("OPT001", f"no blank follows `{match[2]}:`, so it is not a key", hint, row, match.end(2), 1)
+        line = scene.lines[row]
+        if (entry := re.match(_NO_COLON, line)) and (entry[3] or entry[2] in names_of(TaskSpec)):
+            hint = f"write `{entry[2]}: {entry[4][:_MAX_SHOWN_LENGTH].strip()}`"
+            return scene.at(row, entry.start(2), "a line that is not `key: value`", hint)
+        if entry := re.match(r"^(\s*(?:- +)*)([A-Za-z][\w-]*):(?!//)([^\s:].*)$", line):
+            hint = f"write `{entry[2]}: {entry[3].strip()[:_MAX_SHOWN_LENGTH]}`"
+            return scene.at(row, entry.end(2), f"no blank follows `{entry[2]}:`, so it is not a key", hint)
     return None
-
-
-def _indent_of(line: str) -> int:
-    return len(line) - len(line.lstrip(" "))
 
 
 def _template(scene: _Scene) -> _SyntaxFinding | None:
     for row in dict.fromkeys((scene.row, scene.from_row)):
         line = scene.lines[row]
-        engine = re.search(_TEMPLATE_LINE, line)
-        if engine:
-            start = len(line) - len(line.lstrip(" ")) if engine.start() == 0 else engine.start() + 2
-            message, hint = _TEMPLATED
-            return _SyntaxFinding("OPT001", message, hint, row, start, 2)
-        value = re.match(_TEMPLATE_VALUE, line)
-        if value:
-            message, hint = explain_braces(line, value.start(1))
-            return _SyntaxFinding("OPT001", message, hint, row, value.start(1), 2, (value.start(1), value[1]))
+        if engine := re.search(_TEMPLATE_LINE, line):
+            return scene.at(row, _indent_of(line) if engine.start() == 0 else engine.start() + 2, *_TEMPLATED, width=2)
+        if value := re.match(_TEMPLATE_VALUE, line):
+            start = value.start(1)
+            return scene.at(row, start, *explain_braces(line, start), width=2, bare=(start, value[1]))
     return None
 
 
@@ -317,68 +304,53 @@ def _first_character(scene: _Scene) -> _SyntaxFinding | None:
     shown = "a backquote" if char == "`" else f"`{char}`"
     value = _rest(line, column)
     hint = f"put quotes around the value: {quote_rest(value)}"
-    return _SyntaxFinding("OPT001", f"an unquoted value cannot begin with {shown}", hint, row, column, bare=(column, value))
+    return scene.at(row, column, f"an unquoted value cannot begin with {shown}", hint, bare=(column, value))
 
 
 def _colon(scene: _Scene) -> _SyntaxFinding | None:
     if scene.problem != "mapping values are not allowed in this context":
         return None
-    key = re.match(r"^(\s*(?:- +)?)([^\s:][^:]*):\s+(\S.*)$", scene.line)
-    if key and scene.column > key.start(3):
-        value = key[3].split(" #")[0]
-        return _SyntaxFinding(
-            "OPT001", f"`: ` inside the unquoted value of `{key[2]}`", f"put quotes around the value: {quote_rest(value)}",
-            scene.row, scene.column, bare=(key.start(3), value),
-        )  # fmt: skip
-    if (text := _text_without_block_sign(scene)) is not None:
-        return text
-    return _SyntaxFinding(
-        "OPT001", "indented deeper than the key above, which already has a value", "line it up with the key above",
-        scene.row, len(scene.line) - len(scene.line.lstrip(" ")),
-    )  # fmt: skip
-
-
-def _text_without_block_sign(scene: _Scene) -> _SyntaxFinding | None:
-    """Explain several lines below a key without `|`, one of which has a colon."""
-    indent, row = _indent_of(scene.line), scene.row - 1
-    while row >= 0 and (not scene.lines[row].strip() or _indent_of(scene.lines[row]) >= indent):
-        row -= 1
+    entry = re.match(r"^(\s*(?:- +)?)([^\s:][^:]*):\s+(\S.*)$", scene.line)
+    if entry and scene.column > entry.start(3):
+        value = entry[3].split(" #")[0]
+        message, hint = f"`: ` inside the unquoted value of `{entry[2]}`", f"put quotes around the value: {quote_rest(value)}"
+        return scene.at(scene.row, scene.column, message, hint, bare=(entry.start(3), value))
+    indent = _indent_of(scene.line)
+    # Several lines below a key without `|`, one of which has a colon.
+    row = scene.row_above(scene.row, indent - 1)
     key = re.match(r"^\s*(?:- +)*([A-Za-z]\w*):\s*$", scene.lines[row]) if row >= 0 else None
-    first = next((line for line in scene.lines[row + 1 : scene.row + 1] if line.strip()), "")
-    if key is None or re.match(r"^\s*(?:- |[\w-]+:(?:\s|$))", first):
+    first = scene.first_text(row + 1, scene.row + 1) or ""
+    if key is not None and not re.match(r"^\s*(?:- |[\w-]+:(?:\s|$))", first):
+        message = f"the lines below `{key[1]}:` are read as keys, not as one text"
+        return scene.at(row, key.start(1), message, f"write `{key[1]}: |`", width=len(key[1]))
+    message = "indented deeper than the key above, which already has a value"
+    return scene.at(scene.row, indent, message, "line it up with the key above")
+
+
+def _escape(scene: _Scene) -> _SyntaxFinding | None:
+    if "escape" not in scene.problem and "hexdecimal" not in scene.problem:
         return None
-    message = f"the lines below `{key[1]}:` are read as keys, not as one text"
-    return _SyntaxFinding("OPT001", message, f"write `{key[1]}: |`", row, key.start(1), len(key[1]))
+    start = max(0, scene.line.rfind("\\", 0, scene.column + 1))
+    if code := re.match(r"\\[xuU][0-9a-fA-F]*", scene.line[start:]):
+        hint = "write the character itself, or the code point that it has"
+        return scene.at(scene.row, start, f"`{code[0]}` is not a character", hint, width=len(code[0]))
+    message = f"unknown escape `{scene.line[start : start + 2]}` in double quotes"
+    return scene.at(scene.row, start, message, "use single quotes, or double the backslash", width=2)
 
 
-def _quote(scene: _Scene) -> _SyntaxFinding | None:
-    if scene.context == "while scanning a quoted scalar":
-        quote = scene.from_line[scene.from_column : scene.from_column + 1]
-        return _SyntaxFinding(
-            "OPT001", "the quote that begins here is not closed", f"close it with `{quote}`", scene.from_row, scene.from_column
-        )
-    if "escape" in scene.problem or "hexdecimal" in scene.problem:
-        start = max(0, scene.line.rfind("\\", 0, scene.column + 1))
-        code = re.match(r"\\[xuU][0-9a-fA-F]*", scene.line[start:])
-        if code:
-            hint = "write the character itself, or the code point that it has"
-            return _SyntaxFinding("OPT001", f"`{code[0]}` is not a character", hint, scene.row, start, len(code[0]))
-        escape = scene.line[start : start + 2]
-        hint = "use single quotes, or double the backslash"
-        return _SyntaxFinding("OPT001", f"unknown escape `{escape}` in double quotes", hint, scene.row, start, 2)
+def _after_end(scene: _Scene) -> _SyntaxFinding | None:
+    """Explain text behind a value that has ended with a quote or a bracket."""
     before = scene.line[: scene.column].rstrip()
-    if scene.problem.startswith("did not find expected") and before[-1:] in _ENDS and scene.char not in ("]", "}"):
-        sign = "quote" if before[-1] in "'\"" else "bracket"
-        value = re.match(r"^\s*(?:- +)*(?:[^\s:#\"'\[{][^:#]*:\s+)?(.*)$", scene.line)
-        whole = _requoted(value[1].strip() if value else "")
-        hint = f"put quotes around the whole value: {whole}" if whole else _AFTER[sign]
-        if (odd := scene.line[scene.column :].split(" #")[0].strip()) in (",", ";"):
-            return _SyntaxFinding("OPT001", f"`{odd}` behind a value", "delete it", scene.row, scene.column)
-        return _SyntaxFinding("OPT001", f"text after the closing {sign}", hint, scene.row, scene.column)
-    return None
-
-
-_ENDS = ("'", '"', "]", "}")
+    is_behind = scene.problem.startswith("did not find expected") and before[-1:] in _ENDS
+    if not is_behind or scene.char in _OPENERS:
+        return None
+    if (sign := scene.line[scene.column :].split(" #")[0].strip()) in (",", ";"):
+        return scene.here(f"`{sign}` behind a value", "delete it")
+    closing = "quote" if before[-1] in "'\"" else "bracket"
+    value = re.match(r"^\s*(?:- +)*(?:[^\s:#\"'\[{][^:#]*:\s+)?(.*)$", scene.line)
+    whole = _requoted(value[1].strip() if value else "")
+    hint = f"put quotes around the whole value: {whole}" if whole else "put quotes around the whole value"
+    return scene.here(f"text after the closing {closing}", hint)
 
 
 def _requoted(value: str) -> str | None:
@@ -390,110 +362,93 @@ def _requoted(value: str) -> str | None:
 
 
 def _bracket(scene: _Scene) -> _SyntaxFinding | None:
-    flow = {"while parsing a flow sequence": "]", "while parsing a flow mapping": "}"}.get(scene.context)
-    if scene.char in ("]", "}") and scene.char != flow:
-        opener = {"]": "[", "}": "{"}[scene.char]
-        return _SyntaxFinding("OPT001", f"`{scene.char}` without `{opener}`", "delete it", scene.row, scene.column)
-    if flow is None:
+    closer = {"while parsing a flow sequence": "]", "while parsing a flow mapping": "}"}.get(scene.context)
+    if scene.char in _OPENERS and scene.char != closer:
+        return scene.here(f"`{scene.char}` without `{_OPENERS[scene.char]}`", "delete it")
+    if closer is None:
         return None
-    closer, opener = flow, {"]": "[", "}": "{"}[flow]
-    if scene.char in ("[", "{", '"', "'") and scene.line[scene.column - 1 : scene.column].strip():
+    if scene.char in (*_BRACKETS, '"', "'") and scene.line[scene.column - 1 : scene.column].strip():
         start = max(scene.line.rfind(sign, 0, scene.column) for sign in (": ", ", ", "[", "{"))
         start += len(scene.line[start:]) - len(scene.line[start:].lstrip(":,[{ "))
         value = _between_brackets(scene.line[start:])
-        hint, message = (
-            f"put quotes around the value: {quote_rest(value)}",
-            f"an unquoted value ends before `{scene.char}` between brackets",
-        )
-        return _SyntaxFinding(
-            "OPT001", message, hint, scene.row, scene.column, bare=(start, value) if value and start >= 0 else None
-        )
+        message = f"an unquoted value ends before `{scene.char}` between brackets"
+        hint = f"put quotes around the value: {quote_rest(value)}"
+        return scene.at(scene.row, scene.column, message, hint, bare=(start, value) if value and start >= 0 else None)
     if scene.row == scene.from_row:
-        return _SyntaxFinding(
-            "OPT001",
-            f"`,` or `{closer}` is missing here",
-            f"separate items with `, ` and end with `{closer}`",
-            scene.row,
-            scene.column,
-        )
-    return _SyntaxFinding(
-        "OPT001",
-        f"the `{opener}` that begins here is not closed",
-        f"close it with `{closer}`",
-        scene.from_row,
-        scene.from_column,
-    )
+        return scene.here(f"`,` or `{closer}` is missing here", f"separate items with `, ` and end with `{closer}`")
+    return scene.at_start(f"the `{_OPENERS[closer]}` that begins here is not closed", f"close it with `{closer}`")
 
 
-def _layout(scene: _Scene) -> _SyntaxFinding | None:
-    for beginning, message, hint, at_start in _LAYOUT:
-        if scene.problem.startswith(beginning):
-            row, column = (scene.from_row, scene.from_column) if at_start else (scene.row, scene.column)
-            if row >= len(scene.lines) - 1 and not scene.lines[row]:
-                row, column = max(0, row - 1), 0
-            return _SyntaxFinding("OPT001", message, hint, row, column)
-    return None
+class _Explanation(NamedTuple):
+    """The explanation of a message of the parser: how message or context begin, and where the finding stands."""
+
+    begins: str | tuple[str, ...]
+    message: str
+    hint: str
+    is_at_start: bool = False
+    code: str = "OPT001"
 
 
-_AFTER = {
-    "quote": "put the whole value between the quotes; write '' for a quote inside single quotes",
-    "bracket": "put quotes around the whole value",
-}
-# (beginning of the parser's message, Optio's message, hint, whether to point at the beginning of the construct).
-_LAYOUT = (
-    (
+_EXPLANATIONS = (
+    _Explanation(
+        "while scanning a quoted scalar", "the quote that begins here is not closed", "close it with the same quote", True
+    ),
+    _Explanation("found duplicate anchor", "an anchor is set twice", "give one of them another name"),
+    _Explanation(
+        ("while parsing a tag", "while scanning a tag", "found undefined tag"),
+        "a tag that cannot be read",
+        "remove it, or put quotes around the value",
+        is_at_start=True,
+        code="OPT007",
+    ),
+    _Explanation("exceeded max", "nested too deeply", "write it with fewer levels: at most 64", code="OPT014"),
+    _Explanation(
         "could not find expected ':'",
         "a line that is not `key: value`",
         "write `key: value`, or put longer text below `|`",
         True,
     ),
-    (
+    _Explanation(
         "block sequence entries are not allowed",
         "a list item on the line of its key",
         "begin each `- ` on its own line below the key",
-        False,
     ),
-    ("mapping keys are not allowed", "a value cannot begin with `? `", "put quotes around the value", False),
-    (
-        "did not find expected <document start>",
-        "indented less than the lines above",
-        "line up all keys of the document",
-        False,
+    _Explanation("mapping keys are not allowed", "a value cannot begin with `? `", "put quotes around the value"),
+    _Explanation(
+        "did not find expected <document start>", "indented less than the lines above", "line up all keys of the document"
     ),
-    (
+    _Explanation(
         "did not find expected '-' indicator",
         "a key where a list item is expected",
         "begin it with `- `, or indent it below the item",
-        False,
     ),
-    (
+    _Explanation(
         "did not find expected comment or line break",
         "text on the line of `|` or `>`",
         "begin the text on the next line, indented",
-        False,
     ),
-    ("did not find expected key", "indented differently from the keys above", "line it up with the keys above", False),
-    (
+    _Explanation("did not find expected key", "indented differently from the keys above", "line it up with the keys above"),
+    _Explanation(
         "did not find expected node content",
         "a value is missing or begins with a reserved character",
         "put quotes around the value",
-        False,
     ),
 )
+
+
+def _plainly(scene: _Scene) -> _SyntaxFinding | None:
+    """Explain an error by the parser's message alone."""
+    said = (scene.problem, scene.context)
+    known = next((known for known in _EXPLANATIONS if any(text.startswith(known.begins) for text in said)), None)
+    if known is None:
+        return None
+    row, column = (scene.from_row, scene.from_column) if known.is_at_start else (scene.row, scene.column)
+    if row >= len(scene.lines) - 1 and not scene.lines[row]:
+        row, column = max(0, row - 1), 0
+    return scene.at(row, column, known.message, known.hint, code=known.code)
+
+
 _READERS = (
-    _other_break,
-    _alias,
-    _twice,
-    _depth,
-    _block,
-    _outdented,
-    _template,
-    _indent,
-    _tag,
-    _first_character,
-    _no_blank,
-    _colon,
-    _quote,
-    _bracket,
-    _layout,
+    *(_other_break, _alias, _block, _outdented, _template, _odd_indent, _first_character, _no_key, _colon, _escape),
+    *(_after_end, _bracket, _plainly),
 )
