@@ -34,17 +34,8 @@ _MEANT = (
     (r"(^|&&|\|\||[(!])(\s*)([A-Za-z_][\w.]*)(?=\s*(?:[=!<>]=|[<>]))", r"\1\2@.\3"),
     (r"([=!]=)\s*(?!(?:true|false|null)\b)([A-Za-z_][\w/-]*)(?=\s*(?:$|&&|\|\||\)))", r"\1 '\2'"),
 )
-# Quotes of word processors and of templates, and other forms of whole tests.
+# Quotes of word processors and of templates.
 _TYPOGRAPHIC = str.maketrans(dict.fromkeys("\u2018\u2019\u201c\u201d`", "'"))
-_ROOT = r"@?\.?([A-Za-z_]\w*(?:\.\w+)*?)"
-_FORMS = (
-    (r"\s*\?\s*true\s*:\s*false\s*\Z", ""),
-    (rf"(?i)\b(?:exists|isset|has|defined)\(\s*{_ROOT}\s*\)", r"@.\1"),
-    (rf"(?i)(?<!\w)any\(\s*{_ROOT}\s*,\s*@?\.?(\w+)\s*==?\s*('[^']*')\s*\)", r"@.\1[?@.\2 == \3]"),
-    (rf"(?<![\w@.]){_ROOT}\.(?:length|size|count|len)(?:\(\))?(?=\s*[=!<>])", r"length(@.\1)"),
-    (rf"(?i)\b(?:len|size)\(\s*{_ROOT}\s*\)", r"length(@.\1)"),
-    (rf"(?i)\b(?:lower|tolower|lowercase)\(\s*{_ROOT}\s*\)\s*==\s*'([\w -]+)'", r"search(@.\1, '(?i)^\2$')"),
-)
 # Wrappers that other systems put around the payload or a path.
 _AROUND = re.compile(
     r"(?<![\w.])(?:github\.event|\$json\.body|\$json|(?:steps\.)?trigger\.(?:event|outputs)\.body|trigger\.body|body|payload"
@@ -61,21 +52,6 @@ _CONTEXT = {
     "base_ref": "pull_request.base.ref",
 }
 _OF_CONTEXT = re.compile(rf"(?<![\w.])github\.({'|'.join(_CONTEXT)})\b(?!\.)")
-# GitLab's CI variables, and the path of the same value in its hooks.
-_OF_GITLAB = {
-    "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "object_attributes.target_branch",
-    "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "object_attributes.source_branch",
-    "CI_MERGE_REQUEST_TITLE": "object_attributes.title",
-    "CI_MERGE_REQUEST_IID": "object_attributes.iid",
-    "CI_MERGE_REQUEST_DRAFT": "object_attributes.draft",
-    "CI_PROJECT_PATH": "project.path_with_namespace",
-    "CI_PROJECT_NAME": "project.name",
-    "CI_DEFAULT_BRANCH": "project.default_branch",
-    "CI_COMMIT_SHA": "after",
-    "GITLAB_USER_LOGIN": "user_username",
-}
-_GITLAB = re.compile(rf"\$\{{?({'|'.join(_OF_GITLAB)})\b\}}?")
-_GITLAB_REF = re.compile(r"\$\{?CI_COMMIT_(BRANCH|REF_NAME|TAG)\b\}?\s*([=!])=\s*(['\"])([\w./-]{1,100})\3")
 _BRACES = re.compile(r"=?\$?\{\{\s{0,9}(.*?)\s{0,9}\}\}", re.DOTALL)
 # A test on a text, written as a function, a method or an infix word, with the path before the text.
 _PATH, _TEXT = r"(?P<path>[@$\w.*\[\]]{1,200})", r"(?P<text>'[^'\\^]{1,200}'|\"[^\"\\^]{1,200}\")"
@@ -83,13 +59,6 @@ _ON_TEXT = (
     re.compile(rf"\b(?P<name>[a-z_]{{1,20}})\(\s*{_PATH}\s*,\s*{_TEXT}\s*\)", re.IGNORECASE),
     re.compile(rf"{_PATH}\.(?P<name>[a-z_]{{1,20}})\(\s*{_TEXT}\s*\)", re.IGNORECASE),
     re.compile(rf"{_PATH}\s+(?P<name>contains|startswith|endswith)\s+{_TEXT}", re.IGNORECASE),
-)
-# A test for an item of a list, in languages without filters.
-_OF_ITEMS = re.compile(rf"{_PATH}\s*={{1,3}}\s*{_TEXT}|(?P<first>'[^'\\\\]{{1,200}}')\s+in\s+(?P<list>[@$\w.*\[\]]{{1,200}})")
-_OF_PATTERN = re.compile(rf"{_PATH}\s*=~\s*/(?P<pattern>[^/'\\\\]{{1,200}})/(?P<flags>i?)(?![a-z])")
-_OF_CHOICES = re.compile(
-    rf"{_PATH}\s*={{1,3}}\s*(?P<texts>'[^'\\\\]{{1,100}}'(?:\s*(?:\|\||\bor\b)\s*'[^'\\\\]{{1,100}}'){{1,20}})(?!\s*[=!<>])",
-    re.IGNORECASE,
 )
 _OF_TEXTS = re.compile(
     rf"{_PATH}\s+(?P<no>not\s+)?in\s+[\[(]\s*(?P<texts>'[^'\\\\]{{1,100}}'(?:\s*,\s*'[^'\\\\]{{1,100}}'){{0,20}})\s*[\])]",
@@ -105,14 +74,12 @@ _FLAG = re.compile(
     r"(^|&&|\|\||\(|\band\b|\bor\b)(\s*)(!?|not\s)\s*((?:github\.event|\$json\.body|\$json|body|payload|event|@)(?:\.\w+)+)"
     r"(?=\s*(?:$|&&|\|\||\)|\band\b|\bor\b))"
 )
-# A JSON Pointer, or a path with its signs.
-_LAST = re.compile(r"\[\(?\s*(?:@\.)?length(?:\(\))?\s*-\s*1\s*\)?\]|\[last\(\)\]|\[\$\]|\.last\(\)|\.at\(-1\)|\[-1:\]")
-# Subscripts of a program on the variable that holds the payload: `payload['data']['id']`, `request.json.get("id")`.
-_SUBSCRIPTS = re.compile(r"(?:(?:request|req|event|msg)\.)?(?:body|payload|json)((?:\[|\.get\().*)")
+# Subscripts of a program on the variable that holds the payload: `payload['data']['id']`.
+_SUBSCRIPTS = re.compile(r"(?:(?:request|req|event|msg)\.)?(?:body|payload|json)(\[.*)")
+# A JSON Pointer.
 _POINTER = re.compile(r"\$?/[A-Za-z_]\w*(?:/[A-Za-z_]\w*)*", re.ASCII)
 # A name in brackets without quotes.
 _IN_BRACKETS = re.compile(r"\[([A-Za-z_]\w*)\]", re.ASCII)
-_DASHED = re.compile(r"\.([A-Za-z_]\w*-[\w-]*)")
 _MAX_LENGTH = 500
 
 
@@ -140,22 +107,12 @@ def suggest_query_path(source: str) -> str | None:
     if len(source) > _MAX_LENGTH:
         return None
     source = source.removeprefix("=")  # an expression of n8n
-    if (last := _LAST.sub("[-1]", source)) != source:
-        return last if query_fast_path.is_path(last) else None
     if _POINTER.fullmatch(source):
         return "$." + source.strip("$/").replace("/", ".")
-    around = re.fullmatch(
-        r"[$#%@]?(?:\((?:(?:tt|body|inputs)\.)?(?:params\.)?(.+)\)|\{(?!\{)(.+)(?<!\})\})|<(\.?[\w.]+)>", source
-    )
-    if around is not None and (inner := next(filter(None, around.groups()))) and re.fullmatch(r"\.?[A-Za-z_][\w.]*", inner):
-        source = "." + inner.lstrip(".")
     braces = _BRACES.fullmatch(source)
     whole = _OF_CONTEXT.sub(lambda match: _CONTEXT[match[1]], (braces[1] if braces else source).strip())
     if (subscripts := _SUBSCRIPTS.fullmatch(whole)) is not None:
-        steps = re.sub(r"\.get\(\s*('[^']*'|\"[^\"]*\")\s*\)", r"[\1]", subscripts[1])
-        return "$" + steps if query_fast_path.is_path("$" + steps) else None
-    if whole.startswith("$json["):
-        return "$" + whole[5:] if query_fast_path.is_path("$" + whole[5:]) else None
+        return "$" + subscripts[1] if query_fast_path.is_path("$" + subscripts[1]) else None
     bare = whole if whole.startswith("$json.") else whole.lstrip("$@.#")
     rooted = "$." + _AROUND.sub("", bare, count=1)
     unquoted = None if ".." in source else "$" + _IN_BRACKETS.sub(r".\1", rooted[1:]).replace("..", ".")
@@ -195,30 +152,20 @@ def suggest_event(text: str) -> str | None:
 
 
 def suggest_filter(text: str, scheme: str) -> str | None:
-    """Return the filter in Optio's syntax, if the result parses. GitHub sends no name with a dash."""
+    """Return the filter in Optio's syntax, if the result parses."""
     if len(text) > _MAX_LENGTH or _KEPT in text or "event_name" in text:
         return None
     meant = _OF_CONTEXT.sub(lambda match: "@." + _CONTEXT[match[1]], _BRACES.sub(r"\1", text.translate(_TYPOGRAPHIC)))
-    for written, right in _FORMS:
-        meant = re.sub(written, right, meant)
     meant = re.sub(r"(^|&&|\|\||[(!])(\s*)\.(?=[A-Za-z_]\w*)", r"\1\2@.", meant)
     meant = re.sub(r"(?<![\w.@$])event\.(?=[A-Za-z_])", "@.", meant) if scheme == "github" else meant
-    meant = _GITLAB.sub(lambda match: "@." + _OF_GITLAB[match[1]], meant)
-    meant = _GITLAB_REF.sub(
-        lambda match: f"@.ref {match[2]}= 'refs/{'tags' if match[1] == 'TAG' else 'heads'}/{match[4]}'", meant
-    )
     meant = _FLAG.sub(_flagged, meant) if scheme == "github" else meant
     for form in _ON_TEXT:
         meant = form.sub(partial(_matched, scheme=scheme), meant)
-    meant = _OF_PATTERN.sub(_searched, meant)
     meant = _OF_TEXTS.sub(_one_of, meant)
-    meant = _OF_CHOICES.sub(_one_of, meant)
-    meant = _OF_ITEMS.sub(_among, meant)
     quoted = _QUOTED.findall(meant)
     bare = _AROUND.sub("", _QUOTED.sub(_KEPT, meant))
     for wrong, right in _MEANT:
         bare = re.sub(wrong, right, bare)
-    bare = _DASHED.sub(lambda name: name[0].replace("-", "_") if scheme == "github" else f"['{name[1]}']", bare)
     meant = re.sub(_KEPT, lambda _: quoted.pop(0), bare).strip()
     try:
         compile_when(meant)
@@ -260,35 +207,21 @@ def _rooted(path: str) -> str:
     return path if path[0] in "@$" else "@." + _AROUND.sub("", path, count=1)
 
 
-def _searched(match: re.Match[str]) -> str:
-    return f"search({_rooted(match['path'])}, '{'(?i)' if match['flags'] else ''}{match['pattern']}')"
-
-
 def _one_of(match: re.Match[str]) -> str:
     sign, joined = ("!=", " && ") if match.groupdict().get("no") else ("==", " || ")
     tests = [f"{_rooted(match['path'])} {sign} {text}" for text in _QUOTED.findall(match["texts"])]
     return tests[0] if len(tests) == 1 else f"({joined.join(tests)})"
 
 
-def _among(match: re.Match[str]) -> str:
-    """Return the test whether a list has such an item; a test of another value is left as it is."""
-    path, text = match["path"] or match["list"], match["text"] or match["first"]
-    if "*" not in path:
-        return match[0]
-    rooted = _rooted(path)
-    items, _, field = rooted.partition("[*]" if "[*]" in rooted else ".*")
-    return match[0] if "*" in field else f"{items}[?@{field} == {text}]"
-
-
 def _matched(match: re.Match[str], scheme: str) -> str:
     """Return the test of a text by a pattern, or of a list by a filter of its items."""
-    name, path, quoted = match["name"].lower(), match["path"], match["text"]
+    name, quoted = match["name"].lower(), match["text"]
     if name not in _PATTERNS:
         return match[0]
-    rooted = _rooted(path)
+    rooted = _rooted(match["path"])
     if scheme == "github" and _PATTERNS[name] == "{}" and (item := _item_of(rooted)) is not None:
         return f"{rooted}[?@.{item} == {quoted}]"
-    if "*" in path:
+    if "*" in rooted:
         items, _, field = rooted.partition("[*]" if "[*]" in rooted else ".*")
         return f"{items}[?@{field} == {quoted}]" if _PATTERNS[name] == "{}" else match[0]
     literal = re.sub(r"[.+*?()\[\]{}|$]", lambda sign: f"[{sign[0]}]", quoted[1:-1])
