@@ -1,7 +1,6 @@
 """Read `_policy.yaml` at the top of the tree, and check each task against it. The check applies to the final task, after
 templates and defaults, so no file can opt out."""
 
-import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
@@ -95,59 +94,74 @@ def _never_reached(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]
             yield diagnostic("OPT615", message, path=document.path, span=document.span(low), route=low, hint=hint)
 
 
-def _word(misfit: ValidationIssue) -> str:
+def _wrong(document: Document, issue: ValidationIssue) -> Diagnostic:
+    route = issue.route
+    span = document.key_span(route) if issue.kind == "unknown" else document.span(route)
+    message = f"`{show(route)}` cannot be read" if route else "a policy is a mapping"
+    if issue.kind == "missing":
+        message, hint = f"`{show(route)}` is missing", "add `type: policy`"
+    elif issue.kind == "unknown":
+        message, hint = f"unknown key `{show(route)}`", _hint_for_unknown_key(route)
+    elif issue.kind == "word":
+        hint = _hint_for_word(issue)
+    elif route[:1] == ("namespaces",) and issue.kind == "blank":
+        message, hint = "a pattern of `namespaces` is blank", "write a path below the task directory, such as `team-a/*`"
+    elif route[:1] == ("namespaces",) and issue.kind == "pattern":
+        message = f"`{issue.value}` is not a Kubernetes namespace"
+        suggestion = slug(str(issue.value))
+        hint = "write up to 63 lower-case letters, digits and `-`, with a letter or digit at both ends"
+        hint = f"write `{suggestion}`" if 0 < len(suggestion) <= _MAX_NAMESPACE else hint
+    else:
+        hint = _hint_for_value(issue)
+    return diagnostic("OPT121", message, path=document.path, span=span, route=route, hint=hint)
+
+
+def _hint_for_word(issue: ValidationIssue) -> str:
     """Return the cure for a word that is none of the allowed ones."""
-    value, allowed = str(misfit.value), f"allowed: {', '.join(misfit.wanted)}"
-    if misfit.route[0] == "require" and value in names_of(Ceilings):
+    value, allowed = str(issue.value), f"allowed: {', '.join(issue.wanted)}"
+    if issue.route[0] == "require" and value in names_of(Ceilings):
         limit = '"5.00"' if value.endswith("Usd") else 3
         return f"delete it here, and write `ceilings: {{{value}: {limit}}}`, which every task must then set; {allowed}"
-    suggestion = suggest(value, misfit.wanted)
+    suggestion = suggest(value, issue.wanted)
     return f"did you mean `{suggestion}`? {allowed}" if suggestion else allowed
 
 
-def _wrong(document: Document, misfit: ValidationIssue) -> Diagnostic:
-    route, name = misfit.route, show(misfit.route)
-    span = document.key_span(route) if misfit.kind == "unknown" else document.span(route)
-    message, hint = f"`{name}` cannot be read" if route else "a policy is a mapping", "see `optio explain OPT121`"
-    if misfit.kind == "missing":
-        message, hint = f"`{name}` is missing", "add `type: policy`"
-    elif misfit.kind == "unknown":
-        known = _keys(route[:-1])
-        below = [name for name, model in _PARTS.items() if len(route) == 1 and route[0] in names_of(model)]
-        advice = _FOREIGN.get(str(route[-1]).lower())
-        suggestion = None if below or advice else suggest(str(route[-1]), known)
-        if route[0] == "allow":
-            suggestion = suggestion or _ALLOWED.get(str(route[-1]).lower())
-        if route[0] == "ceilings" and str(route[-1]).lower().replace("_", "") in _COSTS:
-            suggestion = "budgetUsd"
-        hint = (
-            f"did you mean `{suggestion}`?"
-            if suggestion
-            else f"no key here means the same; allowed: {', '.join(known)}: write one"
-        )
-        message, hint = f"unknown key `{name}`", hint if suggestion else f"{hint} of these, or delete it"
-        hint = f"write it below {' or '.join(f'`{each}:`' for each in below)}" if below else advice or hint
-    elif misfit.kind == "word":
-        hint = _word(misfit)
-    elif route and str(route[-1]).endswith("Usd"):
-        suggestion = suggest_amount(str(misfit.value))
-        hint = f'write the amount as text{"" if suggestion else ", such as"} "{suggestion or "5.00"}"'
-    elif misfit.kind == "type" and misfit.wanted == LIST and isinstance(misfit.value, str):
-        hint = f"write a list: [{misfit.value}]"
-    elif route[-1:] in (("timeout",), ("keepFailed",)) and type(misfit.value) is int:
-        hint = unit_hint(misfit.value)
-    elif misfit.kind == "type":
-        hint = _form(misfit)
-    elif route[:1] == ("namespaces",) and misfit.kind == "blank":
-        message, hint = "a pattern of `namespaces` is blank", "write a path below the task directory, such as `team-a/*`"
-    elif route[:1] == ("namespaces",) and misfit.kind == "pattern":
-        message = f"`{misfit.value}` is not a Kubernetes namespace"
-        hint = "write up to 63 lower-case letters, digits and `-`, with a letter or digit at both ends"
-        hint = f"write `{suggestion}`" if 0 < len(suggestion := slug(str(misfit.value))) <= _MAX_NAMESPACE else hint
-    elif route[-1:] == ("timeout",):
-        suggestion = suggest_duration(str(misfit.value))
-        hint = f"write `{suggestion}`" if suggestion else "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
-    return diagnostic("OPT121", message, path=document.path, span=span, route=route, hint=hint)
+def _hint_for_unknown_key(route: Route) -> str:
+    """Return the cure for an unknown key: another system's key, the mapping that it belongs to, or a similar key."""
+    key = str(route[-1])
+    parts = [f"`{name}:`" for name, model in _PARTS.items() if len(route) == 1 and key in names_of(model)]
+    if parts:
+        return f"write it below {' or '.join(parts)}"
+    if (advice := _FOREIGN.get(key.lower())) is not None:
+        return advice
+    known = _keys(route[:-1])
+    suggestion = suggest(key, known)
+    if route[0] == "allow":
+        suggestion = suggestion or _ALLOWED.get(key.lower())
+    if route[0] == "ceilings" and key.lower().replace("_", "") in _COSTS:
+        suggestion = "budgetUsd"
+    if suggestion is not None:
+        return f"did you mean `{suggestion}`?"
+    return f"no key here means the same; allowed: {', '.join(known)}: write one of these, or delete it"
+
+
+def _hint_for_value(issue: ValidationIssue) -> str:
+    """Return the cure for a value of a wrong type, or for an amount or a duration in another notation."""
+    route, value = issue.route, issue.value
+    last = str(route[-1]) if route else ""
+    if last.endswith("Usd"):
+        suggestion = suggest_amount(str(value))
+        return f'write the amount as text{"" if suggestion else ", such as"} "{suggestion or "5.00"}"'
+    if issue.kind == "type" and issue.wanted == LIST and isinstance(value, str):
+        return f"write a list: [{value}]"
+    if last in ("timeout", "keepFailed") and type(value) is int:
+        return unit_hint(value)
+    if issue.kind == "type":
+        return _form(issue)
+    if last == "timeout":
+        suggestion = suggest_duration(str(value))
+        return f"write `{suggestion}`" if suggestion else "write hours, minutes and seconds: `90s`, `20m` or `1h30m`"
+    return "see `optio explain OPT121`"
 
 
 def _form(misfit: ValidationIssue) -> str:
@@ -278,67 +292,45 @@ def _allowed(task: ResolvedTask, allow: Allow) -> Iterator[Diagnostic]:
         if spec.model is None:
             hint = f"add `model:`; allowed: {', '.join(allow.models)}"
             yield task.at("OPT519", "no `model`, but the policy allows only some", ("model",), key=True, hint=hint)
-        elif not _fits(spec.model, allow.models):
-            yield _refused(task, ("model",), spec.model, allow.models)
-    if allow.images is not None and environment.image is not None and not _fits(environment.image, allow.images):
-        yield _refused(task, ("environment", "image"), environment.image, allow.images)
-    if allow.egress is not None:
-        route: Route = ("environment", "network", "egress")
-        if environment.network is None:
-            hosts = flow([each for each in allow.egress if "*" not in each] or allow.egress)
-            inner = f"network: {{egress: {hosts}}}"
-            write = f"`{inner}` below `environment`" if "environment" in task.document.value else f"`environment: {{{inner}}}`"
-            hint = f"add {write}, with the hosts that it needs; allowed: {', '.join(allow.egress)}"
-            yield task.at("OPT519", "no list of hosts, but the policy allows only some", route[:2], key=True, hint=hint)
-        for index, host in enumerate(environment.network.egress if environment.network is not None else ()):
-            if not _fits(host, allow.egress):
-                yield _refused(task, (*route, index), host, allow.egress)
-    for index, name in enumerate(environment.secrets if allow.secrets is not None else ()):
-        if not _fits(name, allow.secrets or ()):
-            yield _refused(task, ("environment", "secrets", index), name, allow.secrets or (), _named_secret(task, name, allow))
+        else:
+            yield from _refusals(task, ("model",), [spec.model], allow.models)
+    if environment.image is not None:
+        yield from _refusals(task, ("environment", "image"), [environment.image], allow.images)
+    if environment.network is not None:
+        yield from _refusals(task, ("environment", "network", "egress"), environment.network.egress, allow.egress)
+    elif allow.egress is not None:
+        yield _no_hosts(task, allow.egress)
+    yield from _refusals(task, ("environment", "secrets"), environment.secrets, allow.secrets)
 
 
-def _named_secret(task: ResolvedTask, name: str, allow: Allow) -> str | None:
-    """Return the only allowed secret that the task's texts name and that has all words of the refused name."""
-    texts = (task.prompt, str(task.spec.command), *task.spec.environment.setup_commands)
-    words = {word for text in texts for word in re.findall(r"\$\{?([A-Z][A-Z0-9_]{2,60})", text)}
-    fits = {word for word in words if _fits(word, allow.secrets or ()) and set(name.split("_")) <= set(word.split("_"))}
-    return fits.pop() if len(fits) == 1 else None
+def _refusals(
+    task: ResolvedTask, route: Route, requested: Sequence[str], allowed_values: Sequence[str] | None
+) -> Iterator[Diagnostic]:
+    """Report each value, or item of a list, at the route that no pattern of the policy allows."""
+    is_list = route[-1] in ("egress", "secrets")
+    for index, name in enumerate(requested if allowed_values is not None else ()):
+        if not _fits(name, allowed_values or ()):
+            yield _refused(task, (*route, index) if is_list else route, name, allowed_values or ())
 
 
-# A model that an alias may stand for.
-_WHOLE_NAMES = {"sonnet": "claude-sonnet-4-5", "opus": "claude-opus-4-5", "haiku": "claude-haiku-4-5"}
+def _no_hosts(task: ResolvedTask, allowed_hosts: Sequence[str]) -> Diagnostic:
+    hosts = flow([host for host in allowed_hosts if "*" not in host] or allowed_hosts)
+    inner = f"network: {{egress: {hosts}}}"
+    write = f"`{inner}` below `environment`" if "environment" in task.document.value else f"`environment: {{{inner}}}`"
+    hint = f"add {write}, with the hosts that it needs; allowed: {', '.join(allowed_hosts)}"
+    message = "no list of hosts, but the policy allows only some"
+    return task.at("OPT519", message, ("environment", "network"), key=True, hint=hint)
 
 
-def _is_below(requested: str, allowed: str) -> bool:
-    """Return True if a pattern without `*` names what stands above the value: a registry, a domain, or a family of models."""
-    return requested.startswith((f"{allowed.rstrip('/')}/", f"{allowed}-")) or requested.endswith(f".{allowed}")
-
-
-def _refused(
-    task: ResolvedTask, route: Route, requested: str, allowed_values: Sequence[str], meant: str | None = None
-) -> Diagnostic:
-    hint = f"allowed: {', '.join(allowed_values) or 'none'}; or ask the owner of `{POLICY}`"
-    if route == ("model",) and requested.isalpha() and any("*" in each for each in allowed_values):
-        whole = _WHOLE_NAMES.get(requested)
-        name_text = f"`{whole}`" if whole is not None and _fits(whole, allowed_values) else "the whole name of the model"
-        hint = f"write {name_text}, because aliases are compared as they stand; {hint}, who can add `{requested}` to `models`"
-    below = next((each for each in allowed_values if "*" not in each and _is_below(requested, each)), None)
-    if below is not None:
-        star = f"{below}/*" if "/" in below else f"*.{below}" if requested.endswith(f".{below}") else f"{below}*"
-        hint = f"{hint}, who can write `{star}` for what is meant by `{below}`"
+def _refused(task: ResolvedTask, route: Route, requested: str, allowed_values: Sequence[str]) -> Diagnostic:
+    message = f"the policy does not allow `{requested}`"
     bare = requested.removesuffix(":443")
     if bare != requested and _fits(bare, allowed_values):
-        return task.at(
-            "OPT519",
-            f"the policy does not allow `{requested}`",
-            route,
-            hint=f"write `{bare}`, which means port 443",
-            value=bare,
-        )
-    if meant is not None:
-        hint = f"did you mean `{meant}`, which the task names? {hint}"
-    return task.at("OPT519", f"the policy does not allow `{requested}`", route, hint=hint)
+        return task.at("OPT519", message, route, hint=f"write `{bare}`, which means port 443", value=bare)
+    hint = f"allowed: {', '.join(allowed_values) or 'none'}; or ask the owner of `{POLICY}`"
+    if route == ("model",) and requested.isalpha() and any("*" in pattern for pattern in allowed_values):
+        hint = f"write the whole name of the model, because aliases are compared as they stand; {hint}"
+    return task.at("OPT519", message, route, hint=hint)
 
 
 def _fits(text: str, patterns: Sequence[str]) -> bool:
