@@ -5,6 +5,7 @@ halves that the parallel check and the incremental compiler run separately."""
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,6 +28,7 @@ from optio.compiler.ignores import IgnoreComment, drop_ignored, find_ignores
 from optio.compiler.layers import (
     POLICY,
     Bases,
+    MergedDocument,
     check_base_keys,
     inherited_values,
     is_base,
@@ -58,6 +60,8 @@ _COMMON = frozenset({"name", "agentRuntime", "promptTemplate", "promptFile", "tr
 _OF_EXECUTOR = frozenset({"OPT523"})
 # Rules that ask for a key of `environment`, which only matters if the executor applies it.
 _ASKED_FOR = {"OPT510": "network"}
+# Rules that another rule may report as well.
+_REPEATS = frozenset({"OPT503", "OPT616"})
 NO_LEVELS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -227,57 +231,63 @@ def check_results(
 ) -> TreeResult:
     """Return the findings of all files together: each file's own, those across files, with severities and ignore comments
     applied."""
-    across: dict[str, list[Diagnostic]] = {}
-    claims = [file.facts for file in files if file.facts is not None]
     advised = pedantic or asks_advice(levels)
-    for each in check_across(claims, pedantic=advised, executor=executor, is_whole=is_whole):
-        across.setdefault(each.path, []).append(each)
-    findings: list[Diagnostic] = []
-    broken_paths: set[str] = set()
-    comments = {file.path: file.comments for file in files if file.comments}
-    by_file = {f.path: f.diagnostics + across.get(f.path, []) for f in files if f.diagnostics or f.path in across}
+    facts = [file.facts for file in files if file.facts is not None]
+    across = check_across(facts, pedantic=advised, executor=executor, is_whole=is_whole)
+    by_file = _with_findings_across(files, across)
     if executor is not None and advised:
-        vain = {rule for rule, key in _ASKED_FOR.items() if not_applied(executor, [key])}
-        podded = {f.path for f in files if f.facts is not None and POD in f.facts.demands}
-        by_file = {path: mine if path in podded else [d for d in mine if d.code not in vain] for path, mine in by_file.items()}
-    if any(each.cause is not None for findings in by_file.values() for each in findings):
-        paths = [file.path for file in files]
-        by_file = {path: [_with_template(each, paths) for each in findings] for path, findings in by_file.items()}
+        by_file = _without_vain_advice(by_file, facts, executor)
     if levels:
-        by_file = {path: apply_severities(mine, levels, pedantic=pedantic) for path, mine in by_file.items()}
-    for path, mine in (drop_ignored(by_file, comments, pedantic=pedantic) if comments else by_file).items():
-        findings += mine
-        # An error in a prompt's own file, or in a template, breaks the task that uses it.
-        if has_errors(mine):
-            broken_paths.add(path)
-    findings = sort_diagnostics(findings)
-    if executor is not None:
-        findings = _once_for_tree(findings)
-    return TreeResult(frozenset(broken_paths), tuple(findings))
+        by_file = {path: apply_severities(found, levels, pedantic=pedantic) for path, found in by_file.items()}
+    comments = {file.path: file.comments for file in files if file.comments}
+    if comments:
+        by_file = drop_ignored(by_file, comments, pedantic=pedantic)
+    # An error in a prompt's own file, or in a template, breaks the task that uses it.
+    broken = frozenset(path for path, found in by_file.items() if has_errors(found))
+    findings = sort_diagnostics(chain.from_iterable(by_file.values()))
+    return TreeResult(broken, tuple(findings if executor is None else _once_for_tree(findings)))
 
 
-def _with_template(finding: Diagnostic, paths: Sequence[str]) -> Diagnostic:
-    """Return the finding; one about a missing template names the most similar file of the tree."""
-    cause = finding.cause
-    is_missing = cause is not None and cause.kind is CauseKind.MISSING_FILE
-    return suggest_template(finding, cause.name, paths) if cause is not None and is_missing else finding
+def _without_vain_advice(
+    by_file: Mapping[str, list[Diagnostic]], facts: Iterable[TaskFacts], executor: str
+) -> dict[str, list[Diagnostic]]:
+    """Return the findings without those that ask for a key which the executor does not apply to the task."""
+    vain = {rule for rule, key in _ASKED_FOR.items() if not_applied(executor, [key])}
+    in_pods = {fact.path for fact in facts if POD in fact.demands}
+    return {
+        path: found if path in in_pods else [finding for finding in found if finding.code not in vain]
+        for path, found in by_file.items()
+    }
+
+
+def _with_findings_across(files: Sequence[FileResult], across: Iterable[Diagnostic]) -> dict[str, list[Diagnostic]]:
+    """Return the findings of each file with those across files. One about a missing template names the most similar file."""
+    by_file = {file.path: list(file.diagnostics) for file in files}
+    for finding in across:
+        if finding.path in by_file:
+            by_file[finding.path].append(finding)
+    for found in by_file.values():
+        for index, finding in enumerate(found):
+            if finding.cause is not None and finding.cause.kind is CauseKind.MISSING_FILE:
+                found[index] = suggest_template(finding, finding.cause.name, list(by_file))
+    return {path: found for path, found in by_file.items() if found}
 
 
 def _once_for_tree(findings: Sequence[Diagnostic]) -> list[Diagnostic]:
     """Return the findings with one of those that say the same of the whole tree: the first, with the number of the others. An
     error concerns its own task, and stays."""
-    first, *others = [
-        finding for finding in findings if finding.code in _OF_EXECUTOR and finding.severity is not Severity.ERROR
-    ] or (None,)
-    if first is None or not others:
+    alike = [finding for finding in findings if finding.code in _OF_EXECUTOR and finding.severity is not Severity.ERROR]
+    if len(alike) < 2:
         return list(findings)
+    first, *others = alike
     files = len({finding.path for finding in others})
-    more = f"{len(others)} more {'key' if len(others) == 1 else 'keys'} in {files} {'file' if files == 1 else 'files'}"
+    keys = "key in" if len(others) == 1 else "keys in"
+    more = f"{len(others)} more {keys} {files} {'file' if files == 1 else 'files'}"
     more += f" {'is' if len(others) == 1 else 'are'} not applied, or not fully"
     names = ", ".join(sorted({f"`{show(finding.route)}`" for finding in others}))
-    told = replace(first, message=f"{first.message}; {more} ({names})")
+    summary = replace(first, message=f"{first.message}; {more} ({names})")
     left_out = {id(finding) for finding in others}
-    return [told if finding is first else finding for finding in findings if id(finding) not in left_out]
+    return [summary if finding is first else finding for finding in findings if id(finding) not in left_out]
 
 
 def compile_file(
@@ -360,17 +370,8 @@ def _compiled(
         return document, None, [*findings, *policy.found]
     if is_base(document):
         return document, None, _base_result(source, document, findings)
-    if (suggestion := suggest_base_name(document)) is not None:
-        hint = f"rename the file to `{suggestion}`, or write `name:` if it is a task"
-        return (
-            document,
-            None,
-            [*findings, diagnostic("OPT102", "`name` is missing: a file of this name is a task", path=path, hint=hint)],
-        )
-    if _is_of_another_program(document):
-        hint = "move the file out of the task directory, or into a directory whose name begins with a dot"
-        message = "no key of this file belongs to a task"
-        return document, None, [*findings, diagnostic("OPT110", message, path=path, span=document.key_span(()), hint=hint)]
+    if (refusal := _refuse_other_file(document)) is not None:
+        return document, None, [*findings, refusal]
     lower_layers, missing = read_layers(document, tree, bases)
     if missing:  # findings about the rest would depend on the missing file
         return document, None, [*findings, *missing]
@@ -384,16 +385,38 @@ def _compiled(
     task = policy.with_default(task)
     findings += checks.run(task, pedantic=pedantic)
     findings += policy.judge(task, tree)
-    if any(d.code == "OPT616" for d in findings):
-        # A model that is wrong has no price either.
-        line = whole.span(("model",)).start.line
-        if any(d.code == "OPT607" or d.span.start.line == line for d in findings if d.code not in ("OPT608", "OPT616")):
-            findings = [d for d in findings if d.code != "OPT616"]
-    if any(d.code == "OPT405" for d in findings):
-        # A webhook's secret in plain text is reported by its own rule.
-        known = {d.span.start.line for d in findings if d.code == "OPT405"}
-        findings = [d for d in findings if d.code != "OPT503" or d.span.start.line not in known]
-    return document, task, findings
+    return document, task, _without_repeats(findings, whole)
+
+
+def _without_repeats(findings: list[Diagnostic], document: Document | MergedDocument) -> list[Diagnostic]:
+    """Return the findings without those that another rule reports as well: a model that is wrong has no price either, and a
+    webhook's secret in plain text is reported by its own rule."""
+    if _REPEATS.isdisjoint(finding.code for finding in findings):
+        return findings
+    model_line = document.span(("model",)).start.line
+    lines = {code: {finding.span.start.line for finding in findings if finding.code == code} for code in ("OPT405", "OPT607")}
+    is_wrong = bool(lines["OPT607"]) or any(
+        finding.span.start.line == model_line for finding in findings if finding.code not in ("OPT608", "OPT616")
+    )
+    return [
+        finding
+        for finding in findings
+        if not (finding.code == "OPT616" and is_wrong)
+        and not (finding.code == "OPT503" and finding.span.start.line in lines["OPT405"])
+    ]
+
+
+def _refuse_other_file(document: Document) -> Diagnostic | None:
+    """Return the finding for a file that is none of a task: misnamed defaults, or a file of another program."""
+    if (suggestion := suggest_base_name(document)) is not None:
+        message = "`name` is missing: a file of this name is a task"
+        hint = f"rename the file to `{suggestion}`, or write `name:` if it is a task"
+        return diagnostic("OPT102", message, path=document.path, hint=hint)
+    if _is_of_another_program(document):
+        message = "no key of this file belongs to a task"
+        hint = "move the file out of the task directory, or into a directory whose name begins with a dot"
+        return diagnostic("OPT110", message, path=document.path, span=document.key_span(()), hint=hint)
+    return None
 
 
 def _is_of_another_program(document: Document) -> bool:
