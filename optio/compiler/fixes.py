@@ -46,53 +46,84 @@ class FixedTree:
 def fix_tree(tree: SourceTree, *, unsafe: bool, pedantic: bool = False) -> FixedTree:
     """Return the tree with every fix that makes no file worse; nothing is written to disk. Files that still cannot be parsed
     after their fixes keep their content. With `unsafe`, fixes that may change the meaning are applied, too."""
-    compiler = IncrementalCompiler(pedantic=pedantic)
-    tree = ReadOnceTree(tree)
-    fixed = FixedTree(compiler.compile(tree))
-    # Findings whose fix alone makes a file worse, and files whose fixes are tried one by one to find such fixes.
-    refused: set[tuple[str, str, str]] = set()
-    singly: set[str] = set()
-    tried_fixes: set[str] = set()
-    # How many files are fixed at once: fewer where one of them makes another file worse.
-    most: int | None = None
-    has_changed = False
+    fixer = _Fixer(ReadOnceTree(tree), unsafe, pedantic)
     for _ in range(_MAX_ROUNDS):
-        chosen = {}
-        for path, found in _by_file(fixed.compilation, unsafe, pedantic).items():
-            if left := [finding for finding in found if _name(finding) not in refused]:
-                chosen[path] = left[:1] if path in singly else left
-        if not chosen and refused and has_changed:
-            # A refused fix may be right after the fixes that were applied since.
-            refused, singly, most, has_changed = set(), set(), None, False
-            continue
-        if not chosen:
+        if chosen := fixer.choose():
+            fixer.attempt(chosen)
+        elif not fixer.retry_refused():
             break
-        chosen = dict(islice(chosen.items(), most))
-        now = OverlayTree(tree, dict(fixed.files))
+    return fixer.finish()
+
+
+class _Fixer:
+    """The rounds of fixes of one tree. Fixes that made a file worse are tried again after others were applied."""
+
+    def __init__(self, tree: SourceTree, unsafe: bool, pedantic: bool) -> None:
+        self._compiler = IncrementalCompiler(pedantic=pedantic)
+        self._tree, self._unsafe, self._pedantic = tree, unsafe, pedantic
+        self._fixed = FixedTree(self._compiler.compile(tree))
+        # Findings whose fix alone makes a file worse, and files whose fixes are tried one by one to find such fixes.
+        self._refused: set[tuple[str, str, str]] = set()
+        self._singly: set[str] = set()
+        # Files of the last attempt; those of a refused one have their old content again.
+        self._tried: set[str] = set()
+        # How many files are fixed at once: fewer where one of them makes another file worse.
+        self._max_files: int | None = None
+        self._has_changed = False
+
+    def choose(self) -> dict[str, list[Diagnostic]]:
+        """Return the findings to fix next, by file."""
+        chosen = {}
+        for path, found in _by_file(self._fixed.compilation, self._unsafe, self._pedantic).items():
+            if left := [finding for finding in found if _name(finding) not in self._refused]:
+                chosen[path] = left[:1] if path in self._singly else left
+        return dict(islice(chosen.items(), self._max_files))
+
+    def retry_refused(self) -> bool:
+        """Forget which fixes were refused, if others were applied since. Returns False if nothing is left to try."""
+        if not self._refused or not self._has_changed:
+            return False
+        self._refused, self._singly, self._max_files, self._has_changed = set(), set(), None, False
+        return True
+
+    def attempt(self, chosen: Mapping[str, list[Diagnostic]]) -> None:
+        """Apply the fixes of these findings, unless they make a file worse."""
+        fixed = self._fixed
+        now = OverlayTree(self._tree, dict(fixed.files))
         files = {path: _apply_fixes(now.read(path), found) for path, found in chosen.items()}
-        # Files of a refused attempt have their old content again.
-        after = compiler.compile(OverlayTree(tree, {**fixed.files, **files}), changed_paths=tried_fixes | files.keys())
-        tried_fixes = set(files)
-        worse = _worsened_files(fixed.compilation, after, now, files, {path: _edits(found) for path, found in chosen.items()})
-        if worse:
-            blamed = worse & files.keys() or files.keys()
-            refused |= {
-                _name(chosen[path][0]) for path in blamed if len(chosen[path]) == 1 and (path in worse or len(files) == 1)
-            }
-            singly |= blamed
-            most = most if worse & files.keys() else max(1, len(files) // 2)
-            continue
-        most = most and most * 2
-        fixed.before = {path: tree.read(path) for path in files} | fixed.before
+        after = self._compile({**fixed.files, **files}, self._tried | files.keys())
+        self._tried = set(files)
+        edits = {path: _edits(found) for path, found in chosen.items()}
+        if worse := _worsened_files(fixed.compilation, after, now, files, edits):
+            self._refuse(chosen, worse)
+            return
+        self._max_files = self._max_files and self._max_files * 2
+        fixed.before = {path: self._tree.read(path) for path in files} | fixed.before
         fixed.files |= files
-        fixed.counts.update({path: len(mine) for path, mine in chosen.items()})
-        fixed.compilation, has_changed = after, True
-    if unreadable := _unreadable(fixed):
-        for path in unreadable:
-            del fixed.files[path], fixed.before[path], fixed.counts[path]
-        fixed.compilation = compiler.compile(OverlayTree(tree, dict(fixed.files)), changed_paths=tried_fixes | unreadable)
-    fixed.left_out = sum(map(len, _by_file(fixed.compilation, unsafe, pedantic).values()))
-    return fixed
+        fixed.counts.update({path: len(found) for path, found in chosen.items()})
+        fixed.compilation, self._has_changed = after, True
+
+    def _refuse(self, chosen: Mapping[str, list[Diagnostic]], worse: set[str]) -> None:
+        is_own = bool(worse & chosen.keys())
+        blamed = worse & chosen.keys() or chosen.keys()
+        self._refused |= {
+            _name(chosen[path][0]) for path in blamed if len(chosen[path]) == 1 and (path in worse or len(chosen) == 1)
+        }
+        self._singly |= blamed
+        self._max_files = self._max_files if is_own else max(1, len(chosen) // 2)
+
+    def finish(self) -> FixedTree:
+        """Return the tree after its fixes, without those of files that still cannot be parsed."""
+        fixed = self._fixed
+        if unreadable := _unreadable(fixed):
+            for path in unreadable:
+                del fixed.files[path], fixed.before[path], fixed.counts[path]
+            fixed.compilation = self._compile(fixed.files, self._tried | unreadable)
+        fixed.left_out = sum(map(len, _by_file(fixed.compilation, self._unsafe, self._pedantic).values()))
+        return fixed
+
+    def _compile(self, files: Mapping[str, bytes], changed_paths: set[str]) -> Compilation:
+        return self._compiler.compile(OverlayTree(self._tree, dict(files)), changed_paths=changed_paths)
 
 
 def _worsened_files(

@@ -276,37 +276,41 @@ class MergedDocument:
         return next((value for _, values in islice(layers, 1, None) if (value := value_at(values, route)) is not None), None)
 
     def _over(self, weak: dict[str, Any], strong: dict[str, Any], layer: Document, route: Route) -> dict[str, Any]:
-        done = dict(weak)
+        merged = dict(weak)
         for key, value in strong.items():
             here = (*route, key)
             if not route and key in _EXCLUSIVE_KEYS:
-                done.pop(_EXCLUSIVE_KEYS[key], None)
-            if value is None and key in done:
-                del done[key]
-            elif value is None and layer is self._top:
-                if route != _VARIABLES or not layer.plain(here):
-                    done[key] = value
-                self.vain.append(here)
-            elif value is None and _can_remove(here):
-                continue  # a template or defaults, and nothing is below
+                merged.pop(_EXCLUSIVE_KEYS[key], None)
+            if value is None:
+                self._remove(merged, key, layer, here)
             elif isinstance(value, dict) and here not in _REPLACED_WHOLE:
-                weaker = done.get(key)
-                done[key] = self._over(weaker if isinstance(weaker, dict) else {}, value, layer, here)
-            elif here == _UNION and isinstance(value, list) and isinstance(done.get(key), list):
-                done[key] = self._union(done[key], value, layer)
+                weaker = merged.get(key)
+                merged[key] = self._over(weaker if isinstance(weaker, dict) else {}, value, layer, here)
+            elif here == _UNION and isinstance(value, list):
+                weaker = merged.get(key)
+                merged[key] = self._union(weaker if isinstance(weaker, list) else [], value, layer)
             else:
-                done[key] = value
-                if here == _UNION and isinstance(value, list):
-                    self._elsewhere |= {(*here, index): (layer, (*here, index)) for index in range(len(value))}
-        return done
+                merged[key] = value
+        return merged
+
+    def _remove(self, merged: dict[str, Any], key: str, layer: Document, route: Route) -> None:
+        """Apply a `null`: it removes what is below, and in the task's own file one that removes nothing is reported."""
+        if key in merged:
+            del merged[key]
+        elif layer is self._top:
+            if route[:-1] != _VARIABLES or not layer.plain(route):
+                merged[key] = None
+            self.vain.append(route)
+        elif not _can_remove(route):
+            merged[key] = None
 
     def _union(self, weak: list[Any], strong: list[Any], layer: Document) -> list[Any]:
-        done = list(weak)
+        joined = list(weak)
         for index, name in enumerate(strong):
-            if name not in done:
-                self._elsewhere[(*_UNION, len(done))] = (layer, (*_UNION, index))
-                done.append(name)
-        return done
+            if name not in weak:
+                self._elsewhere[(*_UNION, len(joined))] = (layer, (*_UNION, index))
+                joined.append(name)
+        return joined
 
     def writer(self, route: Route) -> Document:
         """Return the file that wrote the value, or the task's own file for a value that nobody wrote."""

@@ -160,24 +160,30 @@ class _SpliceCollector:
             if key.value not in new:
                 self._remove_entry(node, entries, ends, index, behind=index < entries.index(stay[-1]))
             elif canonical(old[key.value]) != canonical(new[key.value]):
-                if value.start_mark.index < key.end_mark.index:
-                    raise CannotEdit(f"`{key.value}` comes through an alias", key.start_mark.line + 1)
-                colon = _COLON.match(self.text, key.end_mark.index)
-                if colon is None:
-                    raise CannotEdit(f"`{key.value}` is written without a colon on its line", key.start_mark.line + 1)
-                slot = _ValueSlot(colon.end(), key.start_mark.column, bool(node.flow_style))
-                self.change(slot, value, old[key.value], new[key.value])
-        written = {key.value for key, _ in entries}
-        added = {key: value for key, value in new.items() if key not in written and (key not in old or old[key] != value)}
+                self._change_entry(node, key, value, old[key.value], new[key.value])
+        names = {key.value for key, _ in entries}
+        added = {key: value for key, value in new.items() if key not in names and (key not in old or old[key] != value)}
         last = max(end for pair, end in zip(entries, ends, strict=True) if pair in stay)
+        self._add_entries(node, added, last, stay[0][0].start_mark.column)
+        return True
+
+    def _change_entry(self, node: yaml.MappingNode, key: yaml.Node, value: yaml.Node, old: Any, new: Any) -> None:
+        if value.start_mark.index < key.end_mark.index:
+            raise CannotEdit(f"`{key.value}` comes through an alias", key.start_mark.line + 1)
+        colon = _COLON.match(self.text, key.end_mark.index)
+        if colon is None:
+            raise CannotEdit(f"`{key.value}` is written without a colon on its line", key.start_mark.line + 1)
+        self.change(_ValueSlot(colon.end(), key.start_mark.column, bool(node.flow_style)), value, old, new)
+
+    def _add_entries(self, node: yaml.MappingNode, added: dict[str, Any], last: int, column: int) -> None:
+        """Add entries behind the offset `last`, where the last entry that stays ends."""
         if node.flow_style:
             self._put(last, "".join(f", {flow({key: value})[1:-1]}" for key, value in added.items()))
-        else:
-            lines = [line for key, value in added.items() for line in entry(key, value)]
-            if lines and self._swallows(lines, last):
-                lines = [f"{entry(key, None)[0].removesuffix(' null')} {flow(value)}" for key, value in added.items()]
-            self._insert_below(last, lines, stay[0][0].start_mark.column)
-        return True
+            return
+        lines = [line for key, value in added.items() for line in entry(key, value)]
+        if lines and self._swallows(lines, last):
+            lines = [f"{entry(key, None)[0].removesuffix(' null')} {flow(value)}" for key, value in added.items()]
+        self._insert_below(last, lines, column)
 
     def _remove_entry(self, node: yaml.MappingNode, entries: list[Any], ends: list[int], index: int, *, behind: bool) -> None:
         start, end = entries[index][0].start_mark.index, ends[index]
@@ -190,53 +196,52 @@ class _SpliceCollector:
 
     def _sequence(self, node: yaml.SequenceNode, old: list[Any], new: list[Any]) -> None:
         items = node.value
-        starts = [one.start_mark.index for one in items]
+        starts = [item_node.start_mark.index for item_node in items]
         if any(a >= b for a, b in pairwise(starts)) or starts[0] < node.start_mark.index:
             raise CannotEdit("the list holds aliases", node.start_mark.line + 1)
-        ends = [self._end(one) for one in items]
-        before = [canonical(one) for one in old]
-        after = [canonical(one) for one in new]
+        ends = [self._end(item_node) for item_node in items]
+        before, after = [canonical(value) for value in old], [canonical(value) for value in new]
         head = _common(before, after)
         tail = _common(before[head:][::-1], after[head:][::-1])
-        both = min(len(old), len(new)) - head - tail
+        at = min(len(old), len(new)) - tail
         dashes = [] if node.flow_style else self._dashes(node, ends)
-        for index in range(head, head + both):
+        for index in range(head, at):
             opening = starts[index] if node.flow_style else dashes[index] + 1
             slot = _ValueSlot(opening, node.start_mark.column, bool(node.flow_style))
             self.change(slot, items[index], old[index], new[index])
-        for index in range(head + both, len(old) - tail):
+        for index in range(at, len(old) - tail):
             if node.flow_style:
                 self._cut_between(starts, ends, index, behind=tail > 0)
-            elif self._begins_line(dashes[index]):
-                self._cut_lines(dashes[index], ends[index])
-            elif "#" in self.text[ends[index] : dashes[index + 1]]:
-                raise CannotEdit("there is a comment behind the item", position_at(self.text, ends[index]).line)
             else:
-                self._cut(dashes[index], dashes[index + 1])
-        added = new[head + both : len(new) - tail]
-        if not added:
-            return
-        at = head + both
-        if node.flow_style:
-            texts = [flow(one) for one in added]
-            if at:
-                self._put(ends[at - 1], "".join(f", {text}" for text in texts))
-            else:
-                self._put(starts[0], "".join(f"{text}, " for text in texts))
-            return
-        lines = [line for one in added for line in item(one)]
-        if self._swallows(lines, ends[at - 1] if at else dashes[0]):
-            lines = [f"- {flow(one)}" for one in added]
-        if at:
-            self._insert_below(ends[at - 1], lines, node.start_mark.column)
-        elif self._begins_line(dashes[0]):
-            start = self.text.rfind("\n", 0, dashes[0]) + 1
-            self._put(start, "".join(line + "\n" for line in indented(lines, node.start_mark.column)))
+                self._remove_item(dashes, ends, index)
+        added = new[at : len(new) - tail]
+        if added and node.flow_style:
+            text = flow(added)[1:-1]
+            self._put(ends[at - 1] if at else starts[0], f", {text}" if at else f"{text}, ")
+        elif added:
+            self._add_items(added, ends[at - 1] if at else None, dashes[0], node.start_mark.column)
+
+    def _remove_item(self, dashes: list[int], ends: list[int], index: int) -> None:
+        if self._begins_line(dashes[index]):
+            self._cut_lines(dashes[index], ends[index])
+        elif "#" in self.text[ends[index] : dashes[index + 1]]:
+            raise CannotEdit("there is a comment behind the item", position_at(self.text, ends[index]).line)
+        else:
+            self._cut(dashes[index], dashes[index + 1])
+
+    def _add_items(self, added: list[Any], end: int | None, dash: int, column: int) -> None:
+        """Add items below the one that ends at `end`, or before the first one, whose dash is at `dash`."""
+        lines = [line for value in added for line in item(value)]
+        if self._swallows(lines, dash if end is None else end):
+            lines = [f"- {flow(value)}" for value in added]
+        if end is not None:
+            self._insert_below(end, lines, column)
+        elif self._begins_line(dash):
+            self._put(self.text.rfind("\n", 0, dash) + 1, "".join(line + "\n" for line in indented(lines, column)))
         else:
             # The list begins behind another dash: its old first item moves to a new line.
-            column = node.start_mark.column
             first, *rest = lines
-            self._put(dashes[0], "\n".join([first, *indented(rest, column), " " * column]))
+            self._put(dash, "\n".join([first, *indented(rest, column), " " * column]))
 
     def _dashes(self, node: yaml.SequenceNode, ends: list[int]) -> list[int]:
         """Return the offset of each item's dash: the first where the list begins, the others at the beginning of a line."""

@@ -9,7 +9,6 @@ from optio.compiler.diagnostics import Diagnostic, report_first
 from optio.compiler.param_schema.contradictions import WORDS
 from optio.compiler.param_schema.keywords import subschemas
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.suggest import suggest
 from optio.compiler.yaml.emit import flow
 from optio.model.params import SchemaError, describe_error, validator
 from optio.model.route import Route
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 # Other languages' words for no value, numbers with units, and words for true and false.
 _NOTHING = ("None", "null", "nil", "undefined", "NULL", None)
-_WITH_UNIT = r"\s*(-?\d+(?:\.\d+)?)\s*[A-Za-z%$€]{1,10}\s*"
+_WITH_UNIT = r"(-?\d+(?:\.\d+)?)\s*([A-Za-z%$€]{0,10})"
 _SWITCHES = {**dict.fromkeys(("true", "yes", "on"), "true"), **dict.fromkeys(("false", "no", "off"), "false")}
 _FORMS = {"date": "2026-01-31", "date-time": "2026-01-31T09:00:00Z", "time": "09:00:00Z", "duration": "PT1H"}
 _HOLD = frozenset({"default", "const", "enum", "examples"})
@@ -132,22 +131,16 @@ def _validator(schema: dict[str, Any]) -> "Validator | None":
 
 
 def _cure(sub: dict[str, Any], value: Any, is_default: bool, written: str | None) -> str:
-    wanted = sub.get("type")
+    expected, text = sub.get("type"), str(value).strip()
     if is_default and value in _NOTHING:
         return "write the value for runs that give none, or delete `default` and list the parameter under `required`"
     if isinstance(form := sub.get("format"), str) and form in _FORMS:
         return f"write it as in {_FORMS[form]}"
-    if wanted in ("integer", "number") and isinstance(value, str) and value.strip().lstrip("-").isdigit():
-        return f"remove the quotes: {value.strip()}"
-    if wanted in ("integer", "number") and (number := re.fullmatch(_WITH_UNIT, str(value))):
-        return f"write {number[1]}: the number alone"
-    if wanted == "boolean" and str(value).strip().lower() in _SWITCHES:
-        return f"write {_SWITCHES[str(value).strip().lower()]}"
-    if isinstance(listed := sub.get("enum"), list) and is_default:
-        suggestion = suggest(str(value), [each for each in listed if isinstance(each, str)])
-        if suggestion is not None:
-            return f"did you mean `{suggestion}`?"
-    if wanted == "string" and isinstance(value, (bool, int, float)):
+    if expected in ("integer", "number") and (number := re.fullmatch(_WITH_UNIT, text)):
+        return f"write {number[1]}: the number alone" if number[2] else f"remove the quotes: {number[1]}"
+    if expected == "boolean" and text.lower() in _SWITCHES:
+        return f"write {_SWITCHES[text.lower()]}"
+    if expected == "string" and isinstance(value, (bool, int, float)):
         return f"put quotes around it: '{written or value}'"
     from optio.compiler.conversions.entries import hint_for_value  # imported only for a file with a mistake
 

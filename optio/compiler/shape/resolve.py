@@ -1,5 +1,6 @@
 """Resolve a decoded task: compute its id, read its prompt file, and read the sample payloads that its tests name."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from optio.compiler.diagnostics import Diagnostic, diagnostic
@@ -23,66 +24,87 @@ _UNREAD = ("unsupported", "unsigned", "stale", "unreadable")
 
 def resolve(document: Document | MergedDocument, shape: DecodedTask, tree: SourceTree) -> tuple[ResolvedTask, list[Diagnostic]]:
     """Return the resolved task and findings about files that cannot be read. The task comes in any case, with gaps."""
-    spec, gaps = shape.spec, set(shape.gaps)
-    findings: list[Diagnostic] = []
+    return _Resolver(document, shape, tree).resolve()
 
-    def at(code: str, message: str, route: Route, hint: str | None, *, key: bool = False) -> None:
-        span = document.key_span(route) if key else document.span(route)
-        findings.append(diagnostic(code, message, path=document.path_at(route), span=span, route=route, hint=hint))
-        gaps.add(route)
 
-    task_id = spec.id or slug(spec.name)
-    if ("name",) not in gaps and not spec.name.isprintable():
-        at("OPT107", "`name` holds a line break or a control character", ("name",), "write the name on one line")
-    elif (not task_id or len(task_id) > MAX_ID_LENGTH) and not gaps & {("name",), ("id",)}:
-        reason = "gives no id" if not task_id else f"gives an id of {len(task_id)} characters"
-        at("OPT107", f"the name {reason}", ("name",), "add `id:` with a-z, 0-9 and dashes")
-    prompt, prompt_path = spec.prompt_template or "", None
-    if spec.prompt_template is not None and spec.prompt_file is not None:
-        at(
-            "OPT108",
-            "both `promptTemplate` and `promptFile`",
-            ("promptFile",),
-            "keep one: delete `promptFile`, or `promptTemplate`",
-            key=True,
-        )
-    elif spec.prompt_file is not None:
+class _Resolver:
+    def __init__(self, document: Document | MergedDocument, shape: DecodedTask, tree: SourceTree) -> None:
+        self.document, self.spec, self.tree = document, shape.spec, tree
+        self.gaps = set(shape.gaps)
+        self.findings: list[Diagnostic] = []
+
+    def resolve(self) -> tuple[ResolvedTask, list[Diagnostic]]:
+        task_id = self._id()
+        prompt, prompt_path = self._prompt()
+        samples = tuple(self._samples())
+        task = ResolvedTask(task_id, self.spec, prompt, self.document, prompt_path, frozenset(self.gaps), samples)
+        return task, self.findings
+
+    def _report(self, code: str, message: str, key: str, hint: str | None, *, at_key: bool = False) -> None:
+        route = (key,)
+        span = self.document.key_span(route) if at_key else self.document.span(route)
+        path = self.document.path_at(route)
+        self.findings.append(diagnostic(code, message, path=path, span=span, route=route, hint=hint))
+        self.gaps.add(route)
+
+    def _has_gap(self, *keys: str) -> bool:
+        return any((key,) in self.gaps for key in keys)
+
+    def _id(self) -> str:
+        task_id = self.spec.id or slug(self.spec.name)
+        if not self._has_gap("name") and not self.spec.name.isprintable():
+            message = "`name` holds a line break or a control character"
+            self._report("OPT107", message, "name", "write the name on one line")
+        elif (not task_id or len(task_id) > MAX_ID_LENGTH) and not self._has_gap("name", "id"):
+            reason = "gives no id" if not task_id else f"gives an id of {len(task_id)} characters"
+            self._report("OPT107", f"the name {reason}", "name", "add `id:` with a-z, 0-9 and dashes")
+        return task_id
+
+    def _prompt(self) -> tuple[str, str | None]:
+        """Return the prompt, and the path of its own file if it has one."""
+        spec = self.spec
+        if spec.prompt_file is None:
+            if spec.prompt_template is None and self._needs_prompt():
+                hint = "add `promptTemplate: |` and the prompt below it, or `promptFile:`"
+                self._report("OPT102", "`promptTemplate` is missing", "promptTemplate", hint, at_key=True)
+            return spec.prompt_template or "", None
+        if spec.prompt_template is not None:
+            hint = "keep one: delete `promptFile`, or `promptTemplate`"
+            self._report("OPT108", "both `promptTemplate` and `promptFile`", "promptFile", hint, at_key=True)
+            return spec.prompt_template, None
+        own_path = self.document.path_at(("promptFile",))
+        path: str | None = None
         try:
-            prompt_path = resolve_path(document.path_at(("promptFile",)), spec.prompt_file)
-            prompt = _prompt_text(tree.read(prompt_path))
+            path = resolve_path(own_path, spec.prompt_file)
+            return _prompt_text(self.tree.read(path)), path
         except Unreadable as err:
-            hint = missing_hint(tree, document.path_at(("promptFile",)), spec.prompt_file, err)
-            at(err.code, f"`{spec.prompt_file}` {err.message}", ("promptFile",), hint)
+            cure = missing_hint(self.tree, own_path, spec.prompt_file, err)
+            self._report(err.code, f"`{spec.prompt_file}` {err.message}", "promptFile", cure)
         except UnicodeDecodeError:
-            at("OPT115", f"`{spec.prompt_file}` is not UTF-8", ("promptFile",), "save it as UTF-8")
-    elif (
-        spec.prompt_template is None
-        and spec.agent_runtime != "command"
-        and not _any_gap(gaps, "promptTemplate", "promptFile", "command")
-        and not (_any_gap(gaps, "name") and "templates" in document.path.split("/")[:-1])
-        and not (spec.command is not None and _any_gap(gaps, "agentRuntime"))
-    ):
-        hint = "add `promptTemplate: |` and the prompt below it, or `promptFile:`"
-        at("OPT102", "`promptTemplate` is missing", ("promptTemplate",), hint, key=True)
-    samples: list[Sample] = []
-    payloads: dict[str, Any] = {}
-    for index, example in enumerate(spec.tests):
-        if example.expect.prompt is not None and example.expect.word == "accepted":
-            findings += _snapshot(document, ("tests", index, "expect", "prompt"), example.expect.prompt, tree)
-        if example.webhook is None:
-            continue
-        route: Route = ("tests", index, "webhook")
-        loaded = _sample(document, route, example, example.webhook, tree, payloads)
-        if isinstance(loaded, Sample):
-            samples.append(loaded)
-        elif loaded is not None:
-            findings.append(loaded)
-    task = ResolvedTask(task_id, spec, prompt, document, prompt_path, frozenset(gaps), tuple(samples))
-    return task, findings
+            self._report("OPT115", f"`{spec.prompt_file}` is not UTF-8", "promptFile", "save it as UTF-8")
+        return "", path
 
+    def _needs_prompt(self) -> bool:
+        """Return True if the task surely has an agent, and nothing that was wrong may have been the prompt or a template."""
+        if self.spec.agent_runtime == "command" or self._has_gap("promptTemplate", "promptFile", "command"):
+            return False
+        is_template = self._has_gap("name") and "templates" in self.document.path.split("/")[:-1]
+        return not is_template and not (self.spec.command is not None and self._has_gap("agentRuntime"))
 
-def _any_gap(gaps: set[Route], *keys: str) -> bool:
-    return any((key,) in gaps for key in keys)
+    def _samples(self) -> Iterator[Sample]:
+        payloads: dict[str, Any] = {}
+        for index, example in enumerate(self.spec.tests):
+            if example.expect.prompt is not None and example.expect.word == "accepted":
+                route: Route = ("tests", index, "expect", "prompt")
+                self.findings += _snapshot(self.document, route, example.expect.prompt, self.tree)
+            if example.webhook is None:
+                continue
+            route = ("tests", index, "webhook")
+            loaded = _sample(self.document, route, example, example.webhook, self.tree, payloads)
+            if isinstance(loaded, Sample):
+                yield loaded
+            elif loaded is not None:
+                self.findings.append(loaded)
 
 
 def _prompt_text(data: bytes) -> str:
