@@ -10,17 +10,8 @@ from optio.compiler.suggest import suggest
 from optio.model.text import slug
 
 _DIRECTORIES = (
-    "",
-    "payloads",
-    "samples",
-    "fixtures",
-    "tests",
-    "prompts",
-    "templates",
-    "../payloads",
-    "../templates",
-    "../prompts",
-    "..",
+    *("", "payloads", "samples", "fixtures", "tests", "prompts", "templates"),
+    *("../payloads", "../templates", "../prompts", ".."),
 )
 _SUFFIXES = ("", ".json", ".yaml", ".yml", ".md", ".txt")
 # A payload is no template, and neither is a prompt.

@@ -26,10 +26,8 @@ _CUT = r"(?m)^[^\n#]*[^\s#'\"\[{,:|>-][ \t]+(#(?:[A-Za-z0-9_]|\$?\{\{?\w)[^\n]*)
 _PROMPT: Route = ("promptTemplate",)
 # Required keys, and the type of the document: a blank one must be filled in, not deleted.
 _NEEDED = ("type", "name", "agentRuntime", "promptTemplate")
-_GOES_ON = r"(?<=\S) (# (?!optio:|yaml|noqa)[^\n]*\w[^\n]*)$"
-# The beginning of a new command, and a command up to the end of its line.
+# The beginning of a new command.
 _COMMAND = r"(?:cd|set|export|source|echo|exit|mkdir|rm|cp|mv)\s+\S|\./\w|(?:if|for|while)\s.*;\s*(?:then|do)\b"
-_ALONE = r"(?:set\s+[-+]\w+|cd\s+\S+|export\s+\w+=\S*|source\s+\S+|\.\s+\S+)\Z"
 _ITEM = r"(?:[-*+]|\d{1,2}[.)])[ \t]+\S|#{1,6} \S|```|~~~"
 _MISREAD = r"(?m)&[A-Za-z0-9_-]+[^\sA-Za-z0-9_\-,\[\]{}]|[\[{,]\s*\?[^\s,\]}]|(?:^|[\s\[{,])!(?=[\s,\]}]|\Z)"
 _ODD_ANCHOR = r"&([A-Za-z0-9_-]+)([^\sA-Za-z0-9_\-,\[\]{}])[^\s,\[\]{}]*"
@@ -51,12 +49,10 @@ def check(file: SourceFile, document: Document) -> Iterator[Diagnostic]:
         yield from _merges(document)
     if " #" in text or "\t#" in text:
         yield from _cut(document)
-        yield from _cut_prompt(document)
     if "\t" in text:
         yield from _tabs(document)
     if ">" in text:
         yield from _folded(document)
-        yield from _folded_script(document)
     yield from _blank(document)
 
 
@@ -198,82 +194,37 @@ def _cut(document: Document) -> Iterator[Diagnostic]:
     yield from report_first(((found, ends[end]) for found, end in before if end in ends), tell)
 
 
-def _cut_prompt(document: Document) -> Iterator[Diagnostic]:
-    """Report a one-line prompt that a comment after one blank continues like a sentence."""
-    source = document.plain(_PROMPT)
-    if not isinstance(document.value, dict) or not source:
-        return
-    end = document.span(_PROMPT).end
-    line = document.text.split("\n", end.line)[end.line - 1]
-    found = re.compile(_GOES_ON).match(line, end.column - 1)
-    if found is None:
-        return
-    span = Span(Position(end.line, found.start(1) + 1), Position(end.line, found.end(1) + 1))
-    message = f"`{_short(found[1])}` is a comment: the prompt ends before it"
-    hint = "put quotes around the prompt, or write two blanks before a comment"
-    start = document.span(_PROMPT).start
-    whole = single_quoted(line[start.column - 1 :].rstrip()) if start.line == end.line else None
-    fix = None if whole is None else Fix.write(whole, Span(start, Position(end.line, len(line.rstrip()) + 1)), safe=False)
-    yield diagnostic("OPT021", message, path=document.path, span=span, route=_PROMPT, hint=hint, fix=fix)
-
-
 def _folded(document: Document) -> Iterator[Diagnostic]:
-    """Report a prompt below `>`, which joins lines, if it holds a list, a heading or a fence."""
-    source = document.source(_PROMPT) if isinstance(document.value, dict) and document.has(_PROMPT) else ""
-    if not source.startswith(">"):
-        return
-    lines = source.split("\n")[1:]
-    indent = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
-    for before, line in pairwise(lines):
-        if (
-            before.strip()
-            and line[indent:] == line.lstrip()
-            and before[indent:] == before.lstrip()
-            and re.match(_ITEM, line.lstrip())
-        ):
-            start = document.span(_PROMPT).start
-            span = Span(start, Position(start.line, start.column + 1))
-            message = f"`>` joins the lines of the prompt: `{_short(line.strip())}` continues the line above"
-            fix = Fix.write("|", span, safe=False)
-            yield diagnostic(
-                "OPT024",
-                message,
-                path=document.path,
-                span=span,
-                route=_PROMPT,
-                hint="write `|`, which keeps the lines",
-                fix=fix,
-            )
-            return
-
-
-def _folded_script(document: Document) -> Iterator[Diagnostic]:
-    """Report a program or set-up command below `>` whose lines are separate commands and are joined into one."""
+    """Report a text below `>`, which joins lines: a prompt with a list, a heading or a fence, or a script of several
+    commands."""
     value = document.value if isinstance(document.value, dict) else {}
     environment = value.get("environment")
     commands = environment.get("setupCommands") if isinstance(environment, dict) else None
-    routes: list[Route] = [("command",)] if isinstance(value.get("command"), str) else []
-    routes += [("environment", "setupCommands", index) for index in range(len(commands) if isinstance(commands, list) else 0)]
-    for route in routes:
+    texts: dict[Route, tuple[str, str]] = {_PROMPT: ("prompt", _ITEM), ("command",): ("script", _COMMAND)}
+    for index in range(len(commands) if isinstance(commands, list) else 0):
+        texts["environment", "setupCommands", index] = ("script", _COMMAND)
+    for route, (kind, beginning) in texts.items():
         source = document.source(route) if document.has(route) else ""
-        if not source.startswith(">"):
-            continue
-        lines = source.split("\n")[1:]
-        joined = next((pair for pair in pairwise(lines) if _are_two(*pair)), None)
+        lines = source.split("\n")[1:] if source.startswith(">") else []
+        margin = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+        # Lines that are indented deeper are not joined.
+        pairs = ((before[margin:], line[margin:]) for before, line in pairwise(lines))
+        joined = next((line for before, line in pairs if _is_joined(before, line, beginning)), None)
         if joined is not None:
             start = document.span(route).start
             span = Span(start, Position(start.line, start.column + 1))
-            message = f"`>` joins the lines of the script: `{_short(joined[1].strip())}` goes on the line before it"
-            fix = Fix.write("|", span, safe=False)
-            hint = "write `|`, which keeps the lines"
+            message = f"`>` joins the lines of the {kind}: `{_short(joined.strip())}` continues the line above"
+            fix, hint = Fix.write("|", span, safe=False), "write `|`, which keeps the lines"
             yield diagnostic("OPT024", message, path=document.path, span=span, route=route, hint=hint, fix=fix)
 
 
-def _are_two(before: str, line: str) -> bool:
-    """Return True if two lines of a script are separate commands. A line that continues ends or begins with a sign for that."""
-    if not before.strip() or not line.strip() or re.search(r"(?:[\\|&;({,=]|\b(?:do|then|else|in))\s*$", before):
+def _is_joined(before: str, line: str, beginning: str) -> bool:
+    """Return True if `>` joins a line that begins something of its own to the line before it. In a script, a line behind an
+    operator goes on."""
+    if not before.strip() or before[0].isspace():
         return False
-    return re.match(_COMMAND, line.strip()) is not None or re.match(_ALONE, before.strip()) is not None
+    goes_on = beginning == _COMMAND and re.search(r"(?:[\\|&;({,=]|\b(?:do|then|else|in))\s*$", before)
+    return not goes_on and re.match(beginning, line) is not None
 
 
 def _tabs(document: Document) -> Iterator[Diagnostic]:

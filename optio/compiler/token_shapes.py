@@ -49,22 +49,13 @@ def _found(path: str, text: str) -> tuple[Diagnostic, ...]:
         named = re.search(
             r"\b([A-Z][A-Z0-9_]{2,60})['\"]?[:=] {0,9}['\"]?(?:[a-z][a-z0-9+]{1,20})?\Z", text[: found.start()][-100:]
         )
-        gone = "delete `env`" if _is_only_variable(text, found.start(), found.end()) else "delete the entry"
-        step = f"{gone}, and add `{named[1]}`" if named else "delete it here, and add its name"
+        step = f"delete the entry, and add `{named[1]}`" if named else "delete it here, and add its name"
         hint = f"{EXPOSED}; then {step} to `environment.secrets`"
         if "webhook" in kind:
             hint = f"{EXPOSED}; then write `secret: {{name: NAME}}`, and set `OPTIO_SECRET_NAME` for the server"
         return diagnostic("OPT503", f"{kind} in plain text", path=path, span=span, hint=hint)
 
     return tuple(report_first(sorted(match_tokens(text), key=lambda each: each[1].start()), tell))
-
-
-def _is_only_variable(text: str, start: int, end: int) -> bool:
-    """Return whether the line of a token is the only one below `env:`."""
-    above, own = ["", "", *text[max(0, start - 500) : start].splitlines()][-2:]
-    indent = len(own) - len(own.lstrip())
-    following = next(iter(text[end : end + 500].splitlines()[1:]), "")
-    return above.strip() == "env:" and len(following) - len(following.lstrip()) < max(indent, 1)
 
 
 def match_tokens(text: str) -> Iterator[tuple[str, re.Match[str]]]:

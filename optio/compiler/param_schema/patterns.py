@@ -8,7 +8,6 @@ from typing import Any
 from optio.compiler.diagnostics import Diagnostic, report_first
 from optio.compiler.param_schema.keywords import subschemas
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.yaml.emit import flow
 from optio.model.params import MAX_PATTERN_BYTES, SchemaError, validator
 from optio.model.route import Route
 
@@ -18,13 +17,13 @@ _CLASS = r"\\[wWsSdDc]"
 _MAX_TOTAL_BYTES = 16 << 20
 # Patterns of the allowed length without repetitions stay below this size.
 _MAX_PATTERN_BYTES = 64 << 20
+_AHEAD = r"\(\?[=!]"
 _UNSUPPORTED = {
-    r"\(\?[=!]": "look-ahead",
+    _AHEAD: "look-ahead",
     r"\(\?<[=!]": "look-behind",
     r"\(\?>": "an atomic group",
     r"\\[1-9]": "a back-reference",
 }
-_AHEAD = r"\(\?(?P<sign>[=!])(?P<inner>(?:[^()\\[\]]|\\.|\[(?:[^\]\\]|\\.)+\]|\((?:[^()\\]|\\.)*\))+)\)"
 # A pattern literal of JavaScript or Ruby; no text can precede `^` or follow `$`.
 _LITERAL = r"(?s)/(\^.*|.*\$)/[a-z]{0,6}"
 _REPEATED = r"\{(\d+)(?:,(\d*))?\}"
@@ -120,7 +119,9 @@ def _wrong_with(pattern: str, count: int) -> tuple[str, str, tuple[int, int]]:
     for sign, name in _UNSUPPORTED.items():
         match = re.search(sign, pattern)
         if match is not None:
-            hint = _without_look_ahead(pattern) or "write only the allowed characters, such as `^[a-z]+$`"
+            hint = "write only the allowed characters, such as `^[a-z]+$`"
+            if sign == _AHEAD:
+                hint += "; for what is not allowed write `not: {pattern: ...}` beside `pattern`"
             return f"uses {name}, which Optio's patterns do not support", hint, match.span()
     whole = (0, len(pattern))
     once = re.sub(_REPEATED, _once, pattern)
@@ -137,47 +138,6 @@ def _wrong_with(pattern: str, count: int) -> tuple[str, str, tuple[int, int]]:
         return "is too large: each repetition copies its pattern", hint, whole
     hint = "write `[a-z]` or `.` instead of a class such as `\\p{L}`"
     return "is too large: it stands for too many characters", hint, whole
-
-
-def _without_look_ahead(pattern: str) -> str | None:
-    """Return the hint that says the look-ahead at the beginning of a pattern (`^(?!main$)[a-z]+$`) by a schema of its own, or
-    None for a look-ahead elsewhere."""
-    rest = pattern.removeprefix("^")
-    denied: list[dict[str, Any]] = []
-    also: list[dict[str, Any]] = []
-    while (match := re.match(_AHEAD, rest)) is not None:
-        rest, inner = rest[match.end() :], match["inner"]
-        if match["sign"] == "!":
-            denied.append(_words(inner) or {"pattern": _beginning(inner)})
-        else:
-            also.append({"pattern": _beginning(inner)})
-    patterns = [rest, *(each["pattern"] for each in (*denied, *also) if "pattern" in each)]
-    is_beginning = pattern.startswith("^(?") and rest != pattern[1:]
-    if not is_beginning or not all(_compiles(each, MAX_PATTERN_BYTES) for each in patterns):
-        return None
-    also += [{"not": each} for each in denied] if len(denied) > 1 else []
-    beside = [f"not: {flow(denied[0])}"] if len(denied) == 1 else []
-    beside += [f"allOf: {flow(also)}"] if also else []
-    list_text = " and ".join(f"`{each}`" for each in beside)
-    if re.fullmatch(r"\.\*\$?", rest):
-        return f"write {list_text} in the place of `pattern`"
-    return f"write `pattern: {flow('^' + rest)}`, and {list_text} beside it"
-
-
-def _words(inner: str) -> dict[str, Any] | None:
-    """Return the schema of the whole texts that a look-ahead such as `main$` or `(?:main|next)$` stands for."""
-    match = re.fullmatch(r"\(?(?:\?:)?([\w/-]+(?:\|[\w/-]+)*)\)?\$", inner)
-    words = match[1].split("|") if match is not None and inner.count("(") == inner.count(")") else []
-    if not words or (len(words) > 1 and inner[0] != "("):
-        return None
-    return {"const": words[0]} if len(words) == 1 else {"enum": words}
-
-
-def _beginning(inner: str) -> str:
-    """Return the pattern that finds what a look-ahead at the beginning of a text asks for."""
-    if inner.startswith(".*"):
-        return inner.removeprefix(".*")
-    return f"^(?:{inner})" if "|" in inner else f"^{inner}"
 
 
 def _once(match: re.Match[str]) -> str:

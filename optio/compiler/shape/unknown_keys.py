@@ -53,7 +53,7 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
     """Return the code, message and cure for a key that the schema does not know at its route."""
     known = known_keys(root, route[:-1])
     explained = _odd_spelling(route, known) or _never_written(root, route) or _other_case(route, known)
-    explained = explained or _in_secret(root, route, known) or _too_far_out(root, route) or _in_result(root, route, known)
+    explained = explained or _in_secret(root, route, known) or _too_far_out(root, route) or _in_result(root, route)
     if explained is not None:
         return explained
     name = show(route)
@@ -143,7 +143,7 @@ def _too_far_out(root: Any, route: Route) -> UnknownKey | None:
     )
 
 
-def _in_result(root: Any, route: Route, known: list[str]) -> UnknownKey | None:
+def _in_result(root: Any, route: Route) -> UnknownKey | None:
     """Return the finding for a keyword of a schema, or a field's type, that stands directly below `result`."""
     if route[:-1] != ("result",):
         return None
@@ -152,8 +152,7 @@ def _in_result(root: Any, route: Route, known: list[str]) -> UnknownKey | None:
         return UnknownKey("OPT101", message, below_schema(root), sibling="schema")
     if "schema" in result or result[key] not in _TYPES:
         return None
-    fields = {field: {"type": kind} for field, kind in result.items() if field not in known and kind in _TYPES}
-    hint = f"write `result: {flow({'schema': {'type': 'object', 'properties': fields}})}`: a result has a JSON Schema"
+    hint = f"write `{key}: {{type: {result[key]}}}` below `result.schema.properties`: a result has a JSON Schema"
     return UnknownKey("OPT101", message, hint, sibling="schema")
 
 
