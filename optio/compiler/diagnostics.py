@@ -184,17 +184,17 @@ def apply_severities(findings: Sequence[Diagnostic], levels: Mapping[str, str], 
     """Return the findings with the severities of the policy (`levels`, by code). Findings of a rule that is `off` are dropped,
     and without `pedantic` those of a pedantic rule that the policy does not name."""
     advised = pedantic or not asks_advice(levels)
-    done = []
+    graded = []
     for finding in findings:
         level = levels.get(finding.code)
         if level is None:
             rule = _rule(finding.code)
             # One that is raised above the catalogue does not depend on the policy.
             if advised or not rule.pedantic or finding.severity != rule.severity:
-                done.append(finding)
+                graded.append(finding)
         elif level != "off":
-            done.append(replace(finding, severity=Severity(level)))
-    return done
+            graded.append(replace(finding, severity=Severity(level)))
+    return graded
 
 
 def apply_strict(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
@@ -220,9 +220,9 @@ def _one_line(text: str, longest: int = MAX_VALUE_LENGTH) -> str:
     """Return a text from a file as one line of bounded length. It can neither break the terminal nor reverse its direction."""
     if len(text) > longest:
         text = _VALUE.sub(lambda match: f"`{shorten(match[1], longest)}`", text)
-    most = max(MAX_MESSAGE_LENGTH, longest + MAX_VALUE_LENGTH)
-    if len(text) > most:
-        text = text[: most // 2] + " ... " + text[-most // 4 :]
+    max_length = max(MAX_MESSAGE_LENGTH, longest + MAX_VALUE_LENGTH)
+    if len(text) > max_length:
+        text = text[: max_length // 2] + " ... " + text[-max_length // 4 :]
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -236,19 +236,19 @@ def shorten(text: str, longest: int = MAX_VALUE_LENGTH) -> str:
 def sort_diagnostics(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     """Return the findings sorted by file, line, column and code, each once. Of many findings of one rule in one file the first
     are listed and the rest are counted, so that a broken generator does not flood the terminal."""
-    return sorted((each for found in _groups(diagnostics) for each in _limit_group(found)), key=_sort_key)
+    return sorted((finding for group in _groups(diagnostics) for finding in _limit_group(group)), key=_sort_key)
 
 
 def fold_excess(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
     """Return the findings of one file with at most `MAX_STORED_PER_CODE` of each rule; the last of them counts the others."""
     if len(diagnostics) <= MAX_STORED_PER_CODE:
         return diagnostics
-    return [each for found in _groups(diagnostics) for each in _fold_group(found)]
+    return [finding for group in _groups(diagnostics) for finding in _fold_group(group)]
 
 
 def _fold_group(findings: list[Diagnostic]) -> list[Diagnostic]:
     rest = findings[MAX_STORED_PER_CODE:]
-    more = sum(each.count for each in rest)
+    more = sum(finding.count for finding in rest)
     return [*findings[:MAX_STORED_PER_CODE], replace(rest[-1], fix=None, more=more)] if rest else findings
 
 
@@ -257,8 +257,8 @@ def _groups(diagnostics: Iterable[Diagnostic]) -> list[list[Diagnostic]]:
     # A mistake in an anchored value is found at each of its aliases, and reported once.
     unique = {(d.path, d.span, d.code, d.message, d.more): d for d in diagnostics}
     alike: dict[tuple[str, str], list[Diagnostic]] = {}
-    for each in sorted(unique.values(), key=_sort_key):
-        alike.setdefault((each.path, each.code), []).append(each)
+    for finding in sorted(unique.values(), key=_sort_key):
+        alike.setdefault((finding.path, finding.code), []).append(finding)
     return list(alike.values())
 
 
@@ -279,10 +279,10 @@ def _limit_group(findings: list[Diagnostic]) -> Iterator[Diagnostic]:
 def report_first(things: Iterable[T], tell: Callable[[T], Diagnostic]) -> Iterator[Diagnostic]:
     """Make diagnostics for the first of `things` with `tell`, and let the last one stand for all others, so that hostile input
     cannot buy more work than `MAX_SHOWN_PER_CODE` findings."""
-    left = iter(things)
+    remaining = iter(things)
     last = None
-    for each in islice(left, MAX_SHOWN_PER_CODE):
-        last = tell(each)
+    for thing in islice(remaining, MAX_SHOWN_PER_CODE):
+        last = tell(thing)
         yield last
-    if last is not None and (more := sum(1 for _ in left)):
+    if last is not None and (more := sum(1 for _ in remaining)):
         yield replace(last, more=more)

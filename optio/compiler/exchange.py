@@ -120,12 +120,12 @@ def junit(diagnostics: Sequence[Diagnostic], paths: Sequence[str]) -> str:
     suite = Element("testsuite", name="optio check", tests=str(len(names)), failures=str(failed), errors="0", skipped="0")
     for name in names:
         case = SubElement(suite, "testcase", classname="optio", name=printable(name), file=printable(name))
-        mine = [d for d in diagnostics if d.path == name]
-        errors = [d for d in mine if d.severity is Severity.ERROR]
+        findings = [d for d in diagnostics if d.path == name]
+        errors = [d for d in findings if d.severity is Severity.ERROR]
         if errors:
             failure = SubElement(case, "failure", message=printable(_text(errors[0])), type=errors[0].code)
             failure.text = printable("\n".join(map(_line, errors)))
-        rest = [d for d in mine if d.severity is not Severity.ERROR]
+        rest = [d for d in findings if d.severity is not Severity.ERROR]
         if rest:
             SubElement(case, "system-out").text = printable("\n".join(map(_line, rest)))
     return as_xml([suite])

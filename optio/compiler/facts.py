@@ -117,8 +117,8 @@ def _schedule_facts(task: ResolvedTask) -> ScheduleFacts | None:
         except (CronError, ZoneInfoNotFoundError, ValueError, OSError):
             continue
         route = ("triggers", index, "config", "cronExpression")
-        own = task.document.path_at(route) == task.path and task.document.rewritten(route, "") is not None
-        return ScheduleFacts(config.cron_expression, config.timezone, _place(task, route), own)
+        is_own = task.document.path_at(route) == task.path and task.document.rewritten(route, "") is not None
+        return ScheduleFacts(config.cron_expression, config.timezone, _place(task, route), is_own)
     return None
 
 
@@ -126,11 +126,11 @@ def _spend_facts(task: ResolvedTask) -> SpendFacts | None:
     # Imported here: a tree without such a policy does not pay for it.
     from optio.compiler.spending import worst_case_spending
 
-    found = worst_case_spending(task)
-    if found is None or found.day.is_nothing:
+    spending = worst_case_spending(task)
+    if spending is None or spending.day.is_nothing:
         return None
-    day, month = (None if worst.usd is None else str(worst.usd) for worst in (found.day, found.month))
-    return SpendFacts(day, month, found.day.lacks)
+    day, month = (None if worst.usd is None else str(worst.usd) for worst in (spending.day, spending.month))
+    return SpendFacts(day, month, spending.day.lacks)
 
 
 def _webhook_paths(task: ResolvedTask) -> Iterator[WebhookPath]:
@@ -142,5 +142,5 @@ def _webhook_paths(task: ResolvedTask) -> Iterator[WebhookPath]:
 
 def _place(task: ResolvedTask, route: Route) -> ValuePlace:
     """Return the place of a value; for a value that a template wrote, the place of `extends` in the task's own file."""
-    own = task.document.path_at(route) == task.path
-    return ValuePlace(route, task.span(route if own else ("extends",)))
+    is_own = task.document.path_at(route) == task.path
+    return ValuePlace(route, task.span(route if is_own else ("extends",)))

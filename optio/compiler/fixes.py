@@ -48,8 +48,8 @@ def fix_tree(tree: SourceTree, *, unsafe: bool, pedantic: bool = False) -> Fixed
     after their fixes keep their content. With `unsafe`, fixes that may change the meaning are applied, too."""
     fixer = _Fixer(ReadOnceTree(tree), unsafe, pedantic)
     for _ in range(_MAX_ROUNDS):
-        if chosen := fixer.choose():
-            fixer.attempt(chosen)
+        if findings := fixer.choose():
+            fixer.attempt(findings)
         elif not fixer.retry_refused():
             break
     return fixer.finish()
@@ -73,11 +73,11 @@ class _Fixer:
 
     def choose(self) -> dict[str, list[Diagnostic]]:
         """Return the findings to fix next, by file."""
-        chosen = {}
-        for path, found in _by_file(self._fixed.compilation, self._unsafe, self._pedantic).items():
-            if left := [finding for finding in found if _name(finding) not in self._refused]:
-                chosen[path] = left[:1] if path in self._singly else left
-        return dict(islice(chosen.items(), self._max_files))
+        selection = {}
+        for path, findings in _by_file(self._fixed.compilation, self._unsafe, self._pedantic).items():
+            if untried := [finding for finding in findings if _name(finding) not in self._refused]:
+                selection[path] = untried[:1] if path in self._singly else untried
+        return dict(islice(selection.items(), self._max_files))
 
     def retry_refused(self) -> bool:
         """Forget which fixes were refused, if others were applied since. Returns False if nothing is left to try."""
@@ -86,31 +86,31 @@ class _Fixer:
         self._refused, self._singly, self._max_files, self._has_changed = set(), set(), None, False
         return True
 
-    def attempt(self, chosen: Mapping[str, list[Diagnostic]]) -> None:
+    def attempt(self, selection: Mapping[str, list[Diagnostic]]) -> None:
         """Apply the fixes of these findings, unless they make a file worse."""
         fixed = self._fixed
         now = OverlayTree(self._tree, dict(fixed.files))
-        files = {path: _apply_fixes(now.read(path), found) for path, found in chosen.items()}
+        files = {path: _apply_fixes(now.read(path), findings) for path, findings in selection.items()}
         after = self._compile({**fixed.files, **files}, self._tried | files.keys())
         self._tried = set(files)
-        edits = {path: _edits(found) for path, found in chosen.items()}
+        edits = {path: _edits(findings) for path, findings in selection.items()}
         if worse := _worsened_files(fixed.compilation, after, now, files, edits):
-            self._refuse(chosen, worse)
+            self._refuse(selection, worse)
             return
         self._max_files = self._max_files and self._max_files * 2
         fixed.before = {path: self._tree.read(path) for path in files} | fixed.before
         fixed.files |= files
-        fixed.counts.update({path: len(found) for path, found in chosen.items()})
+        fixed.counts.update({path: len(findings) for path, findings in selection.items()})
         fixed.compilation, self._has_changed = after, True
 
-    def _refuse(self, chosen: Mapping[str, list[Diagnostic]], worse: set[str]) -> None:
-        is_own = bool(worse & chosen.keys())
-        blamed = worse & chosen.keys() or chosen.keys()
+    def _refuse(self, selection: Mapping[str, list[Diagnostic]], worse: set[str]) -> None:
+        is_own = bool(worse & selection.keys())
+        blamed = worse & selection.keys() or selection.keys()
         self._refused |= {
-            _name(chosen[path][0]) for path in blamed if len(chosen[path]) == 1 and (path in worse or len(chosen) == 1)
+            _name(selection[path][0]) for path in blamed if len(selection[path]) == 1 and (path in worse or len(selection) == 1)
         }
         self._singly |= blamed
-        self._max_files = self._max_files if is_own else max(1, len(chosen) // 2)
+        self._max_files = self._max_files if is_own else max(1, len(selection) // 2)
 
     def finish(self) -> FixedTree:
         """Return the tree after its fixes, without those of files that still cannot be parsed."""
@@ -132,22 +132,22 @@ def _worsened_files(
     """Return the files whose edits bring a new or additional error, or change nothing. `tree` is the tree before the edits."""
     first, last = _by_path(before), _by_path(after)
     worse = {path for path, data in files.items() if data == tree.read(path)}
-    for path, found in last.items():
+    for path, findings in last.items():
         old = first.get(path, [])
-        if found == old or not _errors(found):
+        if findings == old or not _errors(findings):
             continue
         if path not in files:
-            if has_new_errors(old, found):
+            if has_new_errors(old, findings):
                 worse.add(path)
             continue
         data = tree.read(path)
-        is_readable, was_readable = _is_readable(path, files[path], found), _is_readable(path, data, old)
+        is_readable, was_readable = _is_readable(path, files[path], findings), _is_readable(path, data, old)
         # A file that could not be read may have had more errors than were reported.
         if was_readable and (
             not is_readable
-            or _duplicate_count(found) > _duplicate_count(old)
-            or _errors(found) > _errors(old)
-            or has_new_errors(old, found, _text(data), edits[path])
+            or _duplicate_count(findings) > _duplicate_count(old)
+            or _errors(findings) > _errors(old)
+            or has_new_errors(old, findings, _text(data), edits[path])
         ):
             worse.add(path)
     return worse
@@ -162,11 +162,11 @@ def _edits(findings: Iterable[Diagnostic]) -> list[Edit]:
 
 
 def _by_file(compilation: Compilation, unsafe: bool, pedantic: bool) -> dict[str, list[Diagnostic]]:
-    found = {path: compatible_fixes(mine, unsafe=unsafe) for path, mine in _by_path(compilation).items()}
-    for each in compilation.diagnostics if pedantic else ():
-        if each.code in _OF_BYTES:
-            found.setdefault(each.path, []).append(each)
-    return {path: mine for path, mine in found.items() if mine}
+    fixable = {path: compatible_fixes(findings, unsafe=unsafe) for path, findings in _by_path(compilation).items()}
+    for finding in compilation.diagnostics if pedantic else ():
+        if finding.code in _OF_BYTES:
+            fixable.setdefault(finding.path, []).append(finding)
+    return {path: findings for path, findings in fixable.items() if findings}
 
 
 def _apply_fixes(data: bytes, findings: Iterable[Diagnostic]) -> bytes:
@@ -180,8 +180,8 @@ def _apply_fixes(data: bytes, findings: Iterable[Diagnostic]) -> bytes:
 
 def _by_path(compilation: Compilation) -> dict[str, list[Diagnostic]]:
     findings: dict[str, list[Diagnostic]] = {}
-    for each in compilation.diagnostics:
-        findings.setdefault(each.path, []).append(each)
+    for finding in compilation.diagnostics:
+        findings.setdefault(finding.path, []).append(finding)
     return findings
 
 
@@ -190,8 +190,8 @@ def _name(finding: Diagnostic) -> tuple[str, str, str]:
 
 
 def _unreadable(fixed: FixedTree) -> set[str]:
-    found = _by_path(fixed.compilation)
-    return {path for path, data in fixed.files.items() if not _is_readable(path, data, found.get(path, ()))}
+    findings = _by_path(fixed.compilation)
+    return {path for path, data in fixed.files.items() if not _is_readable(path, data, findings.get(path, ()))}
 
 
 def _is_readable(path: str, data: bytes, findings: Iterable[Diagnostic]) -> bool:

@@ -59,16 +59,16 @@ def find_ignores(document: Document) -> tuple[tuple[IgnoreComment, ...], list[Di
     """Return the comments of a file, and findings about comments beyond `MAX_CODES`, which are not applied."""
     if _PREFIX not in document.text:
         return (), []
-    found: list[IgnoreComment] = []
+    comments: list[IgnoreComment] = []
     count = 0
     for comment in _ignores(document):
         count += max(1, len(comment.codes))
         if count > MAX_CODES:
             message = f"more than {MAX_CODES:,} rules are ignored in this file: the comments from here on have no effect"
             hint = f"delete comments; `{POLICY}` turns a rule off for all files"
-            return tuple(found), [diagnostic("OPT709", message, path=document.path, span=comment.span, hint=hint)]
-        found.append(comment)
-    return tuple(found), []
+            return tuple(comments), [diagnostic("OPT709", message, path=document.path, span=comment.span, hint=hint)]
+        comments.append(comment)
+    return tuple(comments), []
 
 
 def _ignores(document: Document) -> Iterator[IgnoreComment]:
@@ -100,11 +100,14 @@ def _codes(match: re.Match[str], start: Position) -> tuple[IgnoredCode, ...]:
     """Return the codes of a comment, which is on one line and begins at `start`."""
     if match["codes"] is None:
         return ()
-    found = _CODE.finditer(match.string, match.start("codes"), match.end("codes"))
+    matches = _CODE.finditer(match.string, match.start("codes"), match.end("codes"))
     shift = start.column - match.start()
     return tuple(
-        IgnoredCode(each[0], Span(Position(start.line, each.start() + shift), Position(start.line, each.end() + shift)))
-        for each in islice(found, MAX_CODES + 1)
+        IgnoredCode(
+            code[0],
+            Span(Position(start.line, code.start() + shift), Position(start.line, code.end() + shift)),
+        )
+        for code in islice(matches, MAX_CODES + 1)
     )
 
 
@@ -112,7 +115,7 @@ class _ScalarRanges:
     """The ranges of a document's texts, to tell a comment from a `#` inside a text."""
 
     def __init__(self, root: Node, text: str) -> None:
-        held: dict[int, int] = {}
+        ends: dict[int, int] = {}
         self._last: dict[int, int] = {}
         for node in _scalars(root):
             start, end = node.start_mark, node.end_mark
@@ -120,8 +123,8 @@ class _ScalarRanges:
             # A comment may stand behind the `|` that begins one.
             begin = text.find("\n", start.index) if node.style in ("|", ">") else start.index
             if begin >= 0:
-                held[begin] = max(end.index, held.get(begin, 0))
-        self._begins, self._ends = sorted(held), held
+                ends[begin] = max(end.index, ends.get(begin, 0))
+        self._begins, self._ends = sorted(ends), ends
 
     def hold(self, offset: int) -> bool:
         """Return True if the character at `offset` is part of a text."""
@@ -137,8 +140,8 @@ def _scalars(node: Node) -> Iterator[Node]:
     if node.id == "scalar":
         yield node
     for part in node.value if node.id in ("sequence", "mapping") else ():
-        for each in part if isinstance(part, tuple) else (part,):
-            yield from _scalars(each)
+        for child in part if isinstance(part, tuple) else (part,):
+            yield from _scalars(child)
 
 
 def drop_ignored(
@@ -147,28 +150,28 @@ def drop_ignored(
     """Return the findings of each file that no comment covers, plus findings about the comments themselves. A finding may be in
     another file, such as a prompt or a template, whose own comments cover it. Unused comments for pedantic rules are not
     reported unless `pedantic` is set."""
-    used: set[tuple[int, str]] = set()
-    left: dict[str, list[Diagnostic]] = {}
-    for path, mine in found.items():
-        left[path] = []
-        for each in mine:
+    used_codes: set[tuple[int, str]] = set()
+    remaining: dict[str, list[Diagnostic]] = {}
+    for path, findings in found.items():
+        remaining[path] = []
+        for finding in findings:
             covering = [
-                c for place in dict.fromkeys((path, each.path)) for c in comments.get(place, ()) if c.covers(each, place)
+                c for place in dict.fromkeys((path, finding.path)) for c in comments.get(place, ()) if c.covers(finding, place)
             ]
-            used |= {(id(comment), each.code) for comment in covering}
-            if not covering or each.severity is Severity.ERROR:
-                left[path].append(each)
-    for path, own in comments.items():
-        errors = [each for each in left.get(path, ()) if each.severity is Severity.ERROR and each.path == path]
-        for comment in own:
-            effective = {code.name for code in comment.codes if (id(comment), code.name) in used}
-            below = {each.code for each in left.get(path, ()) if comment.covers_place_of(each, path)}
-            left.setdefault(path, []).extend(_wrong(path, comment, effective, errors, below, pedantic))
-    return left
+            used_codes |= {(id(comment), finding.code) for comment in covering}
+            if not covering or finding.severity is Severity.ERROR:
+                remaining[path].append(finding)
+    for path, own_comments in comments.items():
+        errors = [finding for finding in remaining.get(path, ()) if finding.severity is Severity.ERROR and finding.path == path]
+        for comment in own_comments:
+            effective = {code.name for code in comment.codes if (id(comment), code.name) in used_codes}
+            codes_below = {finding.code for finding in remaining.get(path, ()) if comment.covers_place_of(finding, path)}
+            remaining.setdefault(path, []).extend(_wrong(path, comment, effective, errors, codes_below, pedantic))
+    return remaining
 
 
 def _wrong(
-    path: str, comment: IgnoreComment, used_names: set[str], errors: list[Diagnostic], below: set[str], pedantic: bool
+    path: str, comment: IgnoreComment, used_names: set[str], errors: list[Diagnostic], codes_below: set[str], pedantic: bool
 ) -> Iterator[Diagnostic]:
     """Yield what is wrong with a comment. `below` are the rules that report something at its place."""
     from optio.compiler.rules.codes import RETIRED, RULES
@@ -181,7 +184,7 @@ def _wrong(
         if code.name in RETIRED:
             continue  # an upgrade must not fail a check for a comment that was right
         if code.name not in RULES:
-            hint, fix = _cure_for_unknown_rule(comment, code, None if errors else below, pedantic)
+            hint, fix = _cure_for_unknown_rule(comment, code, None if errors else codes_below, pedantic)
             yield diagnostic("OPT709", f"unknown rule `{code.name}`", path=path, span=code.span, hint=hint, fix=fix)
         elif code.name not in used_names:
             rule = RULES[code.name]
@@ -207,7 +210,7 @@ def _is_checked(rule: "Rule", pedantic: bool) -> bool:
 
 
 def _cure_for_unknown_rule(
-    comment: IgnoreComment, code: IgnoredCode, below: set[str] | None, pedantic: bool
+    comment: IgnoreComment, code: IgnoredCode, codes_below: set[str] | None, pedantic: bool
 ) -> tuple[str, Fix | None]:
     """Return hint and fix for a code that no rule has, which may be another spelling of one. `below` is None where an error
     may hide findings."""
@@ -216,9 +219,9 @@ def _cure_for_unknown_rule(
     sure, near = suggest_code(code.name)
     if sure is None:
         return f"did you mean `{near}`?" if near else "delete it", None
-    if below is None or not _is_checked(RULES[sure], pedantic):
+    if codes_below is None or not _is_checked(RULES[sure], pedantic):
         return f"write `{sure}`", None
-    if sure in below:
+    if sure in codes_below:
         return f"write `{sure}`", Fix(Fix.write(sure, code.span).edits, checked=True)
     return f"delete it: `{sure}` reports nothing here", _delete(comment, code)
 

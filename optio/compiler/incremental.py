@@ -45,7 +45,7 @@ class IncrementalCompiler:
         bases, policy = Bases(tree), TreePolicy(tree)
         around: dict[str, tuple[str, ...]] = {}
         touched = None if changed_paths is None else self._touched(changed_paths)
-        kept: dict[str, _CachedFile] = {}
+        cached_files: dict[str, _CachedFile] = {}
         for path in tree.task_files():
             directory = path.rpartition("/")[0]
             if directory not in around:
@@ -58,9 +58,9 @@ class IncrementalCompiler:
                     before = _compare_content(before, tree, stamps)
             else:
                 before = None
-            kept[path] = before or self._compile(path, tree, stamps, bases, policy, around[directory])
-        self._kept = kept
-        return assemble((k.file for k in kept.values()), levels=policy.levels, pedantic=self._pedantic)
+            cached_files[path] = before or self._compile(path, tree, stamps, bases, policy, around[directory])
+        self._kept = cached_files
+        return assemble((k.file for k in cached_files.values()), levels=policy.levels, pedantic=self._pedantic)
 
     def _compile(
         self,
@@ -95,14 +95,14 @@ class IncrementalCompiler:
 
     def unserved(self, compilation: Compilation) -> dict[str, str | None]:
         """Return the files of the last compilation that yielded no task, each with the id that it probably means."""
-        served = {task.origin.path for task in compilation.registry.tasks.values()}
+        paths = {task.origin.path for task in compilation.registry.tasks.values()}
         return {
-            path: _guess_id(path, cached) for path, cached in self._kept.items() if path not in served and not cached.file.base
+            path: _guess_id(path, cached) for path, cached in self._kept.items() if path not in paths and not cached.file.base
         }
 
 
-def _record_reader(users: dict[str, set[str]], path: str, read: Iterable[str]) -> None:
-    for name in read:
+def _record_reader(users: dict[str, set[str]], path: str, paths: Iterable[str]) -> None:
+    for name in paths:
         users.setdefault(name, set()).add(path)
 
 
@@ -137,8 +137,8 @@ def _guess_id(path: str, cached: _CachedFile) -> str | None:
     data = cached.read.get(path)
     if not isinstance(data, bytes):
         return None
-    found = {label: value.strip(b"'\"").decode("utf-8", "replace") for label, value in _LABEL.findall(data)}
-    return found.get(b"id") or slug(found.get(b"name", "")) or None
+    labels = {label: value.strip(b"'\"").decode("utf-8", "replace") for label, value in _LABEL.findall(data)}
+    return labels.get(b"id") or slug(labels.get(b"name", "")) or None
 
 
 class _Recorder:

@@ -55,10 +55,10 @@ def policy_schema() -> str:
     schema = _of(PolicySpec, policy)
     schema["$defs"]["Allow"]["properties"]["runtimes"]["items"] |= _choice(_runtimes())
     schema["properties"]["failOn"]["items"] = {"type": "string", "enum": list(EFFECTS)}
-    kept = schema["properties"]["rules"]
+    rules = schema["properties"]["rules"]
     schema["properties"]["rules"] = {
         "type": "object",
-        "description": kept["description"],
+        "description": rules["description"],
         "properties": {
             **{code: _level(rule) for code, rule in RULES.items()},
             **{code: {"$ref": "#/$defs/Level", "description": "A rule of earlier versions: no effect."} for code in RETIRED},
@@ -111,9 +111,9 @@ def _level(rule: Rule) -> Schema:
 def _of(model: type[Spec], *modules: object) -> Schema:
     _, definitions = schema_components([model], ref_template="#/$defs/{name}")
     _tidy(definitions)
-    for name, each in _models(*modules).items():
+    for name, spec in _models(*modules).items():
         if name in definitions:
-            _describe(definitions[name], name, each)
+            _describe(definitions[name], name, spec)
     schema = definitions.pop(model.__name__)
     return {**schema, "$defs": definitions}
 
@@ -122,23 +122,23 @@ def _describe(part: Schema, name: str, model: type[Spec]) -> None:
     documented = field_texts(model)
     for field in keys_of(model):
         key = field.written
-        found = part["properties"][key]
+        property_schema = part["properties"][key]
         if key == model.__struct_config__.tag_field:
-            kind = found.pop("enum")[0]
-            found |= {"type": "string", "const": kind, "description": f"`{kind}`."}
+            kind = property_schema.pop("enum")[0]
+            property_schema |= {"type": "string", "const": kind, "description": f"`{kind}`."}
         if field.name in documented:
-            found["description"] = " ".join(documented[field.name].split())
+            property_schema["description"] = " ".join(documented[field.name].split())
         if key in words.EXAMPLES.get(name, {}):
-            found["examples"] = words.EXAMPLES[name][key]
+            property_schema["examples"] = words.EXAMPLES[name][key]
         if key in words.SNIPPETS.get(name, {}):
-            found["defaultSnippets"] = words.SNIPPETS[name][key]
+            property_schema["defaultSnippets"] = words.SNIPPETS[name][key]
         if field.annotation == task.Runtime:
-            found |= _choice(_runtimes())
+            property_schema |= _choice(_runtimes())
         if key in words.MEANINGS.get(name, {}):
-            found.pop("const", None)
-            found |= _choice(words.MEANINGS[name][key])
+            property_schema.pop("const", None)
+            property_schema |= _choice(words.MEANINGS[name][key])
         if key in words.PATTERNS.get(name, {}):
-            for option in found.get("anyOf", [found]):
+            for option in property_schema.get("anyOf", [property_schema]):
                 if option.get("type") == "string":
                     option["pattern"], option["patternErrorMessage"] = words.PATTERNS[name][key]
 
@@ -153,8 +153,8 @@ def _or_nothing(found: Schema) -> None:
 
 def _runtimes() -> dict[str, str]:
     """Return what each runtime runs. A plug-in that cannot be loaded has a title of its own: its name."""
-    found = {name: declaration_of(name) for name in known_names()}
-    return {name: name if agent is None else agent.title for name, agent in found.items()}
+    declarations = {name: declaration_of(name) for name in known_names()}
+    return {name: name if agent is None else agent.title for name, agent in declarations.items()}
 
 
 def _choice(meanings: dict[str, str]) -> Schema:
@@ -172,10 +172,10 @@ def _mark(schema: Any) -> None:
     for word, value in schema.items():
         if word not in ("examples", "default", "enum", "defaultSnippets", "enumDescriptions"):
             _mark(value)
-    for plain, marked in (("description", "markdownDescription"), ("enumDescriptions", "markdownEnumDescriptions")):
+    for plain, markdown_word in (("description", "markdownDescription"), ("enumDescriptions", "markdownEnumDescriptions")):
         value = schema.get(plain)
         if isinstance(value, str if plain == "description" else list) and "`" in str(value):
-            schema[marked] = value
+            schema[markdown_word] = value
 
 
 def _models(*modules: object) -> dict[str, type[Spec]]:
@@ -240,13 +240,13 @@ def _without_unused(schema: Schema) -> Schema:
     """Return the schema without the definitions that no reference reaches."""
     definitions = schema["$defs"]
     used_names: set[str] = set()
-    ahead = [{key: value for key, value in schema.items() if key != "$defs"}]
-    while ahead:
-        part = ahead.pop()
+    parts = [{key: value for key, value in schema.items() if key != "$defs"}]
+    while parts:
+        part = parts.pop()
         for name in definitions.keys() - used_names:
             if f'"#/$defs/{name}"' in json.dumps(part):
                 used_names.add(name)
-                ahead.append(definitions[name])
+                parts.append(definitions[name])
     return {**schema, "$defs": {name: part for name, part in definitions.items() if name in used_names}}
 
 
@@ -258,5 +258,5 @@ def _written(title: str, schema: Schema) -> str:
         "$id": f"https://www.schemastore.org/{title.lower().replace(' ', '-')}.json",
         "title": title,
     }
-    whole = {**head, **schema, "$defs": definitions}
-    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    document = {**head, **schema, "$defs": definitions}
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

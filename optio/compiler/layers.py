@@ -72,11 +72,11 @@ class Bases:
     def defaults(self, path: str) -> tuple[str, ...]:
         """Return the paths of the defaults that apply to this file, the nearest first, including files that cannot be read."""
         directory = posixpath.dirname(path)
-        known = self._defaults.get(directory)
-        if known is None:
-            here = tuple(name for each in DEFAULTS if self._is_there(name := posixpath.join(directory, each)))
-            known = self._defaults[directory] = (*here, *(self.defaults(directory) if directory else ()))
-        return known
+        paths = self._defaults.get(directory)
+        if paths is None:
+            own_paths = tuple(name for file_name in DEFAULTS if self._is_there(name := posixpath.join(directory, file_name)))
+            paths = self._defaults[directory] = (*own_paths, *(self.defaults(directory) if directory else ()))
+        return paths
 
     def _is_there(self, path: str) -> bool:
         try:
@@ -112,15 +112,15 @@ def read_layers(document: Document, tree: SourceTree, bases: Bases) -> Layers:
     """Return all templates and defaults below a task, or the findings that say which of them cannot be used."""
     lower_layers: list[Document] = []
     findings: list[Diagnostic] = []
-    for each in _templates(document, tree, bases):
-        (lower_layers if isinstance(each, Document) else findings).append(each)  # type: ignore[arg-type]
+    for layer in _templates(document, tree, bases):
+        (lower_layers if isinstance(layer, Document) else findings).append(layer)  # type: ignore[arg-type]
     for path in bases.defaults(document.path):
         try:
-            read = bases.read(path, tree)
+            base = bases.read(path, tree)
         except Unreadable:
-            read = None
-        if read is not None and isinstance(read.value, dict):
-            lower_layers.append(read)
+            base = None
+        if base is not None and isinstance(base.value, dict):
+            lower_layers.append(base)
         else:
             message, hint = f"`{path}` cannot be read, and applies to this task", "correct it first"
             findings.append(diagnostic("OPT703", message, path=document.path, hint=hint))
@@ -149,7 +149,7 @@ def _templates(document: Document, tree: SourceTree, bases: Bases) -> Iterator[D
         except Unreadable as err:
             yield unreadable(err)
             return
-        paths = [each.path for each in chain]
+        paths = [member.path for member in chain]
         if path in paths:
             circle = " -> ".join([*paths[paths.index(path) :], path])
             yield wrong(f"templates extend each other in a circle: {circle}", "remove one of them")
@@ -212,8 +212,8 @@ def check_base_keys(document: Document) -> Iterator[Diagnostic]:
         return
     for key in _NOT_IN_TEMPLATES if template else NOT_IN_DEFAULTS:
         if isinstance(document.value, dict) and key in document.value:
-            where = "a template" if template else "defaults"
-            message, hint = f"`{key}` in {where}: each task has its own", "delete it here, and write it into the tasks"
+            file_kind = "a template" if template else "defaults"
+            message, hint = f"`{key}` in {file_kind}: each task has its own", "delete it here, and write it into the tasks"
             span = document.key_span((key,))
             yield diagnostic("OPT120", message, path=document.path, span=span, route=(key,), hint=hint)
 
@@ -272,37 +272,37 @@ class MergedDocument:
     def replaced(self, route: Route) -> Any:
         """Return the value that the writer of the one at the route replaces: of the nearest layer below, or None."""
         writer = self.writer(route)
-        layers = dropwhile(lambda each: each[0] is not writer, self._layers)
+        layers = dropwhile(lambda layer: layer[0] is not writer, self._layers)
         return next((value for _, values in islice(layers, 1, None) if (value := value_at(values, route)) is not None), None)
 
     def _over(self, weak: dict[str, Any], strong: dict[str, Any], layer: Document, route: Route) -> dict[str, Any]:
-        merged = dict(weak)
+        values = dict(weak)
         for key, value in strong.items():
-            here = (*route, key)
+            own_route = (*route, key)
             if not route and key in _EXCLUSIVE_KEYS:
-                merged.pop(_EXCLUSIVE_KEYS[key], None)
+                values.pop(_EXCLUSIVE_KEYS[key], None)
             if value is None:
-                self._remove(merged, key, layer, here)
-            elif isinstance(value, dict) and here not in _REPLACED_WHOLE:
-                weaker = merged.get(key)
-                merged[key] = self._over(weaker if isinstance(weaker, dict) else {}, value, layer, here)
-            elif here == _UNION and isinstance(value, list):
-                weaker = merged.get(key)
-                merged[key] = self._union(weaker if isinstance(weaker, list) else [], value, layer)
+                self._remove(values, key, layer, own_route)
+            elif isinstance(value, dict) and own_route not in _REPLACED_WHOLE:
+                weaker = values.get(key)
+                values[key] = self._over(weaker if isinstance(weaker, dict) else {}, value, layer, own_route)
+            elif own_route == _UNION and isinstance(value, list):
+                weaker = values.get(key)
+                values[key] = self._union(weaker if isinstance(weaker, list) else [], value, layer)
             else:
-                merged[key] = value
-        return merged
+                values[key] = value
+        return values
 
-    def _remove(self, merged: dict[str, Any], key: str, layer: Document, route: Route) -> None:
+    def _remove(self, values: dict[str, Any], key: str, layer: Document, route: Route) -> None:
         """Apply a `null`: it removes what is below, and in the task's own file one that removes nothing is reported."""
-        if key in merged:
-            del merged[key]
+        if key in values:
+            del values[key]
         elif layer is self._top:
             if route[:-1] != _VARIABLES or not layer.plain(route):
-                merged[key] = None
+                values[key] = None
             self.vain.append(route)
         elif not _can_remove(route):
-            merged[key] = None
+            values[key] = None
 
     def _union(self, weak: list[Any], strong: list[Any], layer: Document) -> list[Any]:
         joined = list(weak)

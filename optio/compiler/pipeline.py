@@ -216,9 +216,9 @@ def assemble(
     """Combine compiled files into one compilation, including the checks across files. `levels` are the severities of the
     policy."""
     compiled = list(files)
-    broken_paths, found = check_results(compiled, levels=levels, pedantic=pedantic, executor=executor, is_whole=is_whole)
+    broken_paths, diagnostics = check_results(compiled, levels=levels, pedantic=pedantic, executor=executor, is_whole=is_whole)
     tasks = {f.compiled.id: f.compiled for f in compiled if f.compiled is not None and f.path not in broken_paths}
-    return Compilation(Registry.of(tasks), broken_paths, found, len(compiled))
+    return Compilation(Registry.of(tasks), broken_paths, diagnostics, len(compiled))
 
 
 def check_results(
@@ -243,9 +243,9 @@ def check_results(
     if comments:
         by_file = drop_ignored(by_file, comments, pedantic=pedantic)
     # An error in a prompt's own file, or in a template, breaks the task that uses it.
-    broken = frozenset(path for path, found in by_file.items() if has_errors(found))
+    broken_paths = frozenset(path for path, found in by_file.items() if has_errors(found))
     findings = sort_diagnostics(chain.from_iterable(by_file.values()))
-    return TreeResult(broken, tuple(findings if executor is None else _once_for_tree(findings)))
+    return TreeResult(broken_paths, tuple(findings if executor is None else _once_for_tree(findings)))
 
 
 def _without_vain_advice(
@@ -255,8 +255,8 @@ def _without_vain_advice(
     vain = {rule for rule, key in _ASKED_FOR.items() if not_applied(executor, [key])}
     in_pods = {fact.path for fact in facts if POD in fact.demands}
     return {
-        path: found if path in in_pods else [finding for finding in found if finding.code not in vain]
-        for path, found in by_file.items()
+        path: findings if path in in_pods else [finding for finding in findings if finding.code not in vain]
+        for path, findings in by_file.items()
     }
 
 
@@ -266,11 +266,11 @@ def _with_findings_across(files: Sequence[FileResult], across: Iterable[Diagnost
     for finding in across:
         if finding.path in by_file:
             by_file[finding.path].append(finding)
-    for found in by_file.values():
-        for index, finding in enumerate(found):
+    for findings in by_file.values():
+        for index, finding in enumerate(findings):
             if finding.cause is not None and finding.cause.kind is CauseKind.MISSING_FILE:
-                found[index] = suggest_template(finding, finding.cause.name, list(by_file))
-    return {path: found for path, found in by_file.items() if found}
+                findings[index] = suggest_template(finding, finding.cause.name, list(by_file))
+    return {path: findings for path, findings in by_file.items() if findings}
 
 
 def _once_for_tree(findings: Sequence[Diagnostic]) -> list[Diagnostic]:
@@ -279,14 +279,14 @@ def _once_for_tree(findings: Sequence[Diagnostic]) -> list[Diagnostic]:
     alike = [finding for finding in findings if finding.code in _OF_EXECUTOR and finding.severity is not Severity.ERROR]
     if len(alike) < 2:
         return list(findings)
-    first, *others = alike
-    files = len({finding.path for finding in others})
-    keys = "key in" if len(others) == 1 else "keys in"
-    more = f"{len(others)} more {keys} {files} {'file' if files == 1 else 'files'}"
-    more += f" {'is' if len(others) == 1 else 'are'} not applied, or not fully"
-    names = ", ".join(sorted({f"`{show(finding.route)}`" for finding in others}))
-    summary = replace(first, message=f"{first.message}; {more} ({names})")
-    left_out = {id(finding) for finding in others}
+    first, *repeats = alike
+    files = len({finding.path for finding in repeats})
+    keys = "key in" if len(repeats) == 1 else "keys in"
+    summary_text = f"{len(repeats)} more {keys} {files} {'file' if files == 1 else 'files'}"
+    summary_text += f" {'is' if len(repeats) == 1 else 'are'} not applied, or not fully"
+    names = ", ".join(sorted({f"`{show(finding.route)}`" for finding in repeats}))
+    summary = replace(first, message=f"{first.message}; {summary_text} ({names})")
+    left_out = {id(finding) for finding in repeats}
     return [summary if finding is first else finding for finding in findings if id(finding) not in left_out]
 
 
@@ -304,28 +304,30 @@ def compile_file(
     decoded, they are ten times as large as their files."""
     pedantic = pedantic or policy.asks_advice
     with suggestion_budget():
-        document, task, found = _compiled(path, tree, bases, policy, pedantic)
-        if any(finding.fix is not None for finding in found):
-            found = _proved(found, path, document, tree, bases, policy, pedantic)
+        document, task, findings = _compiled(path, tree, bases, policy, pedantic)
+        if any(finding.fix is not None for finding in findings):
+            findings = _proved(findings, path, document, tree, bases, policy, pedantic)
     if document is None:
-        return CompiledFile(path, fold_excess(found))
-    said, compiled = (policy.facts if path == POLICY else None), None
+        return CompiledFile(path, fold_excess(findings))
+    facts, compiled = (policy.facts if path == POLICY else None), None
     if task is not None:
         demands = policy.demands(task)
         needs_credential = executor == "kubernetes" or POD in demands or models.is_credential_replaced(task)
-        if needs_credential and not any(finding.code == "OPT004" for finding in found):
+        if needs_credential and not any(finding.code == "OPT004" for finding in findings):
             # A pod has no login of its own, and a list that replaces one with a credential has lost it: elsewhere it is advice.
-            found = [finding for finding in found if finding.code != "OPT525"]
-            found += [replace(finding, severity=Severity.WARNING) for finding in models.check_credential(task)]
+            findings = [finding for finding in findings if finding.code != "OPT525"]
+            findings += [replace(finding, severity=Severity.WARNING) for finding in models.check_credential(task)]
         # A policy that cannot be read may name the executor.
         runs_on = None if policy.unreadable else executor
-        said = task_facts(task, pedantic=pedantic, executor=runs_on, priced=policy.facts is not None, demands=demands)
+        facts = task_facts(task, pedantic=pedantic, executor=runs_on, priced=policy.facts is not None, demands=demands)
         compiled = emit(task, demands, policy.namespace(path), policy.allowed_secrets(task))
         if task.samples and not samples:
             task = replace(task, samples=())
-    comments, more = find_ignores(document)
+    comments, ignore_findings = find_ignores(document)
     document.release_nodes()
-    return CompiledFile(path, fold_excess([*found, *more]), said, comments, task, compiled, is_base(document) or path == POLICY)
+    return CompiledFile(
+        path, fold_excess([*findings, *ignore_findings]), facts, comments, task, compiled, is_base(document) or path == POLICY
+    )
 
 
 def _proved(
@@ -341,17 +343,17 @@ def _proved(
     from optio.compiler.edits.proofs import Check, prove_fixes  # imported only for a file with a mistake
 
     contents: dict[str, bytes] = {}
-    for each in {finding.path for finding in findings if finding.fix is not None}:
+    for edited_path in {finding.path for finding in findings if finding.fix is not None}:
         with contextlib.suppress(Unreadable):
             # Not read again where it is known: the file may be another one by now.
-            is_own = each == path and document is not None
-            contents[each] = document.text.encode() if is_own and document is not None else tree.read(each)
+            is_own = edited_path == path and document is not None
+            contents[edited_path] = document.text.encode() if is_own and document is not None else tree.read(edited_path)
 
     def recheck(changes: Mapping[str, bytes]) -> Check:
-        changed = OverlayTree(tree, changes)
-        own_policy = TreePolicy(changed) if path == POLICY else policy
-        after, _, left = _compiled(path, changed, bases, own_policy, pedantic)
-        return Check(left, after is not None)
+        changed_tree = OverlayTree(tree, changes)
+        own_policy = TreePolicy(changed_tree) if path == POLICY else policy
+        after, _, findings_left = _compiled(path, changed_tree, bases, own_policy, pedantic)
+        return Check(findings_left, after is not None)
 
     return prove_fixes(Check(findings, document is not None), contents, recheck)
 
@@ -375,17 +377,17 @@ def _compiled(
     lower_layers, missing = read_layers(document, tree, bases)
     if missing:  # findings about the rest would depend on the missing file
         return document, None, [*findings, *missing]
-    whole = merge_layers(document, lower_layers)
-    shape, more = decode_task(whole)
-    findings = _with_text_checks(source, document, findings, more)
+    merged_document = merge_layers(document, lower_layers)
+    shape, further = decode_task(merged_document)
+    findings = _with_text_checks(source, document, findings, further)
     if shape is None or ("extends",) in shape.gaps:
         return document, None, findings
-    task, more = resolve(whole, shape, tree)
-    findings += more
+    task, further = resolve(merged_document, shape, tree)
+    findings += further
     task = policy.with_default(task)
     findings += checks.run(task, pedantic=pedantic)
     findings += policy.judge(task, tree)
-    return document, task, _without_repeats(findings, whole)
+    return document, task, _without_repeats(findings, merged_document)
 
 
 def _without_repeats(findings: list[Diagnostic], document: Document | MergedDocument) -> list[Diagnostic]:
@@ -430,22 +432,22 @@ def _is_of_another_program(document: Document) -> bool:
 def _base_result(source: SourceFile, document: Document, findings: list[Diagnostic]) -> list[Diagnostic]:
     """Return the findings of a template or of defaults by itself. Missing keys are fine there, because the tasks have them."""
     bare = replace(document, value=inherited_values(document)) if isinstance(document.value, dict) else document
-    _, more = decode_task(bare)
-    more = [d for d in more if d.code != "OPT102" or len(d.route) > 1]
-    more = [d for d in more if d.code in ("OPT101", "OPT102") or not is_removal(document, d.route)]
+    _, further = decode_task(bare)
+    further = [d for d in further if d.code != "OPT102" or len(d.route) > 1]
+    further = [d for d in further if d.code in ("OPT101", "OPT102") or not is_removal(document, d.route)]
     return _with_text_checks(
-        source, document, findings, [*check_base_keys(document), *more, *find_tokens(document.path, document.text)]
+        source, document, findings, [*check_base_keys(document), *further, *find_tokens(document.path, document.text)]
     )
 
 
 def _with_text_checks(
-    source: SourceFile, document: Document, findings: list[Diagnostic], more: list[Diagnostic]
+    source: SourceFile, document: Document, findings: list[Diagnostic], further: list[Diagnostic]
 ) -> list[Diagnostic]:
     if findings:
         # A key that is not a text, or indented by an odd blank, is unknown as well: report it once.
         spans = {d.span for d in findings}
-        more = [d for d in more if d.span not in spans]
-    findings = findings + more
+        further = [d for d in further if d.span not in spans]
+    findings = findings + further
     places = {d.route for d in findings}
     return findings + [d for d in text_hygiene.check(source, document) if not d.route or d.route not in places]
 

@@ -65,8 +65,8 @@ def read_policy(document: Document) -> tuple[PolicySpec | None, list[Diagnostic]
         spec = None
     if spec is None or not all(runtimes.is_known(name) for name in spec.allow.runtimes or ()):
         return None, [_wrong(document, misfit) for misfit in find_issues(document.value, PolicySpec)]
-    found = [*_effects(document, spec), *_rules(document, spec)]
-    return (None if found else spec), [*found, *_never_reached(document, spec)]
+    findings = [*_effects(document, spec), *_rules(document, spec)]
+    return (None if findings else spec), [*findings, *_never_reached(document, spec)]
 
 
 def _never_reached(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
@@ -118,12 +118,12 @@ def _wrong(document: Document, issue: ValidationIssue) -> Diagnostic:
 
 def _hint_for_word(issue: ValidationIssue) -> str:
     """Return the cure for a word that is none of the allowed ones."""
-    value, allowed = str(issue.value), f"allowed: {', '.join(issue.wanted)}"
+    value, allowed_text = str(issue.value), f"allowed: {', '.join(issue.wanted)}"
     if issue.route[0] == "require" and value in names_of(Ceilings):
         limit = '"5.00"' if value.endswith("Usd") else 3
-        return f"delete it here, and write `ceilings: {{{value}: {limit}}}`, which every task must then set; {allowed}"
+        return f"delete it here, and write `ceilings: {{{value}: {limit}}}`, which every task must then set; {allowed_text}"
     suggestion = suggest(value, issue.wanted)
-    return f"did you mean `{suggestion}`? {allowed}" if suggestion else allowed
+    return f"did you mean `{suggestion}`? {allowed_text}" if suggestion else allowed_text
 
 
 def _hint_for_unknown_key(route: Route) -> str:
@@ -134,15 +134,15 @@ def _hint_for_unknown_key(route: Route) -> str:
         return f"write it below {' or '.join(parts)}"
     if (advice := _FOREIGN.get(key.lower())) is not None:
         return advice
-    known = _keys(route[:-1])
-    suggestion = suggest(key, known)
+    known_names = _keys(route[:-1])
+    suggestion = suggest(key, known_names)
     if route[0] == "allow":
         suggestion = suggestion or _ALLOWED.get(key.lower())
     if route[0] == "ceilings" and key.lower().replace("_", "") in _COSTS:
         suggestion = "budgetUsd"
     if suggestion is not None:
         return f"did you mean `{suggestion}`?"
-    return f"no key here means the same; allowed: {', '.join(known)}: write one of these, or delete it"
+    return f"no key here means the same; allowed: {', '.join(known_names)}: write one of these, or delete it"
 
 
 def _hint_for_value(issue: ValidationIssue) -> str:
@@ -172,10 +172,10 @@ def _form(misfit: ValidationIssue) -> str:
     if not route:
         return "write keys and values, beginning with `type: policy`"
     model = "PolicySpec" if len(route) == 1 else str(route[0]).capitalize()
-    shown = EXAMPLES.get(model, {}).get(str(route[-1]), _FORMS.get(str(route[0]), []) if len(route) == 1 else [])
+    examples = EXAMPLES.get(model, {}).get(str(route[-1]), _FORMS.get(str(route[0]), []) if len(route) == 1 else [])
     if route[:1] == ("namespaces",) and len(route) == 2:
         return f"write {misfit.wanted}, such as `{route[-1]}: runs-a`"
-    return f"write {misfit.wanted}" + (f", such as `{route[-1]}: {flow(shown[0])}`" if shown else "")
+    return f"write {misfit.wanted}" + (f", such as `{route[-1]}: {flow(examples[0])}`" if examples else "")
 
 
 def _keys(route: Route) -> list[str]:
@@ -219,8 +219,8 @@ def _rules(document: Document, spec: PolicySpec) -> Iterator[Diagnostic]:
 def facts_of_policy(document: Document, policy: PolicySpec) -> TaskFacts | None:
     """Return the facts that the policy adds to the checks across files (spending caps, namespaces), or None."""
     caps = [
-        None if most is None else SpendCap(most, ValuePlace(("fleet", key), document.span(("fleet", key))))
-        for key, most in (("dayUsd", policy.fleet.day_usd), ("monthUsd", policy.fleet.month_usd))
+        None if cap is None else SpendCap(cap, ValuePlace(("fleet", key), document.span(("fleet", key))))
+        for key, cap in (("dayUsd", policy.fleet.day_usd), ("monthUsd", policy.fleet.month_usd))
     ]
     routes: list[Route] = [("namespaces", pattern) for pattern in policy.namespaces]
     namespaces = tuple(ValuePlace(route, document.key_span(route)) for route in routes)
@@ -230,27 +230,27 @@ def facts_of_policy(document: Document, policy: PolicySpec) -> TaskFacts | None:
 def demands(task: ResolvedTask, policy: PolicySpec) -> tuple[str, ...]:
     """Return what an executor must apply to run the task: pods and isolation if the tree requires them, and images and hosts
     if the policy lists those."""
-    listed = {"image": policy.allow.images, "network": policy.allow.egress}
-    named = [key for key in requested_keys(task.spec.environment) if listed.get(key) is not None]
+    limits = {"image": policy.allow.images, "network": policy.allow.egress}
+    keys = [key for key in requested_keys(task.spec.environment) if limits.get(key) is not None]
     demanded = ((POD, policy.executor == "kubernetes"), (ISOLATED, policy.sandbox == "isolated"))
-    return (*(name for name, holds in demanded if holds), *named)
+    return (*(name for name, holds in demanded if holds), *keys)
 
 
 def namespace(path: str, policy: PolicySpec) -> str | None:
     """Return the namespace of the task in this file, by the first pattern that matches, or None."""
-    found = pattern_of(path, policy.namespaces)
-    return None if found is None else policy.namespaces[found]
+    pattern = pattern_of(path, policy.namespaces)
+    return None if pattern is None else policy.namespaces[pattern]
 
 
 def check(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
     """Report everything in a resolved task that the policy does not allow, each at the value concerned."""
-    found = [*_ceilings(task, policy.ceilings), *spending.check(task, policy.ceilings), *_allowed(task, policy.allow)]
+    findings = [*_ceilings(task, policy.ceilings), *spending.check(task, policy.ceilings), *_allowed(task, policy.allow)]
     if policy.budget == "enforce" and task.spec.budget == "report":
         hint = f"delete it, and name a model whose price is known; or ask the owner of `{POLICY}`"
-        found.append(task.at("OPT519", "the policy does not allow `budget: report`", ("budget",), hint=hint))
-    told = {finding.route for finding in found}
+        findings.append(task.at("OPT519", "the policy does not allow `budget: report`", ("budget",), hint=hint))
+    reported_routes = {finding.route for finding in findings}
     # A key with a ceiling is required anyway, so it is reported once.
-    for finding in (*found, *(finding for finding in _required(task, policy) if finding.route not in told)):
+    for finding in (*findings, *(finding for finding in _required(task, policy) if finding.route not in reported_routes)):
         if task.is_known(finding.route):
             yield finding
 
@@ -258,29 +258,33 @@ def check(task: ResolvedTask, policy: PolicySpec) -> Iterator[Diagnostic]:
 def _ceilings(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
     """Report values above the ceilings for single keys; spending per day and month is checked in `spending`."""
     reads: dict[str, Any] = {"budget_usd": parse_money, "timeout": parse_duration}
-    most_kept, kept = ceilings.keep_failed, task.spec.environment.keep_failed
-    if most_kept is not None and kept is not None and parse_duration(kept) > parse_duration(most_kept):
-        message = f"`environment.keepFailed` is {kept}, but the policy allows at most {most_kept}"
+    most_kept, keep_failed = ceilings.keep_failed, task.spec.environment.keep_failed
+    if most_kept is not None and keep_failed is not None and parse_duration(keep_failed) > parse_duration(most_kept):
+        message = f"`environment.keepFailed` is {keep_failed}, but the policy allows at most {most_kept}"
         hint = f"write {most_kept} or less, or ask the owner of `{POLICY}`"
         yield task.at("OPT613", message, ("environment", "keepFailed"), hint=hint)
-    own = {key.name for key in keys_of(TaskSpec)}
-    for key, name in ((each.written, each.name) for each in keys_of(Ceilings)):
-        most, asked = getattr(ceilings, name), getattr(task.spec, name, None)
-        if most is None or name not in own or (name in ("budget_usd", "max_turns") and task.spec.agent_runtime == "command"):
+    task_keys = {key.name for key in keys_of(TaskSpec)}
+    for key, name in ((ceiling_key.written, ceiling_key.name) for ceiling_key in keys_of(Ceilings)):
+        ceiling, requested = getattr(ceilings, name), getattr(task.spec, name, None)
+        if (
+            ceiling is None
+            or name not in task_keys
+            or (name in ("budget_usd", "max_turns") and task.spec.agent_runtime == "command")
+        ):
             continue
-        read = reads.get(name, int)
-        if asked is None:
+        parse_value = reads.get(name, int)
+        if requested is None:
             message, entry = (
-                f"no `{key}`: the policy allows at most {most}",
-                f'{key}: "{most}"' if read is parse_money else f"{key}: {most}",
+                f"no `{key}`: the policy allows at most {ceiling}",
+                f'{key}: "{ceiling}"' if parse_value is parse_money else f"{key}: {ceiling}",
             )
             hint = f"add `{entry}`"
             if task.document.plain((key,)):  # `null`, which removes what is inherited
                 hint = f"delete this line for what the template or the defaults say, or write `{entry}`"
             yield task.at("OPT613", message, (key,), key=True, hint=hint)
-        elif read(asked) > read(most):
-            message = f"`{key}` is {asked}, but the policy allows at most {most}"
-            shown_text = f'"{most}"' if read is parse_money else most
+        elif parse_value(requested) > parse_value(ceiling):
+            message = f"`{key}` is {requested}, but the policy allows at most {ceiling}"
+            shown_text = f'"{ceiling}"' if parse_value is parse_money else ceiling
             yield task.at("OPT613", message, (key,), hint=f"write {shown_text} or less, or ask the owner of `{POLICY}`")
 
 

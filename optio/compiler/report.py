@@ -26,14 +26,14 @@ def render_full(diagnostics: Sequence[Diagnostic], text_of: Excerpt, *, colour: 
             text = text_of(d.path)
             path, lines = d.path, text.split("\n") if text is not None else []
         if d.span.start.line <= len(lines) and not d.more:
-            whole = lines[d.span.start.line - 1]
-            end = d.span.end.column - 1 if d.span.end.line == d.span.start.line else len(whole)
-            line, start, end = _around(whole, d.span.start.column - 1, end)
+            source_line = lines[d.span.start.line - 1]
+            end = d.span.end.column - 1 if d.span.end.line == d.span.start.line else len(source_line)
+            line, start, end = _around(source_line, d.span.start.column - 1, end)
             number = str(d.span.start.line)
-            before, marked = _width(line[:start]), max(1, _width(line[start:end]))
+            before, width = _width(line[:start]), max(1, _width(line[start:end]))
             gutter = " " * len(number)
             yield f" {paint('34', number + ' |')} {line}"
-            carets = paint(COLOURS[d.severity], "^" * marked)
+            carets = paint(COLOURS[d.severity], "^" * width)
             yield f" {paint('34', gutter + ' |')} {' ' * before}{carets}" + (f" {d.hint}" if d.hint else "")
         elif d.hint:
             yield f"   {d.hint}"
@@ -71,12 +71,12 @@ def summary(diagnostics: Sequence[Diagnostic], files: int, tasks: int) -> dict[s
 def render_summary(diagnostics: Sequence[Diagnostic], files: int, tasks: int) -> str:
     """Return the closing line for people, such as `2 errors, 1 warning in 5 files`."""
     counts = summary(diagnostics, files, tasks)
-    what = [
+    counts_text = [
         f"{counts[name]:,} {name[:-1] if counts[name] == 1 else name}"
         for name in ("errors", "warnings", "infos")
         if counts[name]
     ]
-    return f"{', '.join(what) or 'no findings'} in {files} file{'s' if files != 1 else ''}"
+    return f"{', '.join(counts_text) or 'no findings'} in {files} file{'s' if files != 1 else ''}"
 
 
 def printable_path(path: str) -> str:

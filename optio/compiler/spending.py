@@ -71,21 +71,21 @@ def check(task: ResolvedTask, ceilings: Ceilings) -> Iterator[Diagnostic]:
     """Report spending in 24 hours or in 30 days above the ceiling for a single task."""
     if ceilings.day_usd is None and ceilings.month_usd is None:
         return
-    found = worst_case_spending(task)
-    if found is None or found.day.is_nothing:
+    spending = worst_case_spending(task)
+    if spending is None or spending.day.is_nothing:
         return
     for code, cap, key, place in (("OPT603", ceilings.day_usd, "dayUsd", 0), ("OPT313", ceilings.month_usd, "monthUsd", 1)):
         if cap is None:
             continue
-        spent, most = (found.day, found.month)[place], parse_money(cap)
+        worst, limit = (spending.day, spending.month)[place], parse_money(cap)
         length = _LENGTHS[place][1]
-        if spent.lacks is not None:
-            message = f"without `{spent.lacks}` the spending of the task's triggers {length} has no limit: {_allowed(key, cap)}"
-            yield task.at(code, message, (spent.lacks,), key=True, hint=_cure(task, most, place, spent)[1])
-        elif spent.usd is not None and spent.usd > most:
-            message = f"the task's triggers may spend {dollars(spent.usd)} {length}, but {_allowed(key, cap)}"
-            message = f"{message}: {_account(task, found, place)}"
-            route, hint = _cure(task, most, place, spent)
+        if worst.lacks is not None:
+            message = f"without `{worst.lacks}` the spending of the task's triggers {length} has no limit: {_allowed(key, cap)}"
+            yield task.at(code, message, (worst.lacks,), key=True, hint=_cure(task, limit, place, worst)[1])
+        elif worst.usd is not None and worst.usd > limit:
+            message = f"the task's triggers may spend {dollars(worst.usd)} {length}, but {_allowed(key, cap)}"
+            message = f"{message}: {_account(task, spending, place)}"
+            route, hint = _cure(task, limit, place, worst)
             yield task.at(code, message, route, hint=hint)
 
 
@@ -93,17 +93,17 @@ def _allowed(key: str, cap: str) -> str:
     return f"the policy allows at most ${cap} (`ceilings.{key}`)"
 
 
-def _account(task: ResolvedTask, found: Spending, place: int) -> str:
+def _account(task: ResolvedTask, spending: Spending, place: int) -> str:
     """Return the calculation behind the amount, for the message."""
-    spec, spent = task.spec, (found.day, found.month)[place]
+    spec, worst = task.spec, (spending.day, spending.month)[place]
     call = max_call_usd(spec)
     run = f"at {dollars(spec.budget_limit or ZERO_USD)}" + (f" and one call of the model at {dollars(call)}" if call else "")
-    if spent.limited:
-        return f"{spent.runs:,} start{'s' * (spent.runs != 1)} by `startLimit` {run}"
-    fires = found.fires[place]
+    if worst.limited:
+        return f"{worst.runs:,} start{'s' * (worst.runs != 1)} by `startLimit` {run}"
+    fires = spending.fires[place]
     missed = max_catch_up_fires(spec, fires)
-    late = f" and {missed:,} that may be caught up" if missed else ""
-    return f"{fires:,} fire{'s' * (fires != 1)}{_clocks(spec.schedule, fires, place)}{late} {run}"
+    catch_up = f" and {missed:,} that may be caught up" if missed else ""
+    return f"{fires:,} fire{'s' * (fires != 1)}{_clocks(spec.schedule, fires, place)}{catch_up} {run}"
 
 
 def _clocks(schedule: ScheduleTrigger | None, fires: int, place: int) -> str:
@@ -114,19 +114,19 @@ def _clocks(schedule: ScheduleTrigger | None, fires: int, place: int) -> str:
     return f" ({even[place]:,} without a change of clocks)"
 
 
-def _cure(task: ResolvedTask, most: Decimal, place: int, spent: WorstCase) -> tuple[Route, str]:
+def _cure(task: ResolvedTask, limit: Decimal, place: int, worst: WorstCase) -> tuple[Route, str]:
     """Return the route of the value to change, and the hint: the number of starts if the amount pays for one a day, else the
     budget."""
     run = max_run_usd(task.spec)
     if run is None:
         return ("budgetUsd",), 'add `budgetUsd: "1.00"`, or what a run may cost'
     days = _LENGTHS[place][0].days
-    count = min(int(most / (run * days)), _MAX_STARTS) if run else 0
+    count = min(int(limit / (run * days)), _MAX_STARTS) if run else 0
     if not count:
         return ("budgetUsd",), f"write a smaller `budgetUsd`, start it less often, or ask the owner of `{POLICY}`"
     hint = f"write `startLimit: {{count: {count}, per: 24h}}`, a smaller `budgetUsd`, or ask the owner of `{POLICY}`"
-    schedule = next((index for index, each in enumerate(task.spec.triggers) if isinstance(each, ScheduleTrigger)), None)
-    if spent.limited:
+    schedule = next((index for index, trigger in enumerate(task.spec.triggers) if isinstance(trigger, ScheduleTrigger)), None)
+    if worst.limited:
         return ("startLimit", "count"), hint
     if schedule is None or max_catch_up_fires(task.spec, 1):
         return ("budgetUsd",), hint

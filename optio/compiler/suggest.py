@@ -26,45 +26,45 @@ def suggestion_budget() -> Iterator[None]:
         _letters_left.reset(token)
 
 
-def suggest(word: str, known: Iterable[str]) -> str | None:
+def suggest(word: str, words: Iterable[str]) -> str | None:
     """Return the known word that is closest to `word`, or None if none is close or the budget is used up."""
     from difflib import SequenceMatcher  # imported only for a file with a mistake
 
-    left, word = _letters_left.get() or [MAX_COMPARED_LETTERS], word[:MAX_COMPARED_LENGTH]
-    folded = word.casefold()
-    if left[0] <= 0:
+    budget, word = _letters_left.get() or [MAX_COMPARED_LETTERS], word[:MAX_COMPARED_LENGTH]
+    folded_word = word.casefold()
+    if budget[0] <= 0:
         return None
     near: list[tuple[float, int, str]] = []
     matcher, letters = SequenceMatcher(None, "", word), frozenset(word)
-    for each in islice(known, MAX_COMPARED_WORDS):
-        left[0] -= 1
-        if each.casefold() == folded:
-            return each
-        least = _MIN_RATIO * (len(each) + len(word)) / 2
-        if min(len(each), len(word)) < least:
+    for candidate in islice(words, MAX_COMPARED_WORDS):
+        budget[0] -= 1
+        if candidate.casefold() == folded_word:
+            return candidate
+        least = _MIN_RATIO * (len(candidate) + len(word)) / 2
+        if min(len(candidate), len(word)) < least:
             continue
-        left[0] -= len(each)
+        budget[0] -= len(candidate)
         # Most words have too few of its letters, which is seen sooner than how often each is in both.
-        if sum(map(letters.__contains__, each)) < least:
+        if sum(map(letters.__contains__, candidate)) < least:
             continue
-        matcher.set_seq1(each)
-        if (most := matcher.quick_ratio()) >= _MIN_RATIO:
-            near.append((most, sum(map(eq, each, word)), each))
+        matcher.set_seq1(candidate)
+        if (ratio := matcher.quick_ratio()) >= _MIN_RATIO:
+            near.append((ratio, sum(map(eq, candidate, word)), candidate))
     # Among equal ratios, prefer the word with the most letters in place.
     best = (_MIN_RATIO, -1, "")
-    for most, in_place, each in sorted(near, reverse=True)[:_MAX_CANDIDATES]:
-        if most < best[0]:
+    for ratio, in_place, candidate in sorted(near, reverse=True)[:_MAX_CANDIDATES]:
+        if ratio < best[0]:
             break
-        left[0] -= len(each) * len(word)
-        matcher.set_seq1(each)
-        best = max(best, (matcher.ratio(), in_place, each))
+        budget[0] -= len(candidate) * len(word)
+        matcher.set_seq1(candidate)
+        best = max(best, (matcher.ratio(), in_place, candidate))
     return best[2] or None
 
 
-def suggest_by_parts(word: str, known: Iterable[str]) -> str | None:
+def suggest_by_parts(word: str, names: Iterable[str]) -> str | None:
     """Return the only known name that has all parts of `word` or lacks some of them, such as `FILE` for `FILE_KEY`, or None."""
     parts = _parts(word[:MAX_COMPARED_LENGTH])
-    near = [each for each in islice(known, MAX_COMPARED_WORDS) if (own := _parts(each)) <= parts or parts <= own]
+    near = [name for name in islice(names, MAX_COMPARED_WORDS) if (own_parts := _parts(name)) <= parts or parts <= own_parts]
     return near[0] if len(near) == 1 else None
 
 
@@ -73,9 +73,9 @@ def _parts(name: str) -> set[str]:
 
 
 @lru_cache(maxsize=8192)  # a file is compiled several times, to prove its fixes
-def rank_by_likeness(word: str, known: tuple[str, ...], most: int) -> list[str]:
+def rank_by_likeness(word: str, words: tuple[str, ...], limit: int) -> list[str]:
     """Return up to `most` known words, the most similar to `word` first."""
     from difflib import SequenceMatcher  # imported only for a file with a mistake
 
     word = word[:MAX_COMPARED_LENGTH].casefold()
-    return sorted(known, key=lambda each: -SequenceMatcher(None, each.casefold(), word).ratio())[:most]
+    return sorted(words, key=lambda candidate: -SequenceMatcher(None, candidate.casefold(), word).ratio())[:limit]

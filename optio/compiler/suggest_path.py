@@ -22,23 +22,23 @@ def suggest_file(tree: SourceTree, path: str, name: str) -> str | None:
     """Return the path as the file at `path` would write it: the same name in another usual directory, or with another
     suffix of its kind, else the name of the file at `path`, which itself is never meant."""
     kind, suffix = _kind(name), posixpath.splitext(name)[1]
-    own = posixpath.splitext(posixpath.basename(path))[0]
-    for each in (*_tries(name), *(posixpath.join(directory, own + suffix) for directory in _DIRECTORIES)):
-        if each == name or (suffix and posixpath.splitext(each)[1] and _kind(each) != kind):
+    stem = posixpath.splitext(posixpath.basename(path))[0]
+    for candidate in (*_tries(name), *(posixpath.join(directory, stem + suffix) for directory in _DIRECTORIES)):
+        if candidate == name or (suffix and posixpath.splitext(candidate)[1] and _kind(candidate) != kind):
             continue
-        there = posixpath.normpath(posixpath.join(posixpath.dirname(path), each))
-        if there != path and _is_there(tree, there):
-            return each
+        candidate_path = posixpath.normpath(posixpath.join(posixpath.dirname(path), candidate))
+        if candidate_path != path and _is_there(tree, candidate_path):
+            return candidate
     return None
 
 
 def suggest_template(finding: Diagnostic, name: str, paths: Iterable[str]) -> Diagnostic:
     """Return the finding about the missing template `name` with a hint that names the most similar YAML file of the tree."""
     # `relpath` asks for the working directory, which may be gone, unless both paths begin at the root.
-    beside = posixpath.join("/", posixpath.dirname(finding.path))
-    known = [posixpath.relpath(posixpath.join("/", each), beside) for each in paths if each != finding.path]
-    same = [each for each in known if _stem(each) == _stem(name)]
-    near = same[0] if len(same) == 1 else suggest(name, known)
+    directory = posixpath.join("/", posixpath.dirname(finding.path))
+    relative_paths = [posixpath.relpath(posixpath.join("/", path), directory) for path in paths if path != finding.path]
+    same_stem = [path for path in relative_paths if _stem(path) == _stem(name)]
+    near = same_stem[0] if len(same_stem) == 1 else suggest(name, relative_paths)
     return finding if near is None else replace(finding, hint=f"did you mean `{near}`?")
 
 
@@ -53,14 +53,14 @@ def _kind(name: str) -> str:
 
 def _tries(name: str) -> Iterator[str]:
     bare, suffix = posixpath.splitext(name)
-    others = [each for each in _SUFFIXES if each != suffix]
-    yield from (bare + each for each in others)
+    other_suffixes = [part for part in _SUFFIXES if part != suffix]
+    yield from (bare + part for part in other_suffixes)
     if suffix:
-        yield from (name + each for each in others if each)
-    yield from (posixpath.join(each, posixpath.basename(name)) for each in _DIRECTORIES)
+        yield from (name + part for part in other_suffixes if part)
+    yield from (posixpath.join(part, posixpath.basename(name)) for part in _DIRECTORIES)
     stem = posixpath.basename(bare).partition(".")[0]
     if stem:  # the suffix, too: `templates/report.md.j2` for `prompts/report.md`
-        yield from (posixpath.join(directory, stem + each) for each in _SUFFIXES for directory in _DIRECTORIES)
+        yield from (posixpath.join(directory, stem + part) for part in _SUFFIXES for directory in _DIRECTORIES)
 
 
 def _is_there(tree: SourceTree, path: str) -> bool:

@@ -89,15 +89,15 @@ def check_invisible(path: str, text: str) -> Iterator[Diagnostic]:
 
 def _misread(document: Document) -> Iterator[Diagnostic]:
     """Report `&an:chor`, `{?key: value}` and `! 12`, which parsers read differently without a message."""
-    text, seen, stack = document.text, set[int](), [document.root]
+    text, visited, stack = document.text, set[int](), [document.root]
     odd_anchor, bare_tag = re.compile(_ODD_ANCHOR), re.compile(_BARE_TAG)
     while stack:
         node = stack.pop()
-        if id(node) in seen:
+        if id(node) in visited:
             continue
-        seen.add(id(node))
+        visited.add(id(node))
         if node.id != "scalar":
-            stack += [each for part in node.value for each in (part if isinstance(part, tuple) else (part,))]
+            stack += [child for part in node.value for child in (part if isinstance(part, tuple) else (part,))]
         at = node.start_mark.index
         span, code, message, hint = None, "OPT001", "", ""
         if (anchor := odd_anchor.match(text, at)) is not None:
@@ -121,25 +121,27 @@ def _misread(document: Document) -> Iterator[Diagnostic]:
 def _anchors(document: Document) -> Iterator[Diagnostic]:
     """Report anchors that no alias uses. An alias is the same node object as its anchor, so a node reached once has none."""
     odd_anchor = re.compile(_ODD_ANCHOR)
-    reached: dict[int, int] = {}
+    visits: dict[int, int] = {}
     anchored: dict[int, Node] = {}
     stack = [document.root]
     while stack:
         node = stack.pop()
-        reached[id(node)] = reached.get(id(node), 0) + 1
-        if reached[id(node)] > 1:
+        visits[id(node)] = visits.get(id(node), 0) + 1
+        if visits[id(node)] > 1:
             continue
         if document.text[node.start_mark.index : node.start_mark.index + 1] in ("&", "!"):
             anchored[id(node)] = node
         if node.id != "scalar":
-            stack += [each for part in node.value for each in (part if isinstance(part, tuple) else (part,))]
+            stack += [child for part in node.value for child in (part if isinstance(part, tuple) else (part,))]
     for key, node in anchored.items():
         match = _ANCHOR.search(document.text, node.start_mark.index, node.end_mark.index)
-        if match and reached[key] == 1 and not odd_anchor.match(document.text, match.start()):
+        if match and visits[key] == 1 and not odd_anchor.match(document.text, match.start()):
             span = Span(position_at(document.text, match.start()), position_at(document.text, match.end(1)))
-            gone = span_at(document.text, match.start(), match.end())
+            whole_span = span_at(document.text, match.start(), match.end())
             message = f"nothing uses the anchor `&{match[1]}`"
-            yield diagnostic("OPT011", message, path=document.path, span=span, hint="delete it", fix=Fix((Edit(gone, ""),)))
+            yield diagnostic(
+                "OPT011", message, path=document.path, span=span, hint="delete it", fix=Fix((Edit(whole_span, ""),))
+            )
 
 
 def _merges(document: Document) -> Iterator[Diagnostic]:
@@ -147,51 +149,51 @@ def _merges(document: Document) -> Iterator[Diagnostic]:
         if node.id != "mapping":
             continue
         # Keys below a `<<` replace what it merges, as everybody expects; those above it do not look so.
-        above: dict[str, Node] = {}
-        merged: dict[str, Node] = {}
+        keys_above: dict[str, Node] = {}
+        merged_keys: dict[str, Node] = {}
         for key, value in node.value:
             if key.id == "scalar" and key.value == "<<" and not key.style:
                 for part in value.value if value.id == "sequence" else [value]:
-                    yield from _overridden(document, route, part, above, merged)
+                    yield from _overridden(document, route, part, keys_above, merged_keys)
             elif key.id == "scalar":
-                above[key.value] = key
+                keys_above[key.value] = key
 
 
 def _overridden(
-    document: Document, route: Route, part: Node, above: dict[str, Node], merged: dict[str, Node]
+    document: Document, route: Route, part: Node, keys_above: dict[str, Node], merged_keys: dict[str, Node]
 ) -> Iterator[Diagnostic]:
     for key, _ in part.value if part.id == "mapping" else ():
         if key.id != "scalar":
             continue
-        winner = above.get(key.value) or merged.setdefault(key.value, key)
+        winner = keys_above.get(key.value) or merged_keys.setdefault(key.value, key)
         if winner is not key:
             span = span_of(winner, document.text)
-            there = span_of(key, document.text)
-            message = f"`{show((*route, key.value))}` is also merged from line {there.start.line}, and this one wins"
-            related = (Related("and here", document.path, there),)
-            hint = "write it below `<<` if it replaces the merged value" if key.value in above else "delete one of them"
+            merged_span = span_of(key, document.text)
+            message = f"`{show((*route, key.value))}` is also merged from line {merged_span.start.line}, and this one wins"
+            related = (Related("and here", document.path, merged_span),)
+            hint = "write it below `<<` if it replaces the merged value" if key.value in keys_above else "delete one of them"
             yield diagnostic("OPT012", message, path=document.path, span=span, hint=hint, related=related)
 
 
 def _cut(document: Document) -> Iterator[Diagnostic]:
     text = document.text
-    cut = list(re.finditer(_CUT, text))
-    if not cut:
+    matches = list(re.finditer(_CUT, text))
+    if not matches:
         return
     nodes = [node for _, node in walk(document.root, ())]
     ends = {node.end_mark.index: node for node in nodes if node.id == "scalar" and not node.style and node.value}
 
     def tell(comment: tuple[re.Match[str], Node]) -> Diagnostic:
-        found, value = comment
-        start, span = value.start_mark.index, span_at(text, found.start(1), found.end(1))
-        whole = text[start : found.end(1)].rstrip()
-        fix = Fix.write(single_quoted(whole), span_at(text, start, start + len(whole)), safe=False)
-        message = f"`{_short(found[1])}` is a comment: the value ends before it"
+        match, value = comment
+        start, span = value.start_mark.index, span_at(text, match.start(1), match.end(1))
+        value_text = text[start : match.end(1)].rstrip()
+        fix = Fix.write(single_quoted(value_text), span_at(text, start, start + len(value_text)), safe=False)
+        message = f"`{_short(match[1])}` is a comment: the value ends before it"
         hint = "put quotes around the value; begin a comment with `# `"
         return diagnostic("OPT021", message, path=document.path, span=span, hint=hint, fix=fix)
 
-    before = ((found, found.start() + len(found[0][: -len(found[1])].rstrip(" \t"))) for found in cut)
-    yield from report_first(((found, ends[end]) for found, end in before if end in ends), tell)
+    before = ((match, match.start() + len(match[0][: -len(match[1])].rstrip(" \t"))) for match in matches)
+    yield from report_first(((match, ends[end]) for match, end in before if end in ends), tell)
 
 
 def _folded(document: Document) -> Iterator[Diagnostic]:
@@ -233,12 +235,12 @@ def _tabs(document: Document) -> Iterator[Diagnostic]:
         if node.id != "scalar" or node.style not in ("|", ">") or "\t" not in node.value:
             continue
         starts = [re.match(r"[ \t]*", line) for line in node.value.split("\n")]
-        inner = [found[0] for found in starts if found is not None]
+        inner = [blanks_match[0] for blanks_match in starts if blanks_match is not None]
         if not (any("\t" in blanks for blanks in inner) and any(blanks.startswith(" ") for blanks in inner)):
             continue
-        where = re.compile(r"^[ ]*\t", re.MULTILINE).search(document.text, node.start_mark.index, node.end_mark.index)
-        if where is not None:
-            span = span_at(document.text, where.end() - 1, where.end())
+        match = re.compile(r"^[ ]*\t", re.MULTILINE).search(document.text, node.start_mark.index, node.end_mark.index)
+        if match is not None:
+            span = span_at(document.text, match.end() - 1, match.end())
             message = "a tab indents this line of the text, and spaces indent others"
             hint = "write spaces in all of them, or tabs"
             yield diagnostic("OPT023", message, path=document.path, span=span, route=route, hint=hint)

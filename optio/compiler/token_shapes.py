@@ -44,18 +44,18 @@ def find_tokens(path: str, text: str) -> Iterator[Diagnostic]:
 @lru_cache(maxsize=_CACHE_SIZE)
 def _found(path: str, text: str) -> tuple[Diagnostic, ...]:
     def tell(token: tuple[str, re.Match[str]]) -> Diagnostic:
-        kind, found = token
-        span = span_at(text, found.start(), found.end())
-        named = re.search(
-            r"\b([A-Z][A-Z0-9_]{2,60})['\"]?[:=] {0,9}['\"]?(?:[a-z][a-z0-9+]{1,20})?\Z", text[: found.start()][-100:]
+        kind, match = token
+        span = span_at(text, match.start(), match.end())
+        variable = re.search(
+            r"\b([A-Z][A-Z0-9_]{2,60})['\"]?[:=] {0,9}['\"]?(?:[a-z][a-z0-9+]{1,20})?\Z", text[: match.start()][-100:]
         )
-        step = f"delete the entry, and add `{named[1]}`" if named else "delete it here, and add its name"
+        step = f"delete the entry, and add `{variable[1]}`" if variable else "delete it here, and add its name"
         hint = f"{EXPOSED}; then {step} to `environment.secrets`"
         if "webhook" in kind:
             hint = f"{EXPOSED}; then write `secret: {{name: NAME}}`, and set `OPTIO_SECRET_NAME` for the server"
         return diagnostic("OPT503", f"{kind} in plain text", path=path, span=span, hint=hint)
 
-    return tuple(report_first(sorted(match_tokens(text), key=lambda each: each[1].start()), tell))
+    return tuple(report_first(sorted(match_tokens(text), key=lambda token: token[1].start()), tell))
 
 
 def match_tokens(text: str) -> Iterator[tuple[str, re.Match[str]]]:

@@ -28,11 +28,11 @@ class ValidationIssue(NamedTuple):
     wanted: Any = None
 
 
-def find_issues(value: Any, wanted: Any, route: Route = ()) -> Iterator[ValidationIssue]:
+def find_issues(value: Any, annotation: Any, route: Route = ()) -> Iterator[ValidationIssue]:
     """Yield every mismatch between a value and `wanted`, which is a model or the annotation of one of its keys."""
-    origin: Any = get_origin(wanted)
-    members = get_args(wanted)
-    if wanted is Any:
+    origin: Any = get_origin(annotation)
+    members = get_args(annotation)
+    if annotation is Any:
         return
     if origin is Annotated:
         yield from _of_bounds(value, members[0], members[1], route)
@@ -41,17 +41,17 @@ def find_issues(value: Any, wanted: Any, route: Route = ()) -> Iterator[Validati
     elif origin is Literal:
         if not any(type(value) is type(word) and value == word for word in members):
             yield ValidationIssue("word", route, value, members)
-    elif type(value) is not _kind(wanted):
-        yield ValidationIssue("type", route, value, _NAMES[_kind(wanted)])
+    elif type(value) is not _kind(annotation):
+        yield ValidationIssue("type", route, value, _NAMES[_kind(annotation)])
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from find_issues(item, members[0], (*route, index))
     elif isinstance(value, dict) and origin is dict:
         for key, item in value.items():
-            for each, member in zip((key, item), members, strict=True):
-                yield from find_issues(each, member, (*route, key))
+            for part, member in zip((key, item), members, strict=True):
+                yield from find_issues(part, member, (*route, key))
     elif isinstance(value, dict):
-        yield from _of_mapping(value, wanted, route)
+        yield from _of_mapping(value, annotation, route)
 
 
 def required_keys(model: type[Spec]) -> list[str]:
@@ -60,13 +60,13 @@ def required_keys(model: type[Spec]) -> list[str]:
 
 
 def _of_mapping(value: dict[str, Any], model: type[Spec], route: Route) -> Iterator[ValidationIssue]:
-    known = keys_of(model)
-    for key in known:
+    keys = keys_of(model)
+    for key in keys:
         if key.written in value:
             yield from find_issues(value[key.written], key.annotation, (*route, key.written))
         elif key.default is NODEFAULT:
             yield ValidationIssue("missing", (*route, key.written))
-    names = {key.written for key in known}
+    names = {key.written for key in keys}
     yield from (ValidationIssue("unknown", (*route, key), value[key]) for key in value if key not in names)
 
 
@@ -75,32 +75,32 @@ def _of_union(value: Any, members: tuple[Any, ...], route: Route) -> Iterator[Va
     kind."""
     if value is None and NoneType in members:
         return
-    given = [member for member in members if member is not NoneType]
-    if len(given) == 1:
-        yield from find_issues(value, given[0], route)
+    options = [member for member in members if member is not NoneType]
+    if len(options) == 1:
+        yield from find_issues(value, options[0], route)
         return
-    variants = all(_kind(member) is dict for member in given)
+    variants = all(_kind(member) is dict for member in options)
     if variants:
-        said = value.get("type") if isinstance(value, dict) else None
-        meant = next((member for member in given if member.__struct_config__.tag == said), None)
+        type_name = value.get("type") if isinstance(value, dict) else None
+        option = next((member for member in options if member.__struct_config__.tag == type_name), None)
     else:
-        meant = next((member for member in given if _kind(member) is type(value)), None)
-    if meant is not None:
-        yield from find_issues(value, meant, route)
+        option = next((member for member in options if _kind(member) is type(value)), None)
+    if option is not None:
+        yield from find_issues(value, option, route)
     elif variants:
         yield ValidationIssue("variant", route, value)
     else:
         yield ValidationIssue(
-            "type", route, value, " or ".join(sorted((_NAMES[_kind(member)] for member in given), reverse=True))
+            "type", route, value, " or ".join(sorted((_NAMES[_kind(member)] for member in options), reverse=True))
         )
 
 
-def _of_bounds(value: Any, wanted: Any, bounds: Meta, route: Route) -> Iterator[ValidationIssue]:
+def _of_bounds(value: Any, kind: Any, bounds: Meta, route: Route) -> Iterator[ValidationIssue]:
     if bounds.extra is not None:
         if not isinstance(value, str) or not bounds.extra["is_word"](value):  # to list all words loads the plug-ins
             yield ValidationIssue("word", route, value, bounds.extra["words"]())
-    elif type(value) is not wanted:
-        yield ValidationIssue("type", route, value, _NAMES[wanted])
+    elif type(value) is not kind:
+        yield ValidationIssue("type", route, value, _NAMES[kind])
     elif bounds.pattern is not None and not re.search(bounds.pattern, value):
         yield ValidationIssue("blank" if bounds.pattern == NOT_BLANK else "pattern", route, value, bounds.pattern)
     elif bounds.max_length is not None and len(value) > bounds.max_length:
@@ -111,9 +111,9 @@ def _of_bounds(value: Any, wanted: Any, bounds: Meta, route: Route) -> Iterator[
         yield ValidationIssue("most", route, value, bounds.le)
 
 
-def _kind(wanted: Any) -> type:
+def _kind(annotation: Any) -> type:
     """Return the Python type of a value that fits the annotation."""
-    kind = get_origin(wanted) or wanted
+    kind = get_origin(annotation) or annotation
     if kind is Annotated:
-        kind = get_args(wanted)[0]
+        kind = get_args(annotation)[0]
     return dict if issubclass(kind, Spec) else kind

@@ -63,20 +63,20 @@ def _listed_example(root: Any, parent: Route, key: str) -> Any:
 
 def as_entry(root: Any, route: Route, path: str = "") -> str:
     """Return `key: value` for the key at a route, with an example value if there is one, or else the key alone."""
-    shown = example(root, route, path)
-    return f"{route[-1]}:" if shown is None else f"{route[-1]}: {shown}"
+    text = example(root, route, path)
+    return f"{route[-1]}:" if text is None else f"{route[-1]}: {text}"
 
 
 def example_hint(root: Any, route: Route) -> str:
     """Return the end of a hint that shows an example (", such as `20m`"), or an empty text."""
-    shown = example(root, route)
-    return "" if shown is None else f", such as `{shown}`"
+    text = example(root, route)
+    return "" if text is None else f", such as `{text}`"
 
 
 def repair_text(value: Any, pattern: str) -> str | None:
     """Return the text with its wrong characters replaced so that it matches `pattern`, or None. Only for Optio's own patterns:
     an author's pattern may take unbounded time."""
-    return next((each for each in _forms(value) if re.search(pattern, each)), None)
+    return next((form for form in _forms(value) if re.search(pattern, form)), None)
 
 
 def _forms(value: Any) -> list[str]:
@@ -97,18 +97,18 @@ def fitting_value(schema: Any, value: Any = None, left_out: Any = ...) -> str | 
 
 def hint_for_value(schema: Any, value: Any = None, left_out: Any = ...) -> str | None:
     """Return the hint for a value that does not fit: a value to write, and all allowed ones where they are few."""
-    same = next(_fitting(schema, _same_in_other_forms(schema, value)), None)
-    shown = same or fitting_value(schema, None, left_out)
+    own_text = next(_fitting(schema, _same_in_other_forms(schema, value)), None)
+    shown = own_text or fitting_value(schema, None, left_out)
     if shown is None:
         return None
-    listed = schema.get("enum")
-    if isinstance(listed, list) and 1 < len(listed) <= _MAX_LISTED and len(flow(listed)) <= _MAX_SHOWN:
-        allowed = list(dict.fromkeys(map(flow, listed)))
-        if same is not None:
-            return f"write `{same}`; allowed, too: {', '.join(text for text in allowed if text != same)}"
-        *first, last = (f"`{text}`" for text in allowed)
+    members = schema.get("enum")
+    if isinstance(members, list) and 1 < len(members) <= _MAX_LISTED and len(flow(members)) <= _MAX_SHOWN:
+        texts = list(dict.fromkeys(map(flow, members)))
+        if own_text is not None:
+            return f"write `{own_text}`; allowed, too: {', '.join(text for text in texts if text != own_text)}"
+        *first, last = (f"`{text}`" for text in texts)
         return f"write {', '.join(first)} or {last}" if first else f"write {last}"
-    return f"write `{same}`" if same is not None else f"write a value that fits, such as `{shown}`"
+    return f"write `{own_text}`" if own_text is not None else f"write a value that fits, such as `{shown}`"
 
 
 def _fitting(schema: Any, values: Iterable[Any]) -> Iterator[str]:
@@ -141,8 +141,8 @@ def _same_in_other_forms(schema: Any, value: Any) -> Iterator[Any]:
     """Yield the value as the type of the schema writes it, such as a number for a text of digits."""
     if not isinstance(schema, dict) or value is None or isinstance(value, dict):
         return
-    listed = schema.get("enum")
-    texts = [member for member in listed if isinstance(member, str)] if isinstance(listed, list) else []
+    members = schema.get("enum")
+    texts = [member for member in members if isinstance(member, str)] if isinstance(members, list) else []
     if isinstance(value, (str, int)) and (near := suggest(str(value), texts)) is not None:
         yield near
     yield from _FORMS_OF_TYPES.get(str(schema.get("type")), _no_forms)(schema, value)
@@ -188,12 +188,12 @@ def declaration_hint(root: Any, name: str, value: Any = None, *, default: bool =
     """Return the hint that declares a parameter, with the type of its value, and a default where nothing else provides one."""
     kinds = {bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
     form = f"{name}: {{type: {kinds.get(type(value), 'string')}{', default: hello' if default else ''}}}"
-    own = ", with your own value in the place of `hello`" if default else ""
+    reminder = ", with your own value in the place of `hello`" if default else ""
     if not isinstance(value_at(root, ("paramsSchema",)), dict):
-        return f"add `paramsSchema: {{type: object, properties: {{{form}}}, additionalProperties: false}}`{own}"
+        return f"add `paramsSchema: {{type: object, properties: {{{form}}}, additionalProperties: false}}`{reminder}"
     if not isinstance(value_at(root, ("paramsSchema", "properties")), dict):
-        return f"add `properties: {{{form}}}` below `paramsSchema`{own}"
-    return f"add `{form}` below `paramsSchema.properties`{own}"
+        return f"add `properties: {{{form}}}` below `paramsSchema`{reminder}"
+    return f"add `{form}` below `paramsSchema.properties`{reminder}"
 
 
 def always_set_hint(name: str, schema: Any, *, default_only: bool = False) -> str:
@@ -202,7 +202,7 @@ def always_set_hint(name: str, schema: Any, *, default_only: bool = False) -> st
     types = schema.get("type") if isinstance(schema, dict) else None
     # A value that may be null has null where nothing was said.
     default = "null" if isinstance(types, list) and "null" in types else fitting_value(schema) or "..."
-    below = f"`paramsSchema.properties.{name}`"
+    place = f"`paramsSchema.properties.{name}`"
     if default_only:
-        return f"give it a default below {below}, such as `default: {default}`: a trigger gives no value for it"
-    return f"list `{name}` under `required`, or give it a default below {below}, such as `default: {default}`"
+        return f"give it a default below {place}, such as `default: {default}`: a trigger gives no value for it"
+    return f"list `{name}` under `required`, or give it a default below {place}, such as `default: {default}`"

@@ -74,9 +74,10 @@ def find_row(level: str, name: str) -> KeyRow | None:
 
 def is_of_another_program(keys: Iterable[str]) -> bool:
     """Return True if none of the keys is one of a task, resembles one, or is in the table: the file is no task."""
-    known = known_keys({}, ())
+    known_names = known_keys({}, ())
     return not any(
-        key in known or find_row(TASK, fold_key(key)) or (len(key) >= _MIN_GUESSED and suggest(key, known)) for key in keys
+        key in known_names or find_row(TASK, fold_key(key)) or (len(key) >= _MIN_GUESSED and suggest(key, known_names))
+        for key in keys
     )
 
 
@@ -87,8 +88,8 @@ def explain_foreign_key(root: Any, route: Route) -> KeyAdvice | None:
     if (placed := _row_at(root, route)) is not None:
         row, base = placed
         return _by_row(root, route, row, base)
-    known = known_keys(root, parent)
-    near = suggest(key, known)
+    sibling_keys = known_keys(root, parent)
+    near = suggest(key, sibling_keys)
     if near is not None and SequenceMatcher(None, key, near).ratio() >= (_SLIP if len(key) >= _MIN_GUESSED else _SHORT_SLIP):
         place = (*parent, near)
         return KeyAdvice(
@@ -111,13 +112,13 @@ def level_of(root: Any, parent: Route) -> str:
 def _row_at(root: Any, route: Route) -> tuple[KeyRow, Route] | None:
     """Return the row of a key and the route that its `ours` begins at. A key may stand too deep, or beside the config that it
     belongs to."""
-    parent, folded = route[:-1], fold_key(str(route[-1]))
+    parent, folded_key = route[:-1], fold_key(str(route[-1]))
     level = level_of(root, parent)
     bases = [(level, parent)]
     if level == TRIGGER:
         bases.append((str(value_at(root, (*parent, "type"))), (*parent, "config")))
     for level, base in (*bases, (TASK, ())):
-        if (row := find_row(level, folded)) is not None:
+        if (row := find_row(level, folded_key)) is not None:
             return row, base
     return None
 
@@ -153,8 +154,8 @@ def _at_place(root: Any, route: Route, place: Route, text: str | None, why: str 
     """Return the advice for a key whose equivalent is the key at `place`, with the converted value if it is certain."""
     parent, last = place[:-1], str(place[-1])
     after = f"; {why}" if why else ""
-    beside = value_at(root, parent)
-    if isinstance(beside, dict) and last in beside:
+    siblings = value_at(root, parent)
+    if isinstance(siblings, dict) and last in siblings:
         return KeyAdvice(f"delete this key: `{show(place)}` is there already, and takes its value if you mean that")
     value = value_at(root, route)
     if parent == route[:-1] and isinstance(value, (str, list, dict)) and text == flow(value) and _fits(root, place, text):
@@ -168,21 +169,21 @@ def _at_place(root: Any, route: Route, place: Route, text: str | None, why: str 
         entry, parent = f"{parent[-1]}: {{{entry}}}", parent[:-1]
     if parent == route[:-1]:
         return KeyAdvice(f"write `{entry}`{after}", entry=entry)
-    where = f"below `{show(parent)}`" if parent else "at the top of the file"
-    return KeyAdvice(f"write `{entry}` {where}, and {deletion(root, route)}{after}")
+    place_text = f"below `{show(parent)}`" if parent else "at the top of the file"
+    return KeyAdvice(f"write `{entry}` {place_text}, and {deletion(root, route)}{after}")
 
 
 def _named(route: Route, place: Route) -> str:
-    where = place[:-1]
-    if where == route[:-1]:
+    parent = place[:-1]
+    if parent == route[:-1]:
         return f"`{place[-1]}`"
-    return f"`{place[-1]}` below `{show(where)}`" if where else f"`{place[-1]}` at the top of the file"
+    return f"`{place[-1]}` below `{show(parent)}`" if parent else f"`{place[-1]}` at the top of the file"
 
 
 def _in_trigger(root: Any, route: Route, row: KeyRow, kind: str, name: str) -> KeyAdvice:
     """Return the advice for a key at the top of a file that belongs into the config of a trigger."""
-    listed = value_at(root, ("triggers",))
-    kinds = [value_at(trigger, ("type",)) for trigger in listed] if isinstance(listed, list) else []
+    triggers = value_at(root, ("triggers",))
+    kinds = [value_at(trigger, ("type",)) for trigger in triggers] if isinstance(triggers, list) else []
     text = None if _has_rival(root, route, row.ours) else convert(row.kind, name, value_at(root, route))
     if kind in kinds:
         return _at_place(root, route, ("triggers", kinds.index(kind), "config", name), text, row.text)
@@ -220,16 +221,16 @@ def _in_other_mapping(root: Any, route: Route) -> KeyAdvice | None:
     return _in_trigger(root, route, KeyRow(TASK, key, f"{kind}:{key}", converter), kind, key)
 
 
-def _missing_key(root: Any, parent: Route, folded: str) -> str | None:
+def _missing_key(root: Any, parent: Route, word: str) -> str | None:
     """Return the required key of this mapping that the word resembles, in whole or in its first part (`promt`)."""
-    model, beside = model_at(root, parent), value_at(root, parent)
-    if model is None or len(folded) < _MIN_GUESSED:
+    model, siblings = model_at(root, parent), value_at(root, parent)
+    if model is None or len(word) < _MIN_GUESSED:
         return None
     required = required_keys(model)
-    if not parent and not {"promptTemplate", "promptFile", "command"} & set(beside):
+    if not parent and not {"promptTemplate", "promptFile", "command"} & set(siblings):
         required.append("promptTemplate")
-    parts = {re.split("[A-Z]", name)[0]: name for name in required if name not in beside}
-    near = suggest(folded, parts)
+    parts = {re.split("[A-Z]", name)[0]: name for name in required if name not in siblings}
+    near = suggest(word, parts)
     return None if near is None else parts[near]
 
 

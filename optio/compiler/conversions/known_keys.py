@@ -39,8 +39,8 @@ def suggest_trigger(word: str) -> str | None:
 def suggest_secret_name(text: Any) -> str | None:
     """Return the secret's name in a text such as `${{ secrets.NAME }}`, `$NAME` or `NAME`. Returns None for other texts, which
     may be a secret themselves."""
-    named = re.fullmatch(_NAMED_VARIABLE, text) if isinstance(text, str) else None
-    return named and next(filter(None, named.groups()))
+    match = re.fullmatch(_NAMED_VARIABLE, text) if isinstance(text, str) else None
+    return match and next(filter(None, match.groups()))
 
 
 def suggest_referred_secret(value: Any) -> str | None:
@@ -100,7 +100,7 @@ def _model_in(annotation: Any) -> type[Spec] | None:
     if isinstance(annotation, type) and issubclass(annotation, Spec):
         return annotation
     if get_origin(annotation) in (Annotated, Union, UnionType, list):
-        return next((found for part in get_args(annotation) if part is not NoneType and (found := _model_in(part))), None)
+        return next((model for part in get_args(annotation) if part is not NoneType and (model := _model_in(part))), None)
     return None
 
 

@@ -30,9 +30,9 @@ _AMOUNT = r"(?:0|[1-9][0-9]*)\.[0-9]{1,4}"
 _WHOLE = re.compile(r"[-+]?[0-9]{1,12}(?:\.0*)?|[0-9]{1,3}(?:\.0)?[eE]\+?[0-9]")
 
 
-def suggest_amount(written: str) -> str | None:
+def suggest_amount(source_text: str) -> str | None:
     """Return the digits of an amount such as `$5`, `5 USD`, `1,000.50` or `5,00`, or None."""
-    text = re.sub(rf"(?i)(?:us)?\s*\$|usd|dollars?|[\s{CURLY}]", "", written) if len(written) <= _MAX_LENGTH else ""
+    text = re.sub(rf"(?i)(?:us)?\s*\$|usd|dollars?|[\s{CURLY}]", "", source_text) if len(source_text) <= _MAX_LENGTH else ""
     if (cents := re.fullmatch(r"([0-9]{1,6})(?:cents?|ct|¢)", text, re.IGNORECASE)) is not None:
         text = f"{int(cents[1]) / 100:.2f}"
     text = re.sub(r",(?=[0-9]{3}(?:[.,]|\Z))", "", text).replace(",", ".")
@@ -44,9 +44,9 @@ def suggest_amount(written: str) -> str | None:
     return amount
 
 
-def suggest_duration(written: str) -> str | None:
+def suggest_duration(source_text: str) -> str | None:
     """Return `1d`, `90 minutes`, `1.5h` or `PT20M` in hours, minutes and seconds, or None."""
-    text = re.sub(r"(?i)\APT?|(?<=D)T|\band\b", "", written.strip(f"{CURLY} \t\n"))
+    text = re.sub(r"(?i)\APT?|(?<=D)T|\band\b", "", source_text.strip(f"{CURLY} \t\n"))
     text = re.sub(r"(?i)milli(?:second)?s?\b", "ms", text)
     if re.search(r"(?i)\bmonth|\d\s*mo\b", text):
         return None
@@ -57,8 +57,8 @@ def suggest_duration(written: str) -> str | None:
         return None
     seconds = sum(float(number) * _UNITS[unit.lower()] for number, unit in _PART.findall(text))
     try:
-        meant = format_duration(timedelta(seconds=seconds)) if seconds == int(seconds) else ""
-        return meant if parse_duration(meant) else None
+        duration = format_duration(timedelta(seconds=seconds)) if seconds == int(seconds) else ""
+        return duration if parse_duration(duration) else None
     except (ValueError, OverflowError):
         return None
 
@@ -70,17 +70,17 @@ def unit_hint(number: int) -> str:
     return f"write `{format_duration(timedelta(seconds=number))}` for {number} seconds; minutes would be `{number}m`"
 
 
-def suggest_whole_number(written: str) -> int | None:
+def suggest_whole_number(source_text: str) -> int | None:
     """Return the number in `20.0`, `1e3` or `20 turns`, or None."""
-    written = re.sub(r"\s+(?:[A-Za-z]{2,12}|//.*)\Z", "", written) if len(written) <= _MAX_LENGTH else written
-    return int(float(written)) if _WHOLE.fullmatch(written) else None
+    source_text = re.sub(r"\s+(?:[A-Za-z]{2,12}|//.*)\Z", "", source_text) if len(source_text) <= _MAX_LENGTH else source_text
+    return int(float(source_text)) if _WHOLE.fullmatch(source_text) else None
 
 
-def number_in(written: str) -> float | None:
+def number_in(source_text: str) -> float | None:
     """Return the only number in a text, in digits or as a word (`about 20`, `two`); None for a range such as `20-30`."""
-    if len(written) > _MAX_LENGTH:
+    if len(source_text) > _MAX_LENGTH:
         return None
-    digits = re.findall(r"(?<![\w.])[-+]?[0-9]{1,9}(?:[.,][0-9]{1,4})?(?![0-9])", written)
-    words = [_NUMBERS[word] for word in re.findall(r"[a-z]+", written.lower()) if len(word) > 2 and word in _NUMBERS]
-    found = digits or words
-    return float(found[0].replace(",", ".")) if len(found) == 1 else None
+    digits = re.findall(r"(?<![\w.])[-+]?[0-9]{1,9}(?:[.,][0-9]{1,4})?(?![0-9])", source_text)
+    words = [_NUMBERS[word] for word in re.findall(r"[a-z]+", source_text.lower()) if len(word) > 2 and word in _NUMBERS]
+    numbers = digits or words
+    return float(numbers[0].replace(",", ".")) if len(numbers) == 1 else None

@@ -65,10 +65,10 @@ def suggest_allowed_word(route: Route, value: Any) -> str | tuple[str] | None:
     """Return the allowed word for another system's word; in a tuple, the hint for a word that has no equivalent."""
     if not route or not isinstance(value, (str, bool)):
         return None
-    folded = "".join(filter(str.isalnum, str(value).lower()))
+    folded_word = "".join(filter(str.isalnum, str(value).lower()))
     for prefix in ("misfireinstruction", "scheduleoverlappolicy", "misfirehandling"):
-        folded = folded.removeprefix(prefix)
-    row = _rows().get((str(route[-1]), folded))
+        folded_word = folded_word.removeprefix(prefix)
+    row = _rows().get((str(route[-1]), folded_word))
     return None if row is None else row.ours or (row.text,)
 
 

@@ -156,24 +156,24 @@ def schema(value: Any) -> str | None:
     return schema_with(value, {})
 
 
-def schema_with(value: Any, beside: dict[str, Any]) -> str | None:
+def schema_with(value: Any, keywords: dict[str, Any]) -> str | None:
     """Return a JSON Schema for declarations of parameters, with the keywords that stand beside them."""
-    declared = _declared(value)
-    if not declared:
+    parameters = _declared(value)
+    if not parameters:
         return None
-    own = [name for name, inner in declared.items() if inner.get("required") is True]
-    properties = {name: {key: word for key, word in inner.items() if key != "required"} for name, inner in declared.items()}
-    listed = beside.get("required")
-    required = [*(listed if isinstance(listed, list) else ()), *own]
-    more = {key: inner for key, inner in beside.items() if key not in ("type", "properties", "required")}
-    wanted = {"required": list(dict.fromkeys(required))} if required else {}
-    return flow({"type": "object", "properties": properties, **wanted, **more})
+    required_names = [name for name, inner in parameters.items() if inner.get("required") is True]
+    properties = {name: {key: word for key, word in inner.items() if key != "required"} for name, inner in parameters.items()}
+    required_beside = keywords.get("required")
+    required = [*(required_beside if isinstance(required_beside, list) else ()), *required_names]
+    other_keywords = {key: inner for key, inner in keywords.items() if key not in ("type", "properties", "required")}
+    required_part = {"required": list(dict.fromkeys(required))} if required else {}
+    return flow({"type": "object", "properties": properties, **required_part, **other_keywords})
 
 
 def properties_of(value: Any) -> str | None:
     """Return declarations of parameters alone, of what `schema` understands."""
-    declared = _declared(value)
-    return flow(declared) if declared and not any("required" in inner for inner in declared.values()) else None
+    parameters = _declared(value)
+    return flow(parameters) if parameters and not any("required" in inner for inner in parameters.values()) else None
 
 
 def _declared(value: Any) -> dict[str, dict[str, Any]] | None:
@@ -183,14 +183,14 @@ def _declared(value: Any) -> dict[str, dict[str, Any]] | None:
         if not isinstance(item, dict) or "name" not in item:
             return None
         pairs.append((item["name"], {key: inner for key, inner in item.items() if key != "name"}))
-    declared = {name: {"type": inner} if isinstance(inner, str) else inner for name, inner in pairs}
-    for name, inner in declared.items():
+    parameters = {name: {"type": inner} if isinstance(inner, str) else inner for name, inner in pairs}
+    for name, inner in parameters.items():
         is_declared = isinstance(inner, dict) and inner.get("type") in _TYPES and inner.keys() <= WORDS
         if not is_declared or not re.fullmatch(r"[A-Za-z_]\w{0,99}", str(name), re.ASCII):
             return None
         if not isinstance(inner.get("required", False), bool):
             return None
-    return declared
+    return parameters
 
 
 _CONVERTERS: dict[str, Converter] = {

@@ -162,9 +162,9 @@ class _SpliceCollector:
             elif canonical(old[key.value]) != canonical(new[key.value]):
                 self._change_entry(node, key, value, old[key.value], new[key.value])
         names = {key.value for key, _ in entries}
-        added = {key: value for key, value in new.items() if key not in names and (key not in old or old[key] != value)}
+        new_entries = {key: value for key, value in new.items() if key not in names and (key not in old or old[key] != value)}
         last = max(end for pair, end in zip(entries, ends, strict=True) if pair in stay)
-        self._add_entries(node, added, last, stay[0][0].start_mark.column)
+        self._add_entries(node, new_entries, last, stay[0][0].start_mark.column)
         return True
 
     def _change_entry(self, node: yaml.MappingNode, key: yaml.Node, value: yaml.Node, old: Any, new: Any) -> None:
@@ -175,14 +175,14 @@ class _SpliceCollector:
             raise CannotEdit(f"`{key.value}` is written without a colon on its line", key.start_mark.line + 1)
         self.change(_ValueSlot(colon.end(), key.start_mark.column, bool(node.flow_style)), value, old, new)
 
-    def _add_entries(self, node: yaml.MappingNode, added: dict[str, Any], last: int, column: int) -> None:
+    def _add_entries(self, node: yaml.MappingNode, entries: dict[str, Any], last: int, column: int) -> None:
         """Add entries behind the offset `last`, where the last entry that stays ends."""
         if node.flow_style:
-            self._put(last, "".join(f", {flow({key: value})[1:-1]}" for key, value in added.items()))
+            self._put(last, "".join(f", {flow({key: value})[1:-1]}" for key, value in entries.items()))
             return
-        lines = [line for key, value in added.items() for line in entry(key, value)]
+        lines = [line for key, value in entries.items() for line in entry(key, value)]
         if lines and self._swallows(lines, last):
-            lines = [f"{entry(key, None)[0].removesuffix(' null')} {flow(value)}" for key, value in added.items()]
+            lines = [f"{entry(key, None)[0].removesuffix(' null')} {flow(value)}" for key, value in entries.items()]
         self._insert_below(last, lines, column)
 
     def _remove_entry(self, node: yaml.MappingNode, entries: list[Any], ends: list[int], index: int, *, behind: bool) -> None:
@@ -214,12 +214,12 @@ class _SpliceCollector:
                 self._cut_between(starts, ends, index, behind=tail > 0)
             else:
                 self._remove_item(dashes, ends, index)
-        added = new[at : len(new) - tail]
-        if added and node.flow_style:
-            text = flow(added)[1:-1]
+        new_items = new[at : len(new) - tail]
+        if new_items and node.flow_style:
+            text = flow(new_items)[1:-1]
             self._put(ends[at - 1] if at else starts[0], f", {text}" if at else f"{text}, ")
-        elif added:
-            self._add_items(added, ends[at - 1] if at else None, dashes[0], node.start_mark.column)
+        elif new_items:
+            self._add_items(new_items, ends[at - 1] if at else None, dashes[0], node.start_mark.column)
 
     def _remove_item(self, dashes: list[int], ends: list[int], index: int) -> None:
         if self._begins_line(dashes[index]):
@@ -229,11 +229,11 @@ class _SpliceCollector:
         else:
             self._cut(dashes[index], dashes[index + 1])
 
-    def _add_items(self, added: list[Any], end: int | None, dash: int, column: int) -> None:
+    def _add_items(self, values: list[Any], end: int | None, dash: int, column: int) -> None:
         """Add items below the one that ends at `end`, or before the first one, whose dash is at `dash`."""
-        lines = [line for value in added for line in item(value)]
+        lines = [line for value in values for line in item(value)]
         if self._swallows(lines, dash if end is None else end):
-            lines = [f"- {flow(value)}" for value in added]
+            lines = [f"- {flow(value)}" for value in values]
         if end is not None:
             self._insert_below(end, lines, column)
         elif self._begins_line(dash):
@@ -271,8 +271,8 @@ class _SpliceCollector:
         gap = self.text[slot.opening : start]
         if start == slot.opening or not (scalar is not None or _in_braces(node)):
             # The value begins on the next line, or is not there at all: a comment behind the colon stays.
-            comment, _, others = gap.partition("\n")
-            if others.strip():
+            comment, _, next_lines = gap.partition("\n")
+            if next_lines.strip():
                 raise CannotEdit("there is a comment before the value", position_at(self.text, start).line)
             self._put(slot.opening, (" " + first if first else "") + comment.rstrip(), end)
         else:
@@ -296,17 +296,17 @@ class _SpliceCollector:
             header = _HEADER.match(self.text, node.start_mark.index)
             if header is not None and "+" in header[0].partition("#")[0]:
                 return end
-            used = len(self.text[:end].rstrip())
-            return self._line_end(max(used, node.start_mark.index))
+            length = len(self.text[:end].rstrip())
+            return self._line_end(max(length, node.start_mark.index))
         if _in_braces(node):
             return end
         if isinstance(node, yaml.MappingNode):
             return max(self._entry_end(key, value) for key, value in node.value)
-        return max(self._end(one) for one in node.value)
+        return max(self._end(item_node) for item_node in node.value)
 
     def _line_end(self, index: int) -> int:
-        found = self.text.find("\n", index)
-        return len(self.text) if found < 0 else found
+        offset = self.text.find("\n", index)
+        return len(self.text) if offset < 0 else offset
 
     def _begins_line(self, index: int) -> bool:
         return not self.text[self.text.rfind("\n", 0, index) + 1 : index].strip()
@@ -320,15 +320,15 @@ class _SpliceCollector:
 
     def _cut_lines(self, start: int, end: int) -> None:
         first = self.text.rfind("\n", 0, start) + 1
-        ended = end > 0 and self.text[end - 1] == "\n"
-        self._cut(first, end if ended else min(self._line_end(end) + 1, len(self.text)))
+        has_line_end = end > 0 and self.text[end - 1] == "\n"
+        self._cut(first, end if has_line_end else min(self._line_end(end) + 1, len(self.text)))
 
     def _cut_between(self, starts: list[int], ends: list[int], index: int, *, behind: bool) -> None:
         """Delete one of several items between braces, and the comma behind it, or the one before it if nothing behind stays."""
-        cut = (starts[index], starts[index + 1]) if behind else (ends[index - 1], ends[index])
-        if "#" in self.text[slice(*cut)] and "\n" in self.text[slice(*cut)]:
-            raise CannotEdit("there is a comment between braces", position_at(self.text, cut[0]).line)
-        self._cut(*cut)
+        bounds = (starts[index], starts[index + 1]) if behind else (ends[index - 1], ends[index])
+        if "#" in self.text[slice(*bounds)] and "\n" in self.text[slice(*bounds)]:
+            raise CannotEdit("there is a comment between braces", position_at(self.text, bounds[0]).line)
+        self._cut(*bounds)
 
     def _swallows(self, lines: list[str], end: int) -> bool:
         """Return True if these lines end with a block text that keeps trailing blank lines and would absorb the lines below."""
@@ -336,11 +336,11 @@ class _SpliceCollector:
 
     def _insert_below(self, end: int, lines: list[str], column: int) -> None:
         """Insert lines below the line that holds `end`. A block text that keeps its blank lines already ends on a new line."""
-        below = "".join("\n" + line for line in indented(lines, column))
+        text = "".join("\n" + line for line in indented(lines, column))
         if end and self.text[end - 1] == "\n":
-            self._put(end, below[1:] + "\n" if below else "")
+            self._put(end, text[1:] + "\n" if text else "")
         else:
-            self._put(self._line_end(end), below)
+            self._put(self._line_end(end), text)
 
 
 def _in_braces(node: yaml.Node) -> bool:

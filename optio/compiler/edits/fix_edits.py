@@ -35,14 +35,14 @@ def delete_item(document: Document | MergedDocument, route: Route, *, safe: bool
     """Return a fix that deletes a list item, with its comma or its line. Returns None for the first item, which has no comma
     before it, for an alias, and for an item of several lines."""
     layer, own_route = document.written(route)
-    *above, index = own_route
+    *parent, index = own_route
     if not layer.has(own_route) or not isinstance(index, int) or index == 0:
         return None
     span = layer.span(own_route)
-    before = layer.span((*above, index - 1)).end
+    before = layer.span((*parent, index - 1)).end
     if before > span.start:
         return None  # an alias, whose text stands elsewhere
-    if layer.is_flow(tuple(above)):
+    if layer.is_flow(tuple(parent)):
         return Fix((Edit(Span(before, span.end), ""),), safe)
     if span.end.line != span.start.line or _line(layer, span.start.line)[: span.start.column - 1].strip() != "-":
         return None

@@ -18,18 +18,18 @@ def move_keys_into(document: Document, above: Route, keys: list[str], into: str)
     # The document of a template has only the values that tasks inherit, and its other keys must stay in the file.
     if len(document.text) > _MAX_TEXT_LENGTH:
         return None
-    whole, wrong = parse(SourceFile(document.path, document.text.encode()))
-    if whole is None or wrong:
+    full_document, wrong = parse(SourceFile(document.path, document.text.encode()))
+    if full_document is None or wrong:
         return None
-    document, wanted = whole, copy.deepcopy(whole.value)
-    beside = value_at(wanted, above)
-    inner = {} if beside.get(into) is None else beside[into]
-    if not isinstance(inner, dict) or any(key not in beside or key in inner for key in keys):
+    document, new_value = full_document, copy.deepcopy(full_document.value)
+    mapping = value_at(new_value, above)
+    inner = {} if mapping.get(into) is None else mapping[into]
+    if not isinstance(inner, dict) or any(key not in mapping or key in inner for key in keys):
         return None
-    beside[into] = inner
+    mapping[into] = inner
     for key in keys:
-        inner[key] = beside.pop(key)
+        inner[key] = mapping.pop(key)
     try:
-        return plan_edits(document, wanted)
+        return plan_edits(document, new_value)
     except CannotEdit:
         return None

@@ -20,17 +20,17 @@ def has_new_errors(
     that the edits did not change."""
     last = [d for d in after if d.severity is Severity.ERROR]
     first = [d for d in before if d.severity is Severity.ERROR]
-    same = {(d.code, d.message, d.route) for d in first}
-    folded = {d.code for d in first if d.more}
-    left = [d for d in last if (d.code, d.message, d.route) not in same and d.code not in folded]
-    if not left:
+    old_keys = {(d.code, d.message, d.route) for d in first}
+    folded_codes = {d.code for d in first if d.more}
+    candidates = [d for d in last if (d.code, d.message, d.route) not in old_keys and d.code not in folded_codes]
+    if not candidates:
         return False
-    lines, changed = text.split("\n"), list(edits)
-    about = {number for each in first for number in _affected_lines(each, lines)}
-    whole = [each.route[:-1] for each in first if each.code in _OF_WHOLE_MAPPING]
+    lines, edit_list = text.split("\n"), list(edits)
+    about = {number for finding in first for number in _affected_lines(finding, lines)}
+    routes = [finding.route[:-1] for finding in first if finding.code in _OF_WHOLE_MAPPING]
     return any(
-        about.isdisjoint(_original_lines(d, changed, lines)) and not any(_is_below(d.route, route) for route in whole)
-        for d in left
+        about.isdisjoint(_original_lines(d, edit_list, lines)) and not any(_is_below(d.route, route) for route in routes)
+        for d in candidates
     )
 
 
@@ -67,10 +67,10 @@ def _original_lines(finding: Diagnostic, edits: Sequence[Edit], lines: Sequence[
                 break
             if number < first + len(new):
                 old = range(span.start.line, span.end.line + 1)
-                moved = {
-                    each for each in old if lines[each - 1 : each] and lines[each - 1].strip() == new[number - first].strip()
+                moved_lines = {
+                    row for row in old if lines[row - 1 : row] and lines[row - 1].strip() == new[number - first].strip()
                 }
-                origins.update(moved or old)
+                origins.update(moved_lines or old)
                 is_written = True
             shift += len(new) - 1 - (span.end.line - span.start.line)
         if not is_written:

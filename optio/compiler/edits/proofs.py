@@ -63,12 +63,12 @@ def _with_proof(finding: Diagnostic, proved: set[_FileFix], tried_fixes: set[_Fi
 
 def _compatible_groups(findings: Iterable[Diagnostic]) -> list[list[Diagnostic]]:
     """Return the findings in groups whose fixes can be applied together: nearly all of them in the first."""
-    left, groups = list(findings), []
-    while left:
-        group = [each for path in {each.path: None for each in left} for each in _of_path(left, path)]
+    remaining, groups = list(findings), []
+    while remaining:
+        group = [finding for path in {finding.path: None for finding in remaining} for finding in _of_path(remaining, path)]
         groups.append(group)
-        fixes = {(each.path, each.fix) for each in group}
-        left = [each for each in left if (each.path, each.fix) not in fixes]
+        fixes = {(finding.path, finding.fix) for finding in group}
+        remaining = [finding for finding in remaining if (finding.path, finding.fix) not in fixes]
     return groups
 
 
@@ -95,10 +95,10 @@ class _Trials:
         for finding in group:
             edits.setdefault(finding.path, []).extend(finding.fix.edits if finding.fix is not None else ())
         try:
-            changed = {path: _ChangedFile.of(self._contents[path], some) for path, some in edits.items()}
+            changed_files = {path: _ChangedFile.of(self._contents[path], file_edits) for path, file_edits in edits.items()}
         except (ValueError, IndexError):  # the edits overlap, or the file is another one by now
             return False
-        after = self._recheck({path: file.data for path, file in changed.items()})
+        after = self._recheck({path: file.data for path, file in changed_files.items()})
         counts = _counts(after.found)
         if any(counts[_identity(finding)] >= self._before[_identity(finding)] for finding in group):
             return False
@@ -106,7 +106,7 @@ class _Trials:
             return True  # the values are the author's, and none of them was checked before
         hidden = _HiddenRoutes(group)
         return not any(
-            (finding.path in changed and changed[finding.path].has_written(finding)) or not hidden.hold(finding)
+            (finding.path in changed_files and changed_files[finding.path].has_written(finding)) or not hidden.hold(finding)
             for finding in after.found
             if finding.severity is not Severity.INFO and counts[_identity(finding)] > self._before[_identity(finding)]
         )
@@ -127,7 +127,7 @@ class _ChangedFile(NamedTuple):
     def has_written(self, finding: Diagnostic) -> bool:
         """Return whether the finding is about text that the edits wrote."""
         start, end = (offset_of(self.starts, at) for at in finding.span)
-        return any(start in each and end <= each.stop for each in self.written)
+        return any(start in text_range and end <= text_range.stop for text_range in self.written)
 
 
 class _HiddenRoutes:
@@ -144,7 +144,7 @@ class _HiddenRoutes:
 
     def hold(self, finding: Diagnostic) -> bool:
         """Return whether the finding was hidden by an error of the group."""
-        is_below = any(finding.route[: len(above)] == above for above in self._below if above)
+        is_below = any(finding.route[: len(parent)] == parent for parent in self._below if parent)
         return is_below or (self._has_errors and finding.severity is Severity.WARNING)
 
 

@@ -19,19 +19,19 @@ def apply_with_ranges(data: bytes, edits: Iterable[Edit]) -> tuple[bytes, list[r
     """Return the bytes with these edits applied, and the offsets of the characters that they wrote."""
     text = data.decode("utf-8")
     starts = line_starts(text)
-    newline = next((each for each in ("\r\n", "\n", "\r") if each in text), "\n")
+    newline = next((line_end for line_end in ("\r\n", "\n", "\r") if line_end in text), "\n")
     splices = sorted(
         (offset_of(starts, e.span.start), offset_of(starts, e.span.end), e.text.replace("\n", newline)) for e in set(edits)
     )
     if any(first[1] > second[0] for first, second in pairwise(splices)):
         raise ValueError("edits overlap")
-    parts, at, length, written = [], 0, 0, []
+    parts, at, length, ranges = [], 0, 0, []
     for start, end, new in splices:
         parts += [text[at:start], new]
         length += start - at + len(new)
-        written.append(range(length - len(new), length))
+        ranges.append(range(length - len(new), length))
         at = end
-    return ("".join(parts) + text[at:]).encode("utf-8"), written
+    return ("".join(parts) + text[at:]).encode("utf-8"), ranges
 
 
 def offset_of(starts: Sequence[int], at: Position) -> int:
@@ -51,17 +51,17 @@ def line_starts(text: str) -> list[int]:
 def compatible_fixes(findings: Iterable[Diagnostic], *, unsafe: bool) -> list[Diagnostic]:
     """Return the findings of one file whose fixes can be applied together, from top to bottom. Where two overlap, the first is
     chosen. Several findings may share one fix."""
-    mine = [d for d in findings if d.fix is not None and (d.fix.safe or unsafe)]
-    chosen: list[Diagnostic] = []
-    taken: list[Edit] = []
-    for each in sorted(mine, key=lambda d: (d.span.start, d.code)):
-        edits = each.fix.edits if each.fix is not None else ()
-        if any(each.fix == other.fix for other in chosen) or not any(
-            _overlap(edit, other) for edit in edits for other in taken
+    fixable = [d for d in findings if d.fix is not None and (d.fix.safe or unsafe)]
+    selection: list[Diagnostic] = []
+    selected_edits: list[Edit] = []
+    for finding in sorted(fixable, key=lambda d: (d.span.start, d.code)):
+        edits = finding.fix.edits if finding.fix is not None else ()
+        if any(finding.fix == selected.fix for selected in selection) or not any(
+            _overlap(edit, selected) for edit in edits for selected in selected_edits
         ):
-            chosen.append(each)
-            taken += edits
-    return chosen
+            selection.append(finding)
+            selected_edits += edits
+    return selection
 
 
 def _overlap(one: Edit, other: Edit) -> bool:

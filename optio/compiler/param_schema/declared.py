@@ -36,8 +36,8 @@ class DeclaredParameters(NamedTuple):
 
     def missing(self, given: Any) -> list[str]:
         """Return the declared required parameters that neither `given` nor a default provides."""
-        wanted = sorted(self.required - self.undeclared)
-        return [name for name in wanted if name not in given and not self.has_default(name)]
+        names = sorted(self.required - self.undeclared)
+        return [name for name in names if name not in given and not self.has_default(name)]
 
 
 @lru_cache(maxsize=4)  # several checks ask about the same task
@@ -45,10 +45,10 @@ def declared_parameters(task: ResolvedTask) -> DeclaredParameters | None:
     """Return the declared parameters, or None when the schema is broken; callers then report nothing about parameters."""
     if not task.is_known(ROUTE):
         return None
-    written = task.spec.params_schema
-    if written is None:
+    own_schema = task.spec.params_schema
+    if own_schema is None:
         return DeclaredParameters(None, {}, frozenset(), complete=False)
-    schema = repair_keywords(written)
+    schema = repair_keywords(own_schema)
     properties, required = schema.get("properties", {}), schema.get("required", [])
     if not isinstance(properties, dict) or not isinstance(required, list):
         return None
@@ -74,4 +74,4 @@ def declared_types(sub: Any) -> list[str] | None:
     types = sub.get("type") if isinstance(sub, dict) else None
     if isinstance(types, str):
         return [types]
-    return [str(each) for each in types] if isinstance(types, list) and types else None
+    return [str(name) for name in types] if isinstance(types, list) and types else None

@@ -39,8 +39,8 @@ def keyword_form(root: Any, route: Route) -> str | None:
     """Return an example of how a schema keyword is written, or None."""
     word = str(route[-1])
     if word == "required" and "properties" in route:
-        there = value_at(root, (*route[:-3], "required"))
-        names = dict.fromkeys(map(str, [*(there if isinstance(there, list) else ()), route[-2]]))
+        listed_names = value_at(root, (*route[:-3], "required"))
+        names = dict.fromkeys(map(str, [*(listed_names if isinstance(listed_names, list) else ()), route[-2]]))
         return f"delete it here, and write `required: [{', '.join(names)}]` beside `properties:`"
     return f"write it as in `{word}: {_FORMS[word]}`" if word in _FORMS else None
 
@@ -61,15 +61,15 @@ def _of_schema(schema: Any, route: Route) -> str | None:
     """Return the expected type at a place inside a schema. The schema itself may be `true` or `false`."""
     if not route:
         return SWITCH
-    word, below = str(route[0]), route[1:]
-    if word in _MEMBERS and (below or word in ("default", "const")):
-        return _of_value(schema, below[1:] if word in ("enum", "examples") else below)
+    word, inner_route = str(route[0]), route[1:]
+    if word in _MEMBERS and (inner_route or word in ("default", "const")):
+        return _of_value(schema, inner_route[1:] if word in ("enum", "examples") else inner_route)
     inner = value_at(schema, (word,))
-    if word in (*BY_NAME, *IN_LIST) and below:
-        return _of_schema(value_at(inner, below[:1]), below[1:])
+    if word in (*BY_NAME, *IN_LIST) and inner_route:
+        return _of_schema(value_at(inner, inner_route[:1]), inner_route[1:])
     if word in ONE:
-        return _of_schema(inner, below)
-    if below:
+        return _of_schema(inner, inner_route)
+    if inner_route:
         return TEXT
     return _KEYWORDS.get(word) or (NUMBER if word.endswith(_BOUNDS) else TEXT)
 

@@ -32,14 +32,14 @@ def subschemas(schema: Any, route: Route) -> Iterator[tuple[Route, dict[str, Any
         if _HOLDING_WORDS.isdisjoint(sub):
             continue
         for word, inner in sub.items():
-            how = _HOLDING.get(word)
-            if how is None:
+            words = _HOLDING.get(word)
+            if words is None:
                 continue
-            if how is BY_NAME and isinstance(inner, dict):
+            if words is BY_NAME and isinstance(inner, dict):
                 stack.extend([((*at, word, name), part) for name, part in inner.items()])
-            elif how is IN_LIST and isinstance(inner, list):
+            elif words is IN_LIST and isinstance(inner, list):
                 stack.extend([((*at, word, index), part) for index, part in enumerate(inner)])
-            elif how is ONE:
+            elif words is ONE:
                 stack.append(((*at, word), inner))
 
 
@@ -48,19 +48,19 @@ def suggest_keyword(word: str, sub: dict[str, Any]) -> str | None:
     all."""
     if word in WORDS or word.startswith("x-"):
         return None
-    called = translate_keyword(word, str(sub.get("type")))
-    if called is not None and word in ("max", "min"):
-        return called
-    return (called if called not in sub else None) or suggest(word, WORDS)
+    translation = translate_keyword(word, str(sub.get("type")))
+    if translation is not None and word in ("max", "min"):
+        return translation
+    return (translation if translation not in sub else None) or suggest(word, WORDS)
 
 
 def suggest_format(word: str) -> str | None:
     """Return the format that another system calls by this word, or that a common pattern describes."""
-    folded = word.lower()
-    if (known := _FOREIGN_FORMATS.get(folded)) is not None or folded in ("date", "time", "uuid", "email", "uri"):
-        return known or folded
-    letters = set(re.findall(r"[a-z]", folded))
-    if not re.fullmatch(r"(?:%?[ydmhs]{1,4}[-/.:t ']{0,3}){2,7}z{0,3}", folded):
+    name = word.lower()
+    if (format_name := _FOREIGN_FORMATS.get(name)) is not None or name in ("date", "time", "uuid", "email", "uri"):
+        return format_name or name
+    letters = set(re.findall(r"[a-z]", name))
+    if not re.fullmatch(r"(?:%?[ydmhs]{1,4}[-/.:t ']{0,3}){2,7}z{0,3}", name):
         return None
     return "date" if "h" not in letters else "date-time" if "y" in letters else "time"
 
@@ -82,5 +82,5 @@ def _repaired(value: Any, wrong: dict[int, dict[str, str]]) -> Any:
         return [_repaired(item, wrong) for item in value]
     if not isinstance(value, dict):
         return value
-    meant = wrong.get(id(value), {})
-    return {meant.get(word, word): _repaired(inner, wrong) for word, inner in value.items()}
+    repairs = wrong.get(id(value), {})
+    return {repairs.get(word, word): _repaired(inner, wrong) for word, inner in value.items()}

@@ -57,7 +57,7 @@ def check_total_work(task: ResolvedTask, at: Route, patterns: list[Pattern]) -> 
     different = _different(patterns)
     if sum(map(_work, different)) <= MAX_WORK:
         return
-    place, key, worst = max(patterns, key=lambda each: _work(each[2]))
+    place, key, worst = max(patterns, key=lambda pattern: _work(pattern[2]))
     if _work(worst) > MAX_WORK:
         message = (
             f"`{worst}` is too long for its {len(re.findall(_CLASS, worst)):,} classes such as `\\w`: {len(worst):,} characters"
@@ -71,8 +71,8 @@ def check_total_work(task: ResolvedTask, at: Route, patterns: list[Pattern]) -> 
 def check_slashes(task: ResolvedTask, at: Route, patterns: list[Pattern]) -> Iterator[Diagnostic]:
     """Report patterns between slashes, as other languages write literals."""
 
-    def tell(each: tuple[Pattern, str]) -> Diagnostic:
-        (place, key, pattern), bare = each
+    def tell(finding: tuple[Pattern, str]) -> Diagnostic:
+        (place, key, pattern), bare = finding
         message = f"`{pattern}` is written between slashes, as in another language, and matches nothing"
         value = None if key else bare
         return task.at("OPT212", message, at + place, key=key, hint=f"write `{bare}`", value=value, safe=False)
@@ -95,11 +95,11 @@ def invalid_patterns(patterns: list[Pattern]) -> dict[Route, Pattern]:
 def explain_patterns(task: ResolvedTask, at: Route, wrong: dict[Route, Pattern], count: int) -> Iterator[Diagnostic]:
     """Report what is wrong with each invalid pattern; `count` is the number of all patterns, which share the memory."""
 
-    def tell(each: Pattern) -> Diagnostic:
-        place, key, pattern = each
-        why, hint, within = _wrong_with(pattern, count)
+    def tell(finding: Pattern) -> Diagnostic:
+        place, key, pattern = finding
+        reason, hint, within = _wrong_with(pattern, count)
         span = None if key else task.document.inside(at + place, *within)
-        return task.at("OPT212", f"`{pattern}` {why}", at + place, key=key, hint=hint, span=span)
+        return task.at("OPT212", f"`{pattern}` {reason}", at + place, key=key, hint=hint, span=span)
 
     return report_first(wrong.values(), tell)
 
@@ -109,7 +109,7 @@ def _closed(pattern: str) -> str | None:
     tries = [re.sub(r"\\Z", "$", re.sub(r"\\A", "^", pattern)), re.sub(r"\(\?<(?=[A-Za-z])", "(?P<", pattern)]
     for sign in "])}":
         tries += [re.sub(r"([+*?]\$?|\$)\Z", rf"{sign}\1", pattern, count=1), f"{pattern}{sign}"]
-    better = next((each for each in tries if each != pattern and _compiles(each, _MAX_PATTERN_BYTES)), None)
+    better = next((candidate for candidate in tries if candidate != pattern and _compiles(candidate, _MAX_PATTERN_BYTES)), None)
     return None if better is None else f"write `{better}`, or a backslash before a literal sign"
 
 
@@ -123,21 +123,21 @@ def _wrong_with(pattern: str, count: int) -> tuple[str, str, tuple[int, int]]:
             if sign == _AHEAD:
                 hint += "; for what is not allowed write `not: {pattern: ...}` beside `pattern`"
             return f"uses {name}, which Optio's patterns do not support", hint, match.span()
-    whole = (0, len(pattern))
-    once = re.sub(_REPEATED, _once, pattern)
-    if not _compiles(once, _MAX_PATTERN_BYTES):
+    full_range = (0, len(pattern))
+    unrepeated = re.sub(_REPEATED, _once, pattern)
+    if not _compiles(unrepeated, _MAX_PATTERN_BYTES):
         return (
             "is not a valid pattern",
             _closed(pattern) or "close each bracket, and write a backslash before a literal sign: `\\(`",
-            whole,
+            full_range,
         )
     if _compiles(pattern, MAX_PATTERN_BYTES):
-        return f"is too large among {count:,} patterns", "write fewer patterns, or repeat less in them", whole
-    if once != pattern:
+        return f"is too large among {count:,} patterns", "write fewer patterns, or repeat less in them", full_range
+    if unrepeated != pattern:
         hint = "write `+` or `*` instead of a large number, and bound the length by `maxLength`"
-        return "is too large: each repetition copies its pattern", hint, whole
+        return "is too large: each repetition copies its pattern", hint, full_range
     hint = "write `[a-z]` or `.` instead of a class such as `\\p{L}`"
-    return "is too large: it stands for too many characters", hint, whole
+    return "is too large: it stands for too many characters", hint, full_range
 
 
 def _once(match: re.Match[str]) -> str:

@@ -35,13 +35,13 @@ def check_references(task: ResolvedTask, at: Route, schema: dict[str, Any]) -> I
         return
     places = list(_every_ref(schema))
     walk = _ReferenceGraph(schema)
-    broken: dict[str, list[Route]] = {}
+    dangling: dict[str, list[Route]] = {}
     for route, ref in places:
         if walk.resolve(ref) is None:
-            broken.setdefault(ref, []).append(route)
-    if broken:
-        yield from _misspelt(task, at, schema, walk, broken)
-        yield from _broken(task, at, schema, broken)
+            dangling.setdefault(ref, []).append(route)
+    if dangling:
+        yield from _misspelt(task, at, schema, walk, dangling)
+        yield from _broken(task, at, schema, dangling)
         return
     circle = walk.circle([ref for _, ref in places])
     if circle is not None:
@@ -56,7 +56,7 @@ def check_references(task: ResolvedTask, at: Route, schema: dict[str, Any]) -> I
 
 
 def _misspelt(
-    task: ResolvedTask, at: Route, schema: dict[str, Any], walk: "_ReferenceGraph", broken: dict[str, list[Route]]
+    task: ResolvedTask, at: Route, schema: dict[str, Any], walk: "_ReferenceGraph", dangling: dict[str, list[Route]]
 ) -> Iterator[Diagnostic]:
     """Report a misspelt `$defs`, and remove from `broken` the references that fail because of it."""
     for word in (word for word in schema if word not in WORDS):
@@ -65,25 +65,25 @@ def _misspelt(
             continue
         start = f"#/{suggestion}/"
         into = [
-            ref for ref in broken if ref.startswith(start) and walk.resolve(f"#/{word}/{ref.removeprefix(start)}") is not None
+            ref for ref in dangling if ref.startswith(start) and walk.resolve(f"#/{word}/{ref.removeprefix(start)}") is not None
         ]
         if into:
-            others = sum(len(broken.pop(ref)) for ref in into) - 1
-            lead = f" and {others} more reference{'s'[: others > 1]} lead" if others else " leads"
+            other_count = sum(len(dangling.pop(ref)) for ref in into) - 1
+            lead = f" and {other_count} more reference{'s'[: other_count > 1]} lead" if other_count else " leads"
             message = f"`{word}` is not a keyword of JSON Schema: `{into[0]}`{lead} nowhere"
             hint = f"did you mean `{suggestion}`?"
             yield task.at("OPT214", message, (*at, word), key=True, hint=hint, write=suggestion, safe=False)
 
 
-def _broken(task: ResolvedTask, at: Route, schema: dict[str, Any], broken: dict[str, list[Route]]) -> Iterator[Diagnostic]:
+def _broken(task: ResolvedTask, at: Route, schema: dict[str, Any], dangling: dict[str, list[Route]]) -> Iterator[Diagnostic]:
     """Report each missing target once, at the first reference to it."""
-    known = [f"#/{word}/{name}" for word in ("$defs", "definitions") for name in _names(schema.get(word))]
-    for ref, routes in broken.items():
+    targets = [f"#/{word}/{name}" for word in ("$defs", "definitions") for name in _names(schema.get(word))]
+    for ref, routes in dangling.items():
         message = f"`{ref}` leads {'nowhere' if ref.startswith('#') else 'out of the schema'}"
-        others = len(routes) - 1
-        if others:
-            message += f", here and at {others} more place{'s'[: others > 1]}"
-        suggestion = suggest(ref, known)
+        other_count = len(routes) - 1
+        if other_count:
+            message += f", here and at {other_count} more place{'s'[: other_count > 1]}"
+        suggestion = suggest(ref, targets)
         hint = f"did you mean `{suggestion}`?" if suggestion else "put the schema under `$defs` and write `#/$defs/NAME`"
         yield task.at("OPT214", message, at + routes[0], hint=hint)
 
@@ -143,8 +143,8 @@ class _ReferenceGraph:
         for ref in refs:
             stack = [(self.resolve(ref), False)]
             while stack:
-                sub, done = stack.pop()
-                if done:
+                sub, is_left = stack.pop()
+                if is_left:
                     open_now.discard(id(sub))
                     finished.add(id(sub))
                 elif id(sub) in open_now:
@@ -170,28 +170,28 @@ class _ReferenceGraph:
         """Return the largest number of schemas that one value inside any input is compared with. Counting stops at the
         limit."""
         level: dict[int, tuple[Any, int]] = {id(self._root): (self._root, 1)}
-        most = 0
+        max_count = 0
         for _ in range(MAX_INPUT_DEPTH):
             counts = self._same_value(level)
-            most = max(most, sum(count for _, count in counts.values()))
-            if most > MAX_EXPANSIONS:
-                return most
+            max_count = max(max_count, sum(count for _, count in counts.values()))
+            if max_count > MAX_EXPANSIONS:
+                return max_count
             level = _next_level(counts)
             if not level:
                 break
-        return most
+        return max_count
 
     def _same_value(self, level: dict[int, tuple[Any, int]]) -> dict[int, tuple[Any, int]]:
         """Return the schemas of a level with everything that they apply to the same value, each with its count; no circles."""
         order: list[Any] = []
-        seen: set[int] = set()
+        visited: set[int] = set()
         stack = [(sub, False) for sub, _ in level.values()]
         while stack:
-            sub, done = stack.pop()
-            if done:
+            sub, is_left = stack.pop()
+            if is_left:
                 order.append(sub)
-            elif isinstance(sub, dict) and id(sub) not in seen:
-                seen.add(id(sub))
+            elif isinstance(sub, dict) and id(sub) not in visited:
+                visited.add(id(sub))
                 stack.append((sub, True))
                 stack.extend((part, False) for part in self._same_input(sub))
         counts = {id(sub): level.get(id(sub), (sub, 0))[1] for sub in order}

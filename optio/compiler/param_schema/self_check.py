@@ -58,24 +58,24 @@ def check_own_values(task: ResolvedTask, at: Route, schema: dict[str, Any], unfi
     if not parts:
         return
     refer = [_refers(part.bare) for part in parts]
-    alone = [part for part, refers in zip(parts, refer, strict=True) if not refers]
-    others = [part for part, refers in zip(parts, refer, strict=True) if refers]
-    wrong = [*_wrong(alone), *_wrong_of_all(others, schema)]
+    plain_parts = [part for part, refers in zip(parts, refer, strict=True) if not refers]
+    referring_parts = [part for part, refers in zip(parts, refer, strict=True) if refers]
+    wrong = [*_wrong(plain_parts), *_wrong_of_all(referring_parts, schema)]
 
-    def tell(each: _WrongValue) -> Diagnostic:
-        message = describe_error(next(iter(each.fits.iter_errors(each.instance))))
-        hint = _cure(each.sub, each.held.value, each.held.code == "OPT207", task.document.plain(each.held.place))
-        if each.held.place[-1] == "const" and isinstance(each.held.value, list):
-            hint = f"write `enum: {flow(each.held.value)}` if it is one of these"
-        return task.at(each.held.code, f"{each.held.called} {message}", each.held.place, hint=hint)
+    def tell(value: _WrongValue) -> Diagnostic:
+        message = describe_error(next(iter(value.fits.iter_errors(value.instance))))
+        hint = _cure(value.sub, value.held.value, value.held.code == "OPT207", task.document.plain(value.held.place))
+        if value.held.place[-1] == "const" and isinstance(value.held.value, list):
+            hint = f"write `enum: {flow(value.held.value)}` if it is one of these"
+        return task.at(value.held.code, f"{value.held.called} {message}", value.held.place, hint=hint)
 
     for code in ("OPT207", "OPT208"):
-        yield from report_first((each for each in wrong if each.held.code == code), tell)
+        yield from report_first((value for value in wrong if value.held.code == code), tell)
 
 
 def _refers(schema: dict[str, Any]) -> bool:
-    written = str(schema)
-    return "$ref" in written or "$dynamicRef" in written
+    source = str(schema)
+    return "$ref" in source or "$dynamicRef" in source
 
 
 def _parts(task: ResolvedTask, route: Route, sub: dict[str, Any], left_out: Iterable[str]) -> Iterator[_SchemaValues]:
@@ -85,14 +85,14 @@ def _parts(task: ResolvedTask, route: Route, sub: dict[str, Any], left_out: Iter
     for word in ("enum", "examples"):
         if isinstance(sub.get(word), list):
             members += [((*route, word, index), value) for index, value in enumerate(sub[word])]
-    listed = [_HeldValue("OPT208", f"`{place[len(route)]}` has a value that", place, value) for place, value in members]
-    for held, without in ((default, ()), (listed, ("enum", "const"))):
-        known = [each for each in held if not any(gap[: len(each.place)] == each.place for gap in task.gaps)]
-        if known:
+    members_held = [_HeldValue("OPT208", f"`{place[len(route)]}` has a value that", place, value) for place, value in members]
+    for group, without in ((default, ()), (members_held, ("enum", "const"))):
+        values = [each for each in group if not any(gap[: len(each.place)] == each.place for gap in task.gaps)]
+        if values:
             drop = {*without, *left_out, "examples", "default", "$id", "$anchor"}
             bare = {word: value for word, value in sub.items() if word not in drop}
-            if not all(_fits_plainly(bare, each.value) for each in known):
-                yield _SchemaValues(sub, bare, known)
+            if not all(_fits_plainly(bare, each.value) for each in values):
+                yield _SchemaValues(sub, bare, values)
 
 
 def _fits_plainly(schema: dict[str, Any], value: Any) -> bool:
@@ -106,21 +106,21 @@ def _wrong(parts: list[_SchemaValues]) -> Iterator[_WrongValue]:
     for sub, bare, values in parts:
         fits = _validator(bare)
         if fits is not None:
-            yield from (_WrongValue(sub, held, fits, held.value) for held in values if not fits.is_valid(held.value))
+            yield from (_WrongValue(sub, value, fits, value.value) for value in values if not fits.is_valid(value.value))
 
 
 def _wrong_of_all(parts: list[_SchemaValues], root: dict[str, Any]) -> Iterator[_WrongValue]:
     """Check values of schemas with references with a single validator, because each validator would hold all referenced
     schemas. Every value stands alone in its list, because explaining each failure is slow."""
-    there: dict[str, Any] = {word: root[word] for word in ("$defs", "definitions", "properties") if word in root}
-    fits = _validator({**there, "prefixItems": [{"items": part.bare} for part in parts]}) if parts else None
+    definitions: dict[str, Any] = {word: root[word] for word in ("$defs", "definitions", "properties") if word in root}
+    fits = _validator({**definitions, "prefixItems": [{"items": part.bare} for part in parts]}) if parts else None
     if fits is None:
         return
     for index, part in enumerate(parts):
-        for held in part.values:
-            instance = [*([[]] * index), [held.value]]
+        for value in part.values:
+            instance = [*([[]] * index), [value.value]]
             if not fits.is_valid(instance):
-                yield _WrongValue(part.sub, held, fits, instance)
+                yield _WrongValue(part.sub, value, fits, instance)
 
 
 def _validator(schema: dict[str, Any]) -> "Validator | None":
@@ -130,18 +130,18 @@ def _validator(schema: dict[str, Any]) -> "Validator | None":
         return None
 
 
-def _cure(sub: dict[str, Any], value: Any, is_default: bool, written: str | None) -> str:
-    expected, text = sub.get("type"), str(value).strip()
+def _cure(sub: dict[str, Any], value: Any, is_default: bool, source: str | None) -> str:
+    kind, text = sub.get("type"), str(value).strip()
     if is_default and value in _NOTHING:
         return "write the value for runs that give none, or delete `default` and list the parameter under `required`"
     if isinstance(form := sub.get("format"), str) and form in _FORMS:
         return f"write it as in {_FORMS[form]}"
-    if expected in ("integer", "number") and (number := re.fullmatch(_WITH_UNIT, text)):
+    if kind in ("integer", "number") and (number := re.fullmatch(_WITH_UNIT, text)):
         return f"write {number[1]}: the number alone" if number[2] else f"remove the quotes: {number[1]}"
-    if expected == "boolean" and text.lower() in _SWITCHES:
+    if kind == "boolean" and text.lower() in _SWITCHES:
         return f"write {_SWITCHES[text.lower()]}"
-    if expected == "string" and isinstance(value, (bool, int, float)):
-        return f"put quotes around it: '{written or value}'"
+    if kind == "string" and isinstance(value, (bool, int, float)):
+        return f"put quotes around it: '{source or value}'"
     from optio.compiler.conversions.entries import hint_for_value  # imported only for a file with a mistake
 
     cure = hint_for_value(sub, value, left_out=value)

@@ -130,8 +130,8 @@ class SenderTable:
     """The events and objects of one sender, each decoded when it is asked for."""
 
     def __init__(self, scheme: str, rows: Mapping[str, msgspec.Raw]) -> None:
-        named = SENDERS[scheme].event[0] if scheme in SENDERS else None  # type: ignore[index]
-        self.event_steps = query_fast_path.steps(named.path) if isinstance(named, InBody) else None
+        event = SENDERS[scheme].event[0] if scheme in SENDERS else None  # type: ignore[index]
+        self.event_steps = query_fast_path.steps(event.path) if isinstance(event, InBody) else None
         self.complete: bool = msgspec.json.decode(rows["complete"])
         self.closed: list[str] = msgspec.json.decode(rows["closed"])
         self.events = msgspec.json.decode(rows["events"], type=dict[str, msgspec.Raw])
@@ -162,8 +162,8 @@ class SenderTable:
         if not row["actions"]:
             return [DeliveryKind(event, None, row["fields"], self)]
         return [
-            DeliveryKind(event, action, {**row["fields"], "action": f"={action}", **more}, self)
-            for action, more in row["actions"].items()
+            DeliveryKind(event, action, {**row["fields"], "action": f"={action}", **fields}, self)
+            for action, fields in row["actions"].items()
         ]
 
 
@@ -188,18 +188,18 @@ class DeliveryKind(NamedTuple):
             return UNKNOWN
         if tuple(steps) == table.event_steps and self.event is not None:
             return SentPlace(SentField("string", words=(self.event,)))
-        found = _member(self.fields, steps[0], self.is_complete)
-        if isinstance(found, SentPlace) or found is None:
-            return found
-        above, may_miss = None, found.optional
+        field = _member(self.fields, steps[0], self.is_complete)
+        if isinstance(field, SentPlace) or field is None:
+            return field
+        null_parent, may_miss = None, field.optional
         for index, step in enumerate(steps[1:], 1):
-            above = index if found.null and above is None else above
-            may_miss = may_miss or found.null or found.optional or found.kind == "array"
-            below = table.below(found, step)
-            if isinstance(below, SentPlace) or below is None:
-                return below
-            found = below
-        return SentPlace(found, above, may_miss or found.optional or not table.complete)
+            null_parent = index if field.null and null_parent is None else null_parent
+            may_miss = may_miss or field.null or field.optional or field.kind == "array"
+            child = table.below(field, step)
+            if isinstance(child, SentPlace) or child is None:
+                return child
+            field = child
+        return SentPlace(field, null_parent, may_miss or field.optional or not table.complete)
 
     def fields_at(self, steps: Sequence[str]) -> Mapping[str, str]:
         """Return the fields of the object at a path, with their types; none where there is no known object."""
@@ -210,13 +210,13 @@ class DeliveryKind(NamedTuple):
 
     def paths(self) -> Iterator[tuple[str, SentField]]:
         """Yield the paths of the delivery with their types, three names deep."""
-        ahead: list[tuple[str, Mapping[str, str]]] = [("$", self.fields or {})]
-        for path, fields in ahead:
+        queue: list[tuple[str, Mapping[str, str]]] = [("$", self.fields or {})]
+        for path, fields in queue:
             for name, typed in fields.items():
                 field = read_type(typed)
                 yield f"{path}.{name}", field
                 if field.object and self.table is not None and path.count(".") < _MAX_DEPTH:
-                    ahead.append((f"{path}.{name}", self.table.fields_of(field.object)))
+                    queue.append((f"{path}.{name}", self.table.fields_of(field.object)))
 
 
 @lru_cache(maxsize=1)
@@ -240,14 +240,14 @@ def event_names(scheme: str) -> Collection[str]:
 
 def field_of(scheme: str, steps: Sequence[str]) -> SentField | None:
     """Return the field at a path of the first event of the sender that has it, or None where its type is not known."""
-    places = (each.find(steps) for each in deliveries_of(scheme, ()) if each.fields is not None)
+    places = (delivery.find(steps) for delivery in deliveries_of(scheme, ()) if delivery.fields is not None)
     return next((place.field for place in places if place is not None and place.field.kind != "any"), None)
 
 
 def paths_sent(scheme: str, events: Sequence[str]) -> dict[str, str]:
     """Return the paths into deliveries of these events with their types; without events, of all of them."""
-    sent = deliveries_of(scheme, tuple(events))
-    return {path: field.kind for each in sent for path, field in each.paths()}
+    deliveries = deliveries_of(scheme, tuple(events))
+    return {path: field.kind for delivery in deliveries for path, field in delivery.paths()}
 
 
 @lru_cache(maxsize=64)
@@ -256,7 +256,7 @@ def deliveries_of(scheme: str, events: tuple[str, ...]) -> tuple[DeliveryKind, .
     table = table_of(scheme)
     if table is None:
         return (DeliveryKind(None, None, None, None),)
-    return tuple(each for event in events or table.events for each in table.deliveries(event))
+    return tuple(delivery for event in events or table.events for delivery in table.deliveries(event))
 
 
 def sent_to(config: WebhookConfig) -> tuple[DeliveryKind, ...]:

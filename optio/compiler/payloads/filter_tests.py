@@ -56,7 +56,7 @@ class Group(NamedTuple):
 def masked_text(text: str) -> str:
     """Return the text with all characters between quotes replaced by `_`, so that offsets stay and quoted signs do not
     match."""
-    return _QUOTED.sub(lambda quoted: f"{quoted[0][0]}{'_' * (len(quoted[0]) - 2)}{quoted[0][0]}", text)
+    return _QUOTED.sub(lambda match: f"{match[0][0]}{'_' * (len(match[0]) - 2)}{match[0][0]}", text)
 
 
 class _Parser:
@@ -74,9 +74,9 @@ class _Parser:
 
     def _take(self, sign: str) -> bool:
         self.at += len(self.masked[self.at :]) - len(self.masked[self.at :].lstrip())
-        found = self.masked.startswith(sign, self.at)
-        self.at += len(sign) * found
-        return found
+        is_next = self.masked.startswith(sign, self.at)
+        self.at += len(sign) * is_next
+        return is_next
 
     def _part(self) -> "Group | FilterTest":
         if self._take("!"):
@@ -131,8 +131,8 @@ def leaf_tests(part: Group | FilterTest) -> Iterator[FilterTest]:
     if isinstance(part, FilterTest):
         yield part
     else:
-        for each in part.parts:
-            yield from leaf_tests(each)
+        for part_below in part.parts:
+            yield from leaf_tests(part_below)
 
 
 def place_of(test: FilterTest, delivery: DeliveryKind) -> SentPlace | None:
@@ -213,21 +213,23 @@ def truths(part: Group | FilterTest, delivery: DeliveryKind) -> frozenset[bool]:
         if _is_by_path(tests[0]):
             choices.append([{test: _holds(test, state) for test in tests} for state in _states(tests, place)])
         else:
-            choices.append([dict.fromkeys(tests, held) for held in ((True, False) if _can_hold(tests[0], place) else (False,))])
+            choices.append(
+                [dict.fromkeys(tests, result) for result in ((True, False) if _can_hold(tests[0], place) else (False,))]
+            )
     if prod(map(len, choices)) > _MAX_STATES:
         return frozenset((True, False))
     results: set[bool] = set()
     for choice in product(*choices):
-        results.add(_result(part, dict(chain.from_iterable(each.items() for each in choice))))
+        results.add(_result(part, dict(chain.from_iterable(results_of_tests.items() for results_of_tests in choice))))
         if len(results) > 1:
             break
     return frozenset(results)
 
 
-def _result(part: Group | FilterTest, held: dict[FilterTest, bool]) -> bool:
+def _result(part: Group | FilterTest, results_of_tests: dict[FilterTest, bool]) -> bool:
     if isinstance(part, FilterTest):
-        return held[part]
-    results = (_result(each, held) for each in part.parts)
+        return results_of_tests[part]
+    results = (_result(part_below, results_of_tests) for part_below in part.parts)
     return not next(results) if part.sign == "!" else all(results) if part.sign == "&&" else any(results)
 
 
@@ -237,4 +239,4 @@ def starting_deliveries(config: WebhookConfig) -> tuple[DeliveryKind, ...]:
     if config.when is None:
         return deliveries
     part = parse_filter(config.when)
-    return tuple(each for each in deliveries if True in truths(part, each))
+    return tuple(delivery for delivery in deliveries if True in truths(part, delivery))

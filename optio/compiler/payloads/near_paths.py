@@ -47,42 +47,46 @@ def naming_item(delivery: DeliveryKind, field: SentField) -> str | None:
 
 
 def explain_missing_path(
-    steps: tuple[str, ...], sent: Sequence[DeliveryKind], root: str = "$", *, item: str = "[0]", equal: str | None = None
+    steps: tuple[str, ...], deliveries: Sequence[DeliveryKind], root: str = "$", *, item: str = "[0]", equal: str | None = None
 ) -> NearPath | None:
     """Return the cure for a path that none of the deliveries has, or None if it resembles nothing that they have. Behind a
     list, the cure writes `item`, or for a comparison with the literal `equal` a filter of the items."""
-    delivery, depth = max(((each, _depth(each, steps)) for each in sent), key=lambda pair: pair[1])
-    above, below = steps[:depth], steps[depth + 1 :]
-    parent = delivery.find(above) if above else None
+    delivery, depth = max(((kind, _depth(kind, steps)) for kind in deliveries), key=lambda pair: pair[1])
+    parent_steps, child_steps = steps[:depth], steps[depth + 1 :]
+    parent = delivery.find(parent_steps) if parent_steps else None
     if parent is not None and parent.field.kind not in ("object", "any"):
-        return _below_value(path_text(above, root), steps[depth:], parent.field, item, equal)
-    meant = _spelt(steps[depth], delivery.fields_at(above))
-    if meant is not None:
-        spelt = (*above, meant, *below)
+        return _below_value(path_text(parent_steps, root), steps[depth:], parent.field, item, equal)
+    name = _spelt(steps[depth], delivery.fields_at(parent_steps))
+    if name is not None:
+        spelt = (*parent_steps, name, *child_steps)
         if _depth(delivery, spelt) == len(spelt):
             return NearPath(f"did you mean `{path_text(spelt, root)}`?", path_text(spelt, root))
-        place = delivery.find((*above, meant))
+        place = delivery.find((*parent_steps, name))
         if place is not None and place.field.kind == "array":
             return explain_missing_path(spelt, [delivery], root, item=item, equal=equal)
-    between = _with_level(above, steps[depth:], sent)
+    between = _with_level(parent_steps, steps[depth:], deliveries)
     if between is not None:
         return NearPath(f"did you mean `{path_text(between, root)}`?", path_text(between, root))
-    return _elsewhere(steps, sent, delivery, root)
+    return _elsewhere(steps, deliveries, delivery, root)
 
 
-def _elsewhere(steps: tuple[str, ...], sent: Sequence[DeliveryKind], delivery: DeliveryKind, root: str) -> NearPath | None:
+def _elsewhere(
+    steps: tuple[str, ...], deliveries: Sequence[DeliveryKind], delivery: DeliveryKind, root: str
+) -> NearPath | None:
     """Return the cure for a path whose end stands elsewhere in the deliveries, or that other events have."""
     tails = (steps[count:] for count in range(1, len(steps)))
-    other = next((tail for tail in tails if all(_has(each, tail) for each in sent)), None) or _same_end(steps, sent, 2)
-    if other is not None:
-        return NearPath(f"did you mean `{path_text(other, root)}`?")
+    tail_elsewhere = next((tail for tail in tails if all(_has(kind, tail) for kind in deliveries)), None) or _same_end(
+        steps, deliveries, 2
+    )
+    if tail_elsewhere is not None:
+        return NearPath(f"did you mean `{path_text(tail_elsewhere, root)}`?")
     events = _events_with(steps, delivery)
     if events and len(events) <= _MAX_EVENTS:
         return NearPath(f"delete it, or accept events that have it: {' or '.join(f'`{event}`' for event in events)}")
     if events:
         return NearPath("delete it: other events have it, and none of these")
-    other = _same_end(steps, sent, 1) if len(steps) <= (1 if delivery.is_complete else 2) else None
-    return None if other is None else NearPath(f"did you mean `{path_text(other, root)}`?")
+    tail_elsewhere = _same_end(steps, deliveries, 1) if len(steps) <= (1 if delivery.is_complete else 2) else None
+    return None if tail_elsewhere is None else NearPath(f"did you mean `{path_text(tail_elsewhere, root)}`?")
 
 
 def _spelt(step: str, fields: Collection[str]) -> str | None:
@@ -90,8 +94,8 @@ def _spelt(step: str, fields: Collection[str]) -> str | None:
     suggestion = suggest(step, fields)
     if suggestion is not None and abs(len(suggestion) - len(step)) <= _MAX_SLIP:
         return suggestion
-    begun = [name for name in fields if name.startswith(step)] if len(step) > _MAX_SLIP else []
-    return begun[0] if len(begun) == 1 else None
+    completions = [name for name in fields if name.startswith(step)] if len(step) > _MAX_SLIP else []
+    return completions[0] if len(completions) == 1 else None
 
 
 def _below_value(text: str, rest: tuple[str, ...], field: SentField, item: str, equal: str | None) -> NearPath:
@@ -118,19 +122,21 @@ def _depth(delivery: DeliveryKind, steps: Sequence[str]) -> int:
     return len(steps)
 
 
-def _with_level(above: tuple[str, ...], rest: tuple[str, ...], sent: Sequence[DeliveryKind]) -> tuple[str, ...] | None:
+def _with_level(
+    parent_steps: tuple[str, ...], rest: tuple[str, ...], deliveries: Sequence[DeliveryKind]
+) -> tuple[str, ...] | None:
     """Return the only path with one more level between two parts of a path, such as `data.object.amount`."""
-    if not above:
+    if not parent_steps:
         return None
-    levels = [(*above, name, *rest) for name in sent[0].fields_at(above) if not name.startswith("_")]
-    found = [path for path in levels if all(_has(each, path) for each in sent)]
-    return found[0] if len(found) == 1 else None
+    levels = [(*parent_steps, name, *rest) for name in deliveries[0].fields_at(parent_steps) if not name.startswith("_")]
+    paths = [path for path in levels if all(_has(kind, path) for kind in deliveries)]
+    return paths[0] if len(paths) == 1 else None
 
 
-def _same_end(steps: tuple[str, ...], sent: Sequence[DeliveryKind], least: int) -> tuple[str, ...] | None:
+def _same_end(steps: tuple[str, ...], deliveries: Sequence[DeliveryKind], least: int) -> tuple[str, ...] | None:
     """Return the only path of most deliveries, nearest to the root, that ends in the same names: as many as possible."""
-    counts = Counter(path for each in sent for path, _ in each.paths() if "._" not in path)
-    paths = sorted((tuple(path[2:].split(".")) for path, count in counts.items() if 2 * count > len(sent)), key=len)
+    counts = Counter(path for kind in deliveries for path, _ in kind.paths() if "._" not in path)
+    paths = sorted((tuple(path[2:].split(".")) for path, count in counts.items() if 2 * count > len(deliveries)), key=len)
     for count in range(len(steps), least - 1, -1):
         ends = [path for path in paths if path[-count:] == steps[-count:]]
         nearest = [path for path in ends if len(path) == len(ends[0])]
@@ -144,4 +150,4 @@ def _events_with(steps: tuple[str, ...], delivery: DeliveryKind) -> list[str]:
     table = delivery.table
     if table is None or not table.complete:
         return []
-    return [event for event in table.events if any(_has(each, steps) for each in table.deliveries(event))]
+    return [event for event in table.events if any(_has(kind, steps) for kind in table.deliveries(event))]

@@ -85,21 +85,21 @@ _MAX_LENGTH = 500
 
 def explain_query_error(text: str, err: PathSyntax) -> str:
     """Return what is wrong with the query, as the end of a message; `err` is the parser's exception."""
-    said, rest = str(err), text[err.index :]
-    if "unclosed string" in said:
+    message, rest = str(err), text[err.index :]
+    if "unclosed string" in message:
         return "a quote is not closed"
-    if said.startswith("unbalanced"):
+    if message.startswith("unbalanced"):
         return "a bracket is not closed"
-    if said.startswith("empty bracketed"):
+    if message.startswith("empty bracketed"):
         return "the brackets are empty"
-    if said.startswith("bald"):
+    if message.startswith("bald"):
         return "a name is missing behind `..`"
-    if said.startswith("filter expression literals"):
+    if message.startswith("filter expression literals"):
         return "a value alone is not a condition"
-    if said.startswith(("unexpected", "expected '")):
+    if message.startswith(("unexpected", "expected '")):
         word = re.match(r"\w+|\S", rest.strip())
         return f"`{word[0]}` cannot stand here" if word else "it ends unexpectedly"
-    return said.replace("`", "'").rstrip(".").lower() or "cannot be read"
+    return message.replace("`", "'").rstrip(".").lower() or "cannot be read"
 
 
 def suggest_query_path(source: str) -> str | None:
@@ -110,25 +110,25 @@ def suggest_query_path(source: str) -> str | None:
     if _POINTER.fullmatch(source):
         return "$." + source.strip("$/").replace("/", ".")
     braces = _BRACES.fullmatch(source)
-    whole = _OF_CONTEXT.sub(lambda match: _CONTEXT[match[1]], (braces[1] if braces else source).strip())
-    if (subscripts := _SUBSCRIPTS.fullmatch(whole)) is not None:
+    expression = _OF_CONTEXT.sub(lambda match: _CONTEXT[match[1]], (braces[1] if braces else source).strip())
+    if (subscripts := _SUBSCRIPTS.fullmatch(expression)) is not None:
         return "$" + subscripts[1] if query_fast_path.is_path("$" + subscripts[1]) else None
-    bare = whole if whole.startswith("$json.") else whole.lstrip("$@.#")
+    bare = expression if expression.startswith("$json.") else expression.lstrip("$@.#")
     rooted = "$." + _AROUND.sub("", bare, count=1)
     unquoted = None if ".." in source else "$" + _IN_BRACKETS.sub(r".\1", rooted[1:]).replace("..", ".")
     tries = [rooted, unquoted]
     if source[:1] == "$" or re.fullmatch(r"[A-Za-z_]\w*(?:\.\d+|\.[A-Za-z_][\w-]*)*\.[A-Za-z_][\w-]*", source):
         tries.append(_as_steps(rooted))
-    sound = (each for each in tries if each is not None and each != source and query_fast_path.is_path(each))
-    return next((each for each in sound if not each.startswith(("$.github.", "$.json["))), None)
+    sound = (path for path in tries if path is not None and path != source and query_fast_path.is_path(path))
+    return next((path for path in sound if not path.startswith(("$.github.", "$.json["))), None)
 
 
 def first_alternative(source: str) -> str | None:
     """Return the first path of an expression that joins several (`a || b`), or that computes with it."""
     if len(source) > _MAX_LENGTH:
         return None
-    first, *others = re.split(r"\s*(?:\|\|?|\?\?)\s*|\s+[-+*/%]\s+", source, maxsplit=1)
-    return first if first and others else None
+    first, *alternatives = re.split(r"\s*(?:\|\|?|\?\?)\s*|\s+[-+*/%]\s+", source, maxsplit=1)
+    return first if first and alternatives else None
 
 
 def _as_steps(path: str) -> str | None:
@@ -155,23 +155,23 @@ def suggest_filter(text: str, scheme: str) -> str | None:
     """Return the filter in Optio's syntax, if the result parses."""
     if len(text) > _MAX_LENGTH or _KEPT in text or "event_name" in text:
         return None
-    meant = _OF_CONTEXT.sub(lambda match: "@." + _CONTEXT[match[1]], _BRACES.sub(r"\1", text.translate(_TYPOGRAPHIC)))
-    meant = re.sub(r"(^|&&|\|\||[(!])(\s*)\.(?=[A-Za-z_]\w*)", r"\1\2@.", meant)
-    meant = re.sub(r"(?<![\w.@$])event\.(?=[A-Za-z_])", "@.", meant) if scheme == "github" else meant
-    meant = _FLAG.sub(_flagged, meant) if scheme == "github" else meant
+    query = _OF_CONTEXT.sub(lambda match: "@." + _CONTEXT[match[1]], _BRACES.sub(r"\1", text.translate(_TYPOGRAPHIC)))
+    query = re.sub(r"(^|&&|\|\||[(!])(\s*)\.(?=[A-Za-z_]\w*)", r"\1\2@.", query)
+    query = re.sub(r"(?<![\w.@$])event\.(?=[A-Za-z_])", "@.", query) if scheme == "github" else query
+    query = _FLAG.sub(_flagged, query) if scheme == "github" else query
     for form in _ON_TEXT:
-        meant = form.sub(partial(_matched, scheme=scheme), meant)
-    meant = _OF_TEXTS.sub(_one_of, meant)
-    quoted = _QUOTED.findall(meant)
-    bare = _AROUND.sub("", _QUOTED.sub(_KEPT, meant))
+        query = form.sub(partial(_matched, scheme=scheme), query)
+    query = _OF_TEXTS.sub(_one_of, query)
+    literals = _QUOTED.findall(query)
+    bare = _AROUND.sub("", _QUOTED.sub(_KEPT, query))
     for wrong, right in _MEANT:
         bare = re.sub(wrong, right, bare)
-    meant = re.sub(_KEPT, lambda _: quoted.pop(0), bare).strip()
+    query = re.sub(_KEPT, lambda _: literals.pop(0), bare).strip()
     try:
-        compile_when(meant)
+        compile_when(query)
     except PathSyntax:
         return None
-    return None if meant == text else meant
+    return None if query == text else query
 
 
 def _flagged(match: re.Match[str]) -> str:

@@ -27,4 +27,4 @@ def steps(path: str) -> tuple[str, ...]:
     """Return the names and indices of a path that has nothing else, as texts."""
     if "[" not in path:
         return tuple(path.split(".")[1:])
-    return tuple(next(filter(None, found), "") for found in re.findall(_STEP, path))
+    return tuple(next(filter(None, groups), "") for groups in re.findall(_STEP, path))

@@ -51,27 +51,27 @@ def decode_task(document: Document | MergedDocument) -> tuple[DecodedTask | None
 def _read_broken(document: Document | MergedDocument) -> tuple[DecodedTask | None, list[Diagnostic]]:
     issues = list(find_issues(document.value, TaskSpec))
     issue_at = {issue.route: issue for issue in reversed(issues)}
-    found, misread = _odd_scalars(document, issue_at)
+    findings, misread = _odd_scalars(document, issue_at)
     is_other_type = isinstance(document.value, dict) and document.value.get("type") in OTHER_TYPES
     unknown = [issue.route for issue in issues[:_MAX_ERRORS] if issue.kind == "unknown"]
     explained = {route: explain_unknown_key(document.value, route) for route in unknown}
-    meant = _meant_places(document.value, issue_at, explained)
-    reported = misread | _not_missing(issue_at, meant)
-    more: Counter[str] = Counter()
+    suggested_places = _meant_places(document.value, issue_at, explained)
+    reported = misread | _not_missing(issue_at, suggested_places)
+    left_out: Counter[str] = Counter()
     codes = dict(_CODES)
     for count, issue in enumerate(issues):
         # A document of another type has other keys.
         if issue.route not in reported and (not is_other_type or issue.route == ("type",)):
             if count < _MAX_ERRORS:
-                found.append(_diagnostic_of(document, issue, explained))
-                codes[issue.kind] = found[-1].code
+                findings.append(_diagnostic_of(document, issue, explained))
+                codes[issue.kind] = findings[-1].code
             else:
-                more[codes[issue.kind]] += 1
+                left_out[codes[issue.kind]] += 1
         reported.add(issue.route)
-    found += [diagnostic(code, "not shown", path=document.path, more=count) for code, count in more.items()]
+    findings += [diagnostic(code, "not shown", path=document.path, more=count) for code, count in left_out.items()]
     if is_other_type or not isinstance(document.value, dict):
-        return None, found
-    return _drop_wrong_values(document.value, list(issue_at), frozenset(misread | meant)), found
+        return None, findings
+    return _drop_wrong_values(document.value, list(issue_at), frozenset(misread | suggested_places)), findings
 
 
 def _diagnostic_of(
@@ -96,11 +96,11 @@ def _odd_scalars(
     }
     readings = {route: str(yaml_1_1_reading(text)) for route, text in odd.items()}
     readings |= {route: reading for route, issue in issue_at.items() if (reading := _misread(document, issue))}
-    found = [
+    findings = [
         odd_scalar(document, route, document.plain(route) or "", reading, issue_at.get(route))
         for route, reading in readings.items()
     ]
-    return found, set(readings)
+    return findings, set(readings)
 
 
 def _meant_places(root: Any, issue_at: dict[Route, ValidationIssue], explained: dict[Route, UnknownKey]) -> set[Route]:
@@ -111,13 +111,13 @@ def _meant_places(root: Any, issue_at: dict[Route, ValidationIssue], explained: 
     return places | {(key,) for route in top for key in _keys_below(root, route)}
 
 
-def _not_missing(issue_at: dict[Route, ValidationIssue], meant: set[Route]) -> set[Route]:
+def _not_missing(issue_at: dict[Route, ValidationIssue], suggested_places: set[Route]) -> set[Route]:
     """Return the routes of missing keys that are not reported."""
     missing = [route for route, issue in issue_at.items() if issue.kind == "missing"]
-    if issue_at.keys() & {("type",), ("extends",)} or ("extends",) in meant:
+    if issue_at.keys() & {("type",), ("extends",)} or ("extends",) in suggested_places:
         # The type of the document or its template is unknown, so it is not known either which keys are missing.
-        return {route for route in missing if len(route) == 1 or route in meant}
-    return {route for route in missing if route in meant}
+        return {route for route in missing if len(route) == 1 or route in suggested_places}
+    return {route for route in missing if route in suggested_places}
 
 
 def _keys_below(root: Any, route: Route) -> list[str]:
@@ -142,25 +142,25 @@ def _misread(document: Document | MergedDocument, misfit: ValidationIssue) -> st
     """Return how YAML reads `~`, `null` or `1e3` in the place of a text, or None; the author may have meant the word itself."""
     if misfit.wanted != TEXT or misfit.route == ("budgetUsd",):
         return None
-    written = (document.plain(misfit.route) or "").lower()
-    if written in ("~", "null"):
+    word = (document.plain(misfit.route) or "").lower()
+    if word in ("~", "null"):
         return "null"
-    return "a text" if "e" in written and isinstance(misfit.value, float) else None
+    return "a text" if "e" in word and isinstance(misfit.value, float) else None
 
 
 def _drop_wrong_values(value: dict[str, Any], wrong: list[Route], gaps: frozenset[Route]) -> DecodedTask | None:
     """Remove each wrong value and decode the rest. A required value takes its parent with it, and so on upwards."""
     value = copy.deepcopy(value)
-    taken = set(gaps)
+    removed_routes = set(gaps)
     for _ in range(_MAX_ROUNDS):
-        gone: set[Route] = set()
+        removed_now: set[Route] = set()
         for route in sorted(set(wrong), key=lambda each: (-len(each), [str(step) for step in each])):
             # A route inside a removed value is skipped; otherwise its parent would be removed instead.
-            if not any(route[:length] in gone for length in range(len(route) + 1)):
-                gone.add(_take_out(value, route))
-        taken |= gone
+            if not any(route[:length] in removed_now for length in range(len(route) + 1)):
+                removed_now.add(_take_out(value, route))
+        removed_routes |= removed_now
         try:
-            return DecodedTask(TaskSpec.of(value), frozenset(taken))
+            return DecodedTask(TaskSpec.of(value), frozenset(removed_routes))
         except ValueError:
             wrong = [misfit.route for misfit in find_issues(value, TaskSpec)]
     return None

@@ -167,8 +167,8 @@ def _unknown_key(finding: _Finding, unknown: UnknownKey) -> Diagnostic:
 
 def _key_of(entry: str) -> str:
     """Return the key of an entry, with the one below `environment`: `environment.image`."""
-    below = re.match(r"environment: \{(\w+):", entry)
-    return entry.partition(":")[0] if below is None else f"environment.{below[1]}"
+    match = re.match(r"environment: \{(\w+):", entry)
+    return entry.partition(":")[0] if match is None else f"environment.{match[1]}"
 
 
 def _missing_key(finding: _Finding) -> Diagnostic:
@@ -229,17 +229,17 @@ def _bad_money(finding: _Finding) -> Diagnostic:
 def _bad_duration(finding: _Finding) -> Diagnostic:
     name, route, value = finding.name, finding.route, finding.value
     code = "OPT105" if isinstance(value, str) else "OPT103"
-    written = str(value).strip().lower()
+    word = str(value).strip().lower()
     or_none = ", or `none`" if finding.last == "replayWindow" else ""
-    if re.fullmatch(r"[0.,\s]*0[a-z\s]*", written):
+    if re.fullmatch(r"[0.,\s]*0[a-z\s]*", word):
         return finding.at(code, f"`{name}` must be more than 0", "write `20m`, or another time" + or_none)
-    if or_none and (value is False or written in _NEVER):
+    if or_none and (value is False or word in _NEVER):
         return finding.at(code, f"`{name}` is not a valid duration", "write `none`", write="none", safe=False)
     hint, write = _DURATION + or_none, None
     if isinstance(value, str) and (suggestion := suggest_duration(value)) is not None:
-        hint = f"write `{suggestion}`" + (": days are not supported" if re.search("[0-9] *[dw]", written) else "")
+        hint = f"write `{suggestion}`" + (": days are not supported" if re.search("[0-9] *[dw]", word) else "")
         write = finding.document.restyled(route, suggestion)
-    elif re.fullmatch(r"[1-9][0-9]{0,5}", written):
+    elif re.fullmatch(r"[1-9][0-9]{0,5}", word):
         hint = unit_hint(int(value))
     return finding.at(code, f"`{name}` is not a valid duration", hint, write=write, safe=False)
 
@@ -249,13 +249,13 @@ def _moved(document: Document | MergedDocument, route: Route, into: str) -> Fix 
     from optio.compiler.edits.move_keys import move_keys_into
 
     layer, own_route = document.written(route)
-    known, inner = known_keys(document.value, route[:-1]), known_keys(document.value, (*route[:-1], into))
-    beside = value_at(layer.value, own_route[:-1])
-    stray = [key for key in beside if key in inner and key not in known]
+    sibling_keys, inner = known_keys(document.value, route[:-1]), known_keys(document.value, (*route[:-1], into))
+    siblings = value_at(layer.value, own_route[:-1])
+    stray = [key for key in siblings if key in inner and key not in sibling_keys]
     keys = [key for key in stray if explain_unknown_key(document.value, (*route[:-1], key)).into == into]
     edits = move_keys_into(layer, own_route[:-1], keys, into)
     # If the mapping does not exist yet, an unknown sibling key may be meant for it, and the fix would make a second one.
-    is_clear = into in beside or all(key in known or key in keys for key in beside)
+    is_clear = into in siblings or all(key in sibling_keys or key in keys for key in siblings)
     # A change to the environment of a run needs a review.
     return None if edits is None else Fix(edits, safe=is_clear and into != "environment")
 
@@ -284,10 +284,10 @@ def odd_scalar(
     """Return the finding for an unquoted text that YAML 1.1 and 1.2 read differently; `misfit` is its mismatch, if it has
     one."""
     span = document.span(route)
-    expected = expected_type(document.value, route)
-    kind = misfit.wanted if misfit is not None and misfit.kind == "type" else expected
+    expected_kind = expected_type(document.value, route)
+    kind = misfit.wanted if misfit is not None and misfit.kind == "type" else expected_kind
     if kind in (LIST, MAPPING):
-        cure = _Cure((keyword_form(document.value, route) if expected else None) or f"write {kind}")
+        cure = _Cure((keyword_form(document.value, route) if expected_kind else None) or f"write {kind}")
     else:
         cure = _cure_of_scalar(document, route, text, reading, kind)
     fix = None if cure.write is None else document.rewritten(route, cure.write, safe=cure.is_safe)
@@ -315,13 +315,13 @@ def _cure_of_scalar(document: Document | MergedDocument, route: Route, text: str
         return _Cure(_DURATION) if duration is None else _Cure(f"write `{duration}`", duration, is_safe=False)
     if route == ("budgetUsd",) and (amount := suggest_amount(text)) is not None:
         return _Cure(f'write "{amount}"', f'"{amount}"', is_safe=False)
-    quoted = single_quoted(text)
+    quoted_text = single_quoted(text)
     if kind is None and number is not None:
         if _is_free(route):
-            return _Cure(f"write {quoted} for the text, {number} for the number")
+            return _Cure(f"write {quoted_text} for the text, {number} for the number")
         if type(value_at(document.value, route)) is int:
             return _Cure(f"write {number}", number)
-    return _Cure(f"write {quoted}" + (" for that text, '' for an empty one" if reading == "null" else ""), quoted)
+    return _Cure(f"write {quoted_text}" + (" for that text, '' for an empty one" if reading == "null" else ""), quoted_text)
 
 
 def _is_free(route: Route) -> bool:
@@ -347,9 +347,9 @@ def _bad_trigger(finding: _Finding) -> Diagnostic:
 
 
 def _missing_type(value: dict[str, Any]) -> str:
-    named = next((key for key in value if key in TRIGGERS), None)
-    if named:
-        return f"write `type: {named}`, and `config:` with the keys below `{named}`"
+    trigger_key = next((key for key in value if key in TRIGGERS), None)
+    if trigger_key:
+        return f"write `type: {trigger_key}`, and `config:` with the keys below `{trigger_key}`"
     return f"add `type: {_type_of(value)}`; {_ALLOWED_TRIGGERS}"
 
 
@@ -367,16 +367,16 @@ def _type_of(trigger: dict[str, Any]) -> str:
 
 
 def _bad_word(finding: _Finding) -> Diagnostic:
-    route, value, allowed, name = finding.route, finding.value, finding.wanted, finding.name
-    if isinstance(known := suggest_allowed_word(route, value), tuple):
-        return finding.at("OPT104", f"`{name}` is `{value}`", known[0])
+    route, value, words, name = finding.route, finding.value, finding.wanted, finding.name
+    if isinstance(mapped_word := suggest_allowed_word(route, value), tuple):
+        return finding.at("OPT104", f"`{name}` is `{value}`", mapped_word[0])
     config = value_at(finding.document.value, route[:-1])
     if route[-1:] == ("scheme",) and isinstance(config, dict) and (hint := suggest_hmac_keys(value, config)) is not None:
         return finding.at("OPT104", f"`{name}` is `{value}`", hint)
-    suggestion = known or suggest(str(value).lower(), allowed)
-    list_text = "allowed: " + ", ".join(allowed)
+    suggestion = mapped_word or suggest(str(value).lower(), words)
+    list_text = "allowed: " + ", ".join(words)
     if suggestion:
-        hint = f"did you mean `{suggestion}`?" + (f" {list_text}" if len(allowed) > 1 else "")
+        hint = f"did you mean `{suggestion}`?" + (f" {list_text}" if len(words) > 1 else "")
     else:
         hint = explain_choices(route) or list_text
     if route == ("type",):
@@ -404,14 +404,14 @@ def _bad_type(finding: _Finding, hint: str) -> Diagnostic:
 def _bad_pattern(finding: _Finding) -> Diagnostic:
     name, route, last, value, pattern = finding.name, finding.route, finding.last, finding.value, finding.wanted
     if route == ("id",):
-        named = slug(value)
-        hint = f"write `{named}`" if 0 < len(named) <= _MAX_ID_LENGTH else "use a-z, 0-9 and single dashes: `weekly-report`"
+        task_id = slug(value)
+        hint = f"write `{task_id}`" if 0 < len(task_id) <= _MAX_ID_LENGTH else "use a-z, 0-9 and single dashes: `weekly-report`"
         return finding.at("OPT107", f"`{value}` is not a valid id", hint)
     if route[:2] == ("environment", "env"):
         shown_text = f"`{last}`" if last else "an empty text"
-        meant = repair_text(str(last), pattern)
-        free = meant is not None and meant not in value_at(finding.document.value, route[:-1])
-        hint = f"write `{meant}`" if free else f"{_ENV_NAME}: `LOG_LEVEL`"
+        repaired_name = repair_text(str(last), pattern)
+        free = repaired_name is not None and repaired_name not in value_at(finding.document.value, route[:-1])
+        hint = f"write `{repaired_name}`" if free else f"{_ENV_NAME}: `LOG_LEVEL`"
         return finding.at("OPT506", f"{shown_text} is not a valid name of an environment variable", hint, key=True)
     if route[:2] == ("environment", "secrets") or last == "name":
         # The value may be the secret itself, so name the place only.
@@ -420,26 +420,28 @@ def _bad_pattern(finding: _Finding) -> Diagnostic:
         return finding.at("OPT506", f"`{name}` is not a valid name of a secret", hint)
     if str(last).endswith("Header") and re.search(r"[.${]", value):
         return finding.at("OPT105", f"`{name}` is not the name of a header", "write the name alone, such as `X-Signature`")
-    meant = repair_text(value, pattern)
-    hint = f"write `{meant}`" if meant else f"write one that matches `{portable(pattern)}`{finding.such_as}"
+    repaired_name = repair_text(value, pattern)
+    hint = f"write `{repaired_name}`" if repaired_name else f"write one that matches `{portable(pattern)}`{finding.such_as}"
     return finding.at("OPT105", f"`{name}` has characters that are not allowed", hint)
 
 
 def _wrong_type(finding: _Finding) -> Diagnostic:
-    value, wanted, written = finding.value, finding.wanted, finding.written
+    value, kind, source_text = finding.value, finding.wanted, finding.written
     if not finding.route:
         message = f"a task is a mapping, not {_kind_of(value)}"
         return finding.at("OPT103", message, "begin with `name:`, one `key: value` a line")
-    given = f"`{written}`" if wanted == WHOLE and type(value) in (int, float) and written is not None else _kind_of(value)
-    message = f"`{finding.name}` must be {wanted}, not {given}"
+    value_text = (
+        f"`{source_text}`" if kind == WHOLE and type(value) in (int, float) and source_text is not None else _kind_of(value)
+    )
+    message = f"`{finding.name}` must be {kind}, not {value_text}"
     if value is None:
         return finding.at("OPT103", message, _hint_for_empty_key(finding))
-    digits = written if wanted == WHOLE and isinstance(value, str) and written is not None else ""
+    digits = source_text if kind == WHOLE and isinstance(value, str) and source_text is not None else ""
     if digits.lstrip("+-").isdigit() and suggest_whole_number(digits) is None:
         message = f"`{finding.name}` is too large: it has {len(digits):,} digits"
         return finding.at("OPT105", message, "write a smaller number")
-    form = f"write {wanted}{finding.such_as}"
-    cure = _OF_TYPES[wanted](finding) or _Cure(form)
+    form = f"write {kind}{finding.such_as}"
+    cure = _OF_TYPES[kind](finding) or _Cure(form)
     return finding.at("OPT103", message, cure.hint, write=cure.write, safe=cure.is_safe, unproved_hint=form)
 
 
@@ -451,10 +453,10 @@ def _as_text(finding: _Finding) -> _Cure | None:
         and (secret := _only_name(value)) is not None
     ):
         return _Cure(f"write `{secret}` alone: its value is set for the server")
-    only = next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 and set(value) <= _ONLY_KEYS else None
+    content = next(iter(value.values())) if isinstance(value, dict) and len(value) == 1 and set(value) <= _ONLY_KEYS else None
     if isinstance(value, list) and len(value) == 1:
-        only = value[0]
-    if (item := _item(only)) is not None:
+        content = value[0]
+    if (item := _item(content)) is not None:
         return _Cure(f"write {item}", item, is_safe=False)
     if finding.route[:2] == ("environment", "env") and isinstance(value, dict):
         return _Cure("write text, or name it in `environment.secrets` if it is secret")
@@ -480,24 +482,24 @@ def _as_switch(finding: _Finding) -> _Cure | None:
     word = str(finding.value).strip().lower()
     if isinstance(finding.value, str) and word in ("true", "false"):
         return _Cure(f"remove the quotes: {word}", word)
-    meant = _SWITCHES.get(word)
-    return _Cure(f"write {meant}", meant, is_safe=False) if meant is not None else _Cure("write `true` or `false`")
+    switch = _SWITCHES.get(word)
+    return _Cure(f"write {switch}", switch, is_safe=False) if switch is not None else _Cure("write `true` or `false`")
 
 
 def _as_list(finding: _Finding) -> _Cure | None:
-    route, value, written = finding.route, finding.value, finding.written
+    route, value, source = finding.route, finding.value, finding.written
     if isinstance(value, dict):
         if not value:
             return None
         if route in _LISTS_OF_MAPPINGS:
             return _Cure(_itemized(next(iter(value)), len(value) > 1, flow=finding.is_flow))
         return _Cure(f"write a list: `[{', '.join(list(value)[:_MAX_NAMES])}]`")
-    return None if (items := _items(route, value, written)) is None else _Cure(f"write a list: {items}", items, is_safe=False)
+    return None if (items := _items(route, value, source)) is None else _Cure(f"write a list: {items}", items, is_safe=False)
 
 
 def _as_mapping(finding: _Finding) -> _Cure | None:
-    if not (shown := finding.example).endswith(":"):
-        return _Cure(f"write it as in `{shown}`")
+    if not (entry := finding.example).endswith(":"):
+        return _Cure(f"write it as in `{entry}`")
     return _Cure(f"write `{finding.last}:`, and `key: value` lines below it") if isinstance(finding.last, str) else None
 
 
@@ -518,16 +520,16 @@ _OF_TYPES: dict[str, Callable[[_Finding], _Cure | None]] = {
 }  # fmt: skip
 
 
-def _items(route: Route, value: Any, written: str | None) -> str | None:
+def _items(route: Route, value: Any, source_text: str | None) -> str | None:
     """Return a list of the items of a text: its lines, or its parts between commas where no item has one."""
-    if written is not None and not isinstance(value, str):
-        return f"[{written}]"
+    if source_text is not None and not isinstance(value, str):
+        return f"[{source_text}]"
     if not isinstance(value, str):
         return None
     items = [part.strip() for part in re.split(r"[,\n]" if route[-1] in _WITHOUT_COMMAS else r"\n", value) if part.strip()]
     is_name = route != ("environment", "secrets") or all(re.fullmatch(r"[A-Z][A-Z0-9_]*", item) for item in items)
-    listed = flow(items)
-    return listed if items and is_name and len(listed) <= _MAX_ITEM_LENGTH and not any(match_tokens(value)) else None
+    list_text = flow(items)
+    return list_text if items and is_name and len(list_text) <= _MAX_ITEM_LENGTH and not any(match_tokens(value)) else None
 
 
 def _item(value: Any) -> str | None:
@@ -559,13 +561,11 @@ def _hint_for_empty_key(finding: _Finding) -> str:
     if commented is not None:
         return commented
     inner = known_keys(root, route)
-    below = [key for key in value_at(root, route[:-1]) if key in inner and key not in known_keys(root, route[:-1])]
-    if below:
-        return f"put `{'` and `'.join(below[:_MAX_NAMES])}` below it, indented deeper than `{route[-1]}`"
-    written = finding.example
-    return (
-        "give a value or delete the key" if written.endswith(":") else f"write a value, such as `{written}`, or delete the key"
-    )
+    inner_keys = [key for key in value_at(root, route[:-1]) if key in inner and key not in known_keys(root, route[:-1])]
+    if inner_keys:
+        return f"put `{'` and `'.join(inner_keys[:_MAX_NAMES])}` below it, indented deeper than `{route[-1]}`"
+    entry = finding.example
+    return "give a value or delete the key" if entry.endswith(":") else f"write a value, such as `{entry}`, or delete the key"
 
 
 def _itemized(key: str, has_more: bool, *, flow: bool) -> str:

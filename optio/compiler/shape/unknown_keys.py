@@ -51,13 +51,13 @@ class UnknownKey(NamedTuple):
 
 def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
     """Return the code, message and cure for a key that the schema does not know at its route."""
-    known = known_keys(root, route[:-1])
-    explained = _odd_spelling(route, known) or _never_written(root, route) or _other_case(route, known)
-    explained = explained or _in_secret(root, route, known) or _too_far_out(root, route) or _in_result(root, route)
+    sibling_keys = known_keys(root, route[:-1])
+    explained = _odd_spelling(route, sibling_keys) or _never_written(root, route) or _other_case(route, sibling_keys)
+    explained = explained or _in_secret(root, route, sibling_keys) or _too_far_out(root, route) or _in_result(root, route)
     if explained is not None:
         return explained
     name = show(route)
-    if (joined := _joined(root, route, known)) is not None:
+    if (joined := _joined(root, route, sibling_keys)) is not None:
         return UnknownKey("OPT101", f"unknown key `{name}`", f"write a blank behind the colon: `{joined}`", entry=joined)
     if (text := _outdented(root, route)) is not None:
         hint = f"indent this line like the lines above it: it belongs to `{text}`"
@@ -72,15 +72,15 @@ def explain_unknown_key(root: Any, route: Route) -> UnknownKey:
         return UnknownKey("OPT109", f"`{name}` belongs to a Repo Task", advice.hint)
     if advice is not None:
         return UnknownKey("OPT101", f"unknown key `{name}`", *advice)
-    return UnknownKey("OPT101", f"unknown key `{name}`", _without_equivalent(str(route[-1]), known))
+    return UnknownKey("OPT101", f"unknown key `{name}`", _without_equivalent(str(route[-1]), sibling_keys))
 
 
-def _odd_spelling(route: Route, known: list[str]) -> UnknownKey | None:
+def _odd_spelling(route: Route, sibling_keys: list[str]) -> UnknownKey | None:
     """Return the finding for a key with a letter that only looks like one of the alphabet."""
     key = str(route[-1])
-    folded = _folded(key)
-    suggestion = folded if folded in known else suggest(folded, known)
-    if folded == key or suggestion is None:
+    plain_key = _folded(key)
+    suggestion = plain_key if plain_key in sibling_keys else suggest(plain_key, sibling_keys)
+    if plain_key == key or suggestion is None:
         return None
     odd = next(c for c in key if ord(c) > 127)
     message = f"`{show(route)}` holds the look-alike letter U+{ord(odd):04X}"
@@ -103,22 +103,26 @@ def _never_written(root: Any, route: Route) -> UnknownKey | None:
     return None
 
 
-def _other_case(route: Route, known: list[str]) -> UnknownKey | None:
-    same = next((key for key in known if fold_key(key) == fold_key(str(route[-1]))), None)
-    return UnknownKey("OPT111", f"`{show(route)}` is not the correct spelling", f"write `{same}`", same) if same else None
+def _other_case(route: Route, keys: list[str]) -> UnknownKey | None:
+    spelling = next((key for key in keys if fold_key(key) == fold_key(str(route[-1]))), None)
+    return (
+        UnknownKey("OPT111", f"`{show(route)}` is not the correct spelling", f"write `{spelling}`", spelling)
+        if spelling
+        else None
+    )
 
 
-def _in_secret(root: Any, route: Route, known: list[str]) -> UnknownKey | None:
+def _in_secret(root: Any, route: Route, sibling_keys: list[str]) -> UnknownKey | None:
     """Return the finding for a key beside the name of a webhook's secret, or for a name that is not indented below it."""
-    beside, message = value_at(root, route[:-1]), f"unknown key `{show(route)}`"
-    empty = next((key for key in ("secret", "previousSecret") if key in beside and beside[key] is None), None)
+    siblings, message = value_at(root, route[:-1]), f"unknown key `{show(route)}`"
+    empty = next((key for key in ("secret", "previousSecret") if key in siblings and siblings[key] is None), None)
     if empty is not None and route[-1] == "name":
         return UnknownKey("OPT101", message, f"indent it deeper than `{empty}`, to which it belongs", sibling=empty)
-    if route[-2:-1] not in (("secret",), ("previousSecret",)) or _joined(root, route, known) is not None:
+    if route[-2:-1] not in (("secret",), ("previousSecret",)) or _joined(root, route, sibling_keys) is not None:
         return None
-    if "name" in beside:
+    if "name" in siblings:
         return UnknownKey("OPT101", message, "delete it: a secret is referred to by its name only")
-    name = suggest_referred_secret(beside[str(route[-1])]) or "NAME"
+    name = suggest_referred_secret(siblings[str(route[-1])]) or "NAME"
     return UnknownKey("OPT101", message, f"write `name: {name}`", sibling="name")
 
 
@@ -127,14 +131,14 @@ def _too_far_out(root: Any, route: Route) -> UnknownKey | None:
     key, name, inner = str(route[-1]), show(route), {"triggers": "config", "tests": "expect"}.get(str(route[0]))
     if len(route) != 3 or inner is None or key not in known_keys(root, (*route[:-1], inner)):
         return None
-    beside = value_at(root, route[:-1])
+    siblings = value_at(root, route[:-1])
     if inner == "expect":
         entry = f"{{{key}: {flow(value_at(root, route))}}}"
-        hint = "move it below `expect`" if inner in beside else f"write `expect: {entry}`"
+        hint = "move it below `expect`" if inner in siblings else f"write `expect: {entry}`"
         return UnknownKey("OPT101", f"unknown key `{name}`", hint, into=inner, sibling=inner)
-    below = value_at(root, (*route[:-1], inner))
-    is_twice = isinstance(below, dict) and key in below
-    hint = "write `config:` in this trigger, and move the key below it" if below is None else "move it below `config`"
+    config = value_at(root, (*route[:-1], inner))
+    is_twice = isinstance(config, dict) and key in config
+    hint = "write `config:` in this trigger, and move the key below it" if config is None else "move it below `config`"
     code, message = "OPT101", f"unknown key `{name}`"
     if key == "paramMapping":
         code, message = "OPT322", f"`{name}` is beside `config`, and is read only inside it"
@@ -158,29 +162,29 @@ def _in_result(root: Any, route: Route) -> UnknownKey | None:
 
 def below_schema(root: Any) -> str:
     """Return the hint for keywords of a schema that stand directly below `result`."""
-    beside = value_at(root, ("result",))
-    if isinstance(beside, dict) and "schema" in beside:
+    result = value_at(root, ("result",))
+    if isinstance(result, dict) and "schema" in result:
         return "move it below `schema`"
-    keys = [f"`{key}`" for key in beside if key in WORDS] if isinstance(beside, dict) else []
+    keys = [f"`{key}`" for key in result if key in WORDS] if isinstance(result, dict) else []
     *first, last = keys or ["the schema"]
     return f"write `schema:` below `result:`, and below that {', '.join(first)}{' and ' if first else ''}{last}"
 
 
-def _without_equivalent(key: str, known: list[str]) -> str:
+def _without_equivalent(key: str, keys: list[str]) -> str:
     """Return the hint for a key that has no equivalent, so that its value is not lost unseen."""
-    if not known:
+    if not keys:
         return "Optio has no such key: delete it"
-    likely = known if len(known) <= _MAX_LISTED else rank_by_likeness(key, tuple(known), _MAX_LIKELY)
-    allowed = (
-        f"allowed here {'is' if len(likely) == 1 else 'are'} {'' if likely is known else 'among others '}{', '.join(likely)}"
+    likely = keys if len(keys) <= _MAX_LISTED else rank_by_likeness(key, tuple(keys), _MAX_LIKELY)
+    allowed_text = (
+        f"allowed here {'is' if len(likely) == 1 else 'are'} {'' if likely is keys else 'among others '}{', '.join(likely)}"
     )
-    return f"Optio has no such key: delete it; {allowed}"
+    return f"Optio has no such key: delete it; {allowed_text}"
 
 
-def _joined(root: Any, route: Route, known: list[str]) -> str | None:
+def _joined(root: Any, route: Route, sibling_keys: list[str]) -> str | None:
     """Return the entry that `{name:VALUE}` was meant to be; without a blank, YAML reads it as a key without a value."""
     word, colon, rest = str(route[-1]).partition(":")
-    if not colon or not rest or word not in known or value_at(root, route) is not None:
+    if not colon or not rest or word not in sibling_keys or value_at(root, route) is not None:
         return None
     return f"{word}: {rest.strip()}"
 

@@ -162,10 +162,10 @@ class Document:
         """Return True if the value is written between brackets, or inside some."""
         node = self.root
         for step in route:
-            found = self._child(node, step)
-            if getattr(node, "flow_style", False) or found is None:
+            child_place = self._child(node, step)
+            if getattr(node, "flow_style", False) or child_place is None:
                 break
-            node = found[0]
+            node = child_place[0]
         return bool(getattr(node, "flow_style", False))
 
     def text_at(self, span: Span, route: Route) -> str | None:
@@ -237,18 +237,18 @@ class Document:
     def _place(self, route: Route) -> _Place | None:
         node, key = self.root, None
         for step in route:
-            found = self._child(node, step)
-            if found is None:
+            child_place = self._child(node, step)
+            if child_place is None:
                 return None
-            node, key = found
+            node, key = child_place
         return _Place(node, key)
 
 
 def parse(file: SourceFile) -> tuple[Document | None, list[Diagnostic]]:
     """Return the document and the findings; the document is None if the text is not usable YAML."""
-    text, found = decode(file)
+    text, findings = decode(file)
     if text is None:
-        return None, found
+        return None, findings
     try:
         nodes = _compose(text)
     except yaml.YAMLError as err:

@@ -27,8 +27,8 @@ def decode(file: SourceFile) -> tuple[str | None, list[Diagnostic]]:
     except UnicodeDecodeError as err:
         return None, [_bad_encoding(file, err)]
     text = _normal(text)
-    found = list(_bad_characters(file, text))
-    return (None if found else text), found
+    findings = list(_bad_characters(file, text))
+    return (None if findings else text), findings
 
 
 def _normal(text: str) -> str:
@@ -37,9 +37,9 @@ def _normal(text: str) -> str:
 
 
 def _bad_encoding(file: SourceFile, err: UnicodeDecodeError) -> Diagnostic:
-    other = next((name for mark, name in _OTHER_MARKS.items() if file.data.startswith(mark)), None)
-    if other is not None:
-        return diagnostic("OPT002", f"{other}, not UTF-8", path=file.path, hint="save the file as UTF-8")
+    encoding = next((name for mark, name in _OTHER_MARKS.items() if file.data.startswith(mark)), None)
+    if encoding is not None:
+        return diagnostic("OPT002", f"{encoding}, not UTF-8", path=file.path, hint="save the file as UTF-8")
     before = _normal(file.data[: err.start].decode("utf-8"))
     at = position_at(before, len(before))
     byte = file.data[err.start]

@@ -27,11 +27,11 @@ def refuse_bombs(root: yaml.Node) -> None:
     open_nodes: set[int] = set()
     stack: list[tuple[yaml.Node, bool]] = [(root, False)]
     while stack:
-        node, done = stack.pop()
-        if done:
+        node, is_measured = stack.pop()
+        if is_measured:
             sizes[id(node)] = 1 + sum(sizes[id(child)] for child in children(node))
-            own = len(node.value) if isinstance(node, yaml.ScalarNode) else 0
-            lengths[id(node)] = own + sum(lengths[id(child)] for child in children(node))
+            own_length = len(node.value) if isinstance(node, yaml.ScalarNode) else 0
+            lengths[id(node)] = own_length + sum(lengths[id(child)] for child in children(node))
             open_nodes.discard(id(node))
         elif id(node) in open_nodes:
             raise DocumentTooLarge("OPT009", "an alias inside its own anchor", node, "write the value out")
@@ -53,7 +53,7 @@ def refuse_bombs(root: yaml.Node) -> None:
 def _largest(node: yaml.Node, sizes: dict[int, int]) -> yaml.Node:
     """Return the node that holds most of the size: down from the root while one child is the greater part."""
     while True:
-        child = max(children(node), key=lambda each: sizes[id(each)], default=node)
+        child = max(children(node), key=lambda child_node: sizes[id(child_node)], default=node)
         if 2 * sizes[id(child)] <= sizes[id(node)]:
             return node
         node = child

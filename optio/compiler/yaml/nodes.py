@@ -21,24 +21,24 @@ def child(node: Node, step: str | int) -> tuple[Node, Node | None] | None:
         return (node.value[step], None) if 0 <= step < len(node.value) else None
     if node.id != "mapping":
         return None
-    merged: list[Node] = []
+    merged_nodes: list[Node] = []
     for key, value in node.value:
         if key.id == "scalar":
             if key.value == step:
                 return value, key
             if key.value == "<<" and not key.style:
-                merged += value.value if value.id == "sequence" else [value]
-    return next((found for part in merged if (found := child(part, step)) is not None), None)
+                merged_nodes += value.value if value.id == "sequence" else [value]
+    return next((place for part in merged_nodes if (place := child(part, step)) is not None), None)
 
 
 def node_at(root: Node, route: Route) -> Node:
     """Return the node at the end of a route, or None."""
     node = root
     for step in route:
-        found = child(node, step)
-        if found is None:
+        place = child(node, step)
+        if place is None:
             return None
-        node = found[0]
+        node = place[0]
     return node
 
 

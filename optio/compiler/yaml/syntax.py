@@ -145,8 +145,8 @@ def _read(err: yaml.YAMLError, text: str) -> _SyntaxFinding:
     if lines[0].startswith("%") and scene.row <= 1:
         directive = lines[0].split()[0]
         return scene.at(0, 0, f"`{directive}` does not belong in a task file", "delete it", width=len(lines[0]))
-    found = next((found for reader in _READERS if (found := reader(scene)) is not None), None)
-    return found or scene.here(
+    finding = next((finding for reader in _READERS if (finding := reader(scene)) is not None), None)
+    return finding or scene.here(
         problem.replace("did not find expected", "expected").lower(), "check this place and the line above it"
     )
 
@@ -253,9 +253,9 @@ def _outdented(scene: _Scene) -> _SyntaxFinding | None:
         return None
     row = scene.from_row if scene.problem.startswith("could") else scene.row
     indent = _indent_of(scene.lines[row])
-    above = scene.row_above(row, indent)
-    header = re.match(_BLOCK_HEADER, scene.lines[above]) if above >= 0 else None
-    text = scene.first_text(above + 1, row)
+    header_row = scene.row_above(row, indent)
+    header = re.match(_BLOCK_HEADER, scene.lines[header_row]) if header_row >= 0 else None
+    text = scene.first_text(header_row + 1, row)
     if header is None or text is None:
         return None
     message = f"the text below `{header['sign']}` ends before this line, which is not a key"
@@ -267,8 +267,8 @@ def _no_key(scene: _Scene) -> _SyntaxFinding | None:
     """Explain `name value`, `name = value` and `name:value`, which YAML reads as one text."""
     if not scene.problem.startswith(("mapping values are not allowed", "could not find expected ':'")):
         return None
-    above = next((row for row in range(scene.row - 1, -1, -1) if scene.lines[row].strip()), scene.row)
-    for row in dict.fromkeys((scene.from_row, above)):
+    row_above = next((row for row in range(scene.row - 1, -1, -1) if scene.lines[row].strip()), scene.row)
+    for row in dict.fromkeys((scene.from_row, row_above)):
         line = scene.lines[row]
         if (entry := re.match(_NO_COLON, line)) and (entry[3] or entry[2] in names_of(TaskSpec)):
             hint = f"write `{entry[2]}: {entry[4][:_MAX_SHOWN_LENGTH].strip()}`"
@@ -301,10 +301,10 @@ def _first_character(scene: _Scene) -> _SyntaxFinding | None:
     char = line[column : column + 1]
     if not char.strip():
         return None
-    shown = "a backquote" if char == "`" else f"`{char}`"
+    name = "a backquote" if char == "`" else f"`{char}`"
     value = _rest(line, column)
     hint = f"put quotes around the value: {quote_rest(value)}"
-    return scene.at(row, column, f"an unquoted value cannot begin with {shown}", hint, bare=(column, value))
+    return scene.at(row, column, f"an unquoted value cannot begin with {name}", hint, bare=(column, value))
 
 
 def _colon(scene: _Scene) -> _SyntaxFinding | None:
@@ -348,8 +348,8 @@ def _after_end(scene: _Scene) -> _SyntaxFinding | None:
         return scene.here(f"`{sign}` behind a value", "delete it")
     closing = "quote" if before[-1] in "'\"" else "bracket"
     value = re.match(r"^\s*(?:- +)*(?:[^\s:#\"'\[{][^:#]*:\s+)?(.*)$", scene.line)
-    whole = _requoted(value[1].strip() if value else "")
-    hint = f"put quotes around the whole value: {whole}" if whole else "put quotes around the whole value"
+    quoted_value = _requoted(value[1].strip() if value else "")
+    hint = f"put quotes around the whole value: {quoted_value}" if quoted_value else "put quotes around the whole value"
     return scene.here(f"text after the closing {closing}", hint)
 
 
@@ -438,14 +438,16 @@ _EXPLANATIONS = (
 
 def _plainly(scene: _Scene) -> _SyntaxFinding | None:
     """Explain an error by the parser's message alone."""
-    said = (scene.problem, scene.context)
-    known = next((known for known in _EXPLANATIONS if any(text.startswith(known.begins) for text in said)), None)
-    if known is None:
+    texts = (scene.problem, scene.context)
+    known_error = next(
+        (known_error for known_error in _EXPLANATIONS if any(text.startswith(known_error.begins) for text in texts)), None
+    )
+    if known_error is None:
         return None
-    row, column = (scene.from_row, scene.from_column) if known.is_at_start else (scene.row, scene.column)
+    row, column = (scene.from_row, scene.from_column) if known_error.is_at_start else (scene.row, scene.column)
     if row >= len(scene.lines) - 1 and not scene.lines[row]:
         row, column = max(0, row - 1), 0
-    return scene.at(row, column, known.message, known.hint, code=known.code)
+    return scene.at(row, column, known_error.message, known_error.hint, code=known_error.code)
 
 
 _READERS = (

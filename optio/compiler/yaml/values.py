@@ -126,9 +126,9 @@ class Builder:
         if text and text[0] in BLANKS:
             span = span_of(key, self._text)
             fix = indent_fix(self._text, span.start.line - 1)
-            what = "is used to indent" if fix is not None else "begins this key"
+            purpose = "is used to indent" if fix is not None else "begins this key"
             hint = "use spaces" if fix is not None and text[0] != "\ufeff" else "delete it"
-            message = f"U+{ord(text[0]):04X}, a blank other than a space, {what}"
+            message = f"U+{ord(text[0]):04X}, a blank other than a space, {purpose}"
             self.found.append(diagnostic("OPT005", message, path=self._path, span=span, hint=hint, fix=fix))
             self._fatal = True  # the nesting of such a key is unknown
             return
@@ -160,15 +160,15 @@ class Builder:
 
     def _is_told(self, code: str, node: Node) -> bool:
         """Return True if the node was reported under this code, because an anchored node is visited at each of its aliases."""
-        known = (code, id(node)) in self._told
+        is_repeated = (code, id(node)) in self._told
         self._told.add((code, id(node)))
-        return known
+        return is_repeated
 
     def _twice(self, node: Node, key: Node) -> None:
         if self._is_told("OPT004", key):
             return
         if id(node) not in self._firsts:
-            self._firsts[id(node)] = {each.value: each for each, _ in reversed(node.value) if isinstance(each.value, str)}
+            self._firsts[id(node)] = {entry.value: entry for entry, _ in reversed(node.value) if isinstance(entry.value, str)}
         first = span_of(self._firsts[id(node)][key.value], self._text)
         self.found.append(
             diagnostic(
@@ -180,31 +180,31 @@ class Builder:
 
     def _one_of(self, node: Node, key: Node) -> str:
         """Return the cure for a key that stands twice: two mappings without a common key were meant as one."""
-        again = next((value for each, value in node.value if each is key), None)
-        first = next((value for each, value in node.value if each.value == key.value and each is not key), None)
-        if again is None or first is None or again.id != "mapping" or first.id != "mapping" or not again.value:
+        second = next((value for key_node, value in node.value if key_node is key), None)
+        first = next((value for key_node, value in node.value if key_node.value == key.value and key_node is not key), None)
+        if second is None or first is None or second.id != "mapping" or first.id != "mapping" or not second.value:
             return "keep one"
-        own, more = ([str(each.value) for each, _ in mapping.value] for mapping in (first, again))
-        if set(own) & set(more) or len(more) > _MAX_MOVED:
+        own_names, other_names = ([str(key_node.value) for key_node, _ in mapping.value] for mapping in (first, second))
+        if set(own_names) & set(other_names) or len(other_names) > _MAX_MOVED:
             return "keep one"
-        return f"move {' and '.join(f'`{name}`' for name in more)} below it, and delete this line"
+        return f"move {' and '.join(f'`{name}`' for name in other_names)} below it, and delete this line"
 
     def _report(self, code: str, message: str, node: Node, hint: str, *, at_tag: bool = False, is_valid: bool = False) -> None:
         if self._is_told(code, node):
             return
         span = span_of(node, self._text)
         if at_tag:
-            found = re.compile(r"(?:&\S+\s+)?(!\S*)").match(self._text, node.start_mark.index)
-            if found:
-                span = Span(position_at(self._text, found.start(1)), position_at(self._text, found.end(1)))
+            tag = re.compile(r"(?:&\S+\s+)?(!\S*)").match(self._text, node.start_mark.index)
+            if tag:
+                span = Span(position_at(self._text, tag.start(1)), position_at(self._text, tag.end(1)))
         reported = diagnostic(code, message, path=self._path, span=span, hint=hint)
         self.found.append(replace(reported, severity=Severity.WARNING) if is_valid else reported)
 
     def _odd_routes(self) -> Iterator[tuple[Route, str]]:
-        wanted = {id(node) for node in self._odd}
+        node_ids = {id(node) for node in self._odd}
         for route, node in walk(self._root, ()):
             # A merged value that the mapping overrides is not checked.
-            if id(node) in wanted and node_at(self._root, route) is node:
+            if id(node) in node_ids and node_at(self._root, route) is node:
                 yield route, node.value
 
     def _find_nuls(self) -> None:
