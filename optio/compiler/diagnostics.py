@@ -61,24 +61,11 @@ class Fix(NamedTuple):
         return cls((Edit(span, text),), safe)
 
 
-class CauseKind(StrEnum):
-    """The subjects of findings that other code has to know: no code reads them from the text."""
-
-    MISSING_FILE = "missing file"
-    INVALID_PARAM = "invalid parameter"
-
-
-class Cause(NamedTuple):
-    """The cause of a finding as data: its kind, and the name of the file or parameter that it concerns."""
-
-    kind: CauseKind
-    name: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostic:
     """A finding. `message` states the fact, `hint` the cure, and `fix` the edits that apply the cure; `unproved_hint` takes the
-    place of the hint if they do not. A finding with `more` stands for that many others of its rule in its file, which are not
+    place of the hint if they do not. `missing_file` is the name of a file that the tree lacks; once all files are known, the
+    hint names the most similar one. A finding with `more` stands for that many others of its rule in its file, which are not
     listed one by one."""
 
     code: str
@@ -91,7 +78,7 @@ class Diagnostic:
     severity: Severity = Severity.ERROR
     fix: Fix | None = None
     unproved_hint: str | None = None
-    cause: Cause | None = None
+    missing_file: str | None = None
     more: int = 0
 
     @property
@@ -147,7 +134,7 @@ def diagnostic(
     related: tuple[Related, ...] = (),
     fix: Fix | None = None,
     unproved_hint: str | None = None,
-    cause: Cause | None = None,
+    missing_file: str | None = None,
     more: int = 0,
 ) -> Diagnostic:
     """Return a diagnostic with the severity that the catalogue gives its code. Values from the file are shortened and made
@@ -166,7 +153,7 @@ def diagnostic(
         severity=severity,
         fix=fix,
         unproved_hint=unproved_hint,
-        cause=cause,
+        missing_file=missing_file,
         more=more,
     )
 

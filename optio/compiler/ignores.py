@@ -46,13 +46,9 @@ class IgnoreComment(NamedTuple):
 
     def covers(self, finding: Diagnostic, path: str) -> bool:
         """Return True if the comment silences this finding; `path` is the file of the comment."""
-        return any(code.name == finding.code for code in self.codes) and self.covers_place_of(finding, path)
-
-    def covers_place_of(self, finding: Diagnostic, path: str) -> bool:
-        """Return True if the comment would silence this finding if it named its rule."""
-        if finding.path == path:
-            return finding.span.start.line in self.lines
-        return self.prompt_file and not finding.route
+        if not any(code.name == finding.code for code in self.codes):
+            return False
+        return finding.span.start.line in self.lines if finding.path == path else self.prompt_file and not finding.route
 
 
 def find_ignores(document: Document) -> tuple[tuple[IgnoreComment, ...], list[Diagnostic]]:
@@ -165,16 +161,15 @@ def drop_ignored(
         errors = [finding for finding in remaining.get(path, ()) if finding.severity is Severity.ERROR and finding.path == path]
         for comment in own_comments:
             effective = {code.name for code in comment.codes if (id(comment), code.name) in used_codes}
-            codes_below = {finding.code for finding in remaining.get(path, ()) if comment.covers_place_of(finding, path)}
-            remaining.setdefault(path, []).extend(_wrong(path, comment, effective, errors, codes_below, pedantic))
+            remaining.setdefault(path, []).extend(_wrong(path, comment, effective, errors, pedantic))
     return remaining
 
 
 def _wrong(
-    path: str, comment: IgnoreComment, used_names: set[str], errors: list[Diagnostic], codes_below: set[str], pedantic: bool
+    path: str, comment: IgnoreComment, used_names: set[str], errors: list[Diagnostic], pedantic: bool
 ) -> Iterator[Diagnostic]:
-    """Yield what is wrong with a comment. `below` are the rules that report something at its place."""
-    from optio.compiler.rules.codes import RETIRED, RULES
+    """Yield what is wrong with a comment. `used_names` are its codes that silence something."""
+    from optio.compiler.rules.codes import RETIRED, RULES, suggest_code
 
     if not comment.codes:
         hint = "write `# optio: ignore[CODE] why`"
@@ -184,7 +179,9 @@ def _wrong(
         if code.name in RETIRED:
             continue  # an upgrade must not fail a check for a comment that was right
         if code.name not in RULES:
-            hint, fix = _cure_for_unknown_rule(comment, code, None if errors else codes_below, pedantic)
+            sure, near = suggest_code(code.name)
+            hint = f"write `{sure}`" if sure else f"did you mean `{near}`?" if near else "delete it"
+            fix = Fix.write(sure, code.span, safe=False) if sure else None
             yield diagnostic("OPT709", f"unknown rule `{code.name}`", path=path, span=code.span, hint=hint, fix=fix)
         elif code.name not in used_names:
             rule = RULES[code.name]
@@ -196,34 +193,12 @@ def _wrong(
             message = f"an error cannot be ignored: {code.name} {RULES[code.name].name}"
             yield diagnostic("OPT709", message, path=path, span=code.span, hint="correct the mistake, and delete this comment")
     if not comment.reason:
-        yield diagnostic(
-            "OPT710",
-            "the comment gives no reason",
-            path=path,
-            span=comment.span,
-            hint="write why behind the bracket: `ignore[CODE] why`",
-        )
+        hint = "write why behind the bracket: `ignore[CODE] why`"
+        yield diagnostic("OPT710", "the comment gives no reason", path=path, span=comment.span, hint=hint)
 
 
 def _is_checked(rule: "Rule", pedantic: bool) -> bool:
     return not rule.by_executor and (pedantic or not rule.pedantic)
-
-
-def _cure_for_unknown_rule(
-    comment: IgnoreComment, code: IgnoredCode, codes_below: set[str] | None, pedantic: bool
-) -> tuple[str, Fix | None]:
-    """Return hint and fix for a code that no rule has, which may be another spelling of one. `below` is None where an error
-    may hide findings."""
-    from optio.compiler.rules.codes import RULES, suggest_code
-
-    sure, near = suggest_code(code.name)
-    if sure is None:
-        return f"did you mean `{near}`?" if near else "delete it", None
-    if codes_below is None or not _is_checked(RULES[sure], pedantic):
-        return f"write `{sure}`", None
-    if sure in codes_below:
-        return f"write `{sure}`", Fix(Fix.write(sure, code.span).edits, checked=True)
-    return f"delete it: `{sure}` reports nothing here", _delete(comment, code)
 
 
 def _delete(comment: IgnoreComment, code: IgnoredCode) -> Fix:

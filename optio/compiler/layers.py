@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import dropwhile, islice
 from typing import Any, NamedTuple
 
-from optio.compiler.diagnostics import Cause, CauseKind, Diagnostic, Fix, diagnostic
+from optio.compiler.diagnostics import Diagnostic, Fix, diagnostic
 from optio.compiler.source import SourceFile, Span
 from optio.compiler.source_tree import HIDDEN_HINT, MissingFile, SourceTree, Unreadable, is_hidden
 from optio.compiler.suggest_path import suggest_file
@@ -133,16 +133,16 @@ def _templates(document: Document, tree: SourceTree, bases: Bases) -> Iterator[D
         last = chain[-1]
 
         def wrong(
-            message: str, hint: str, code: str = "OPT703", cause: Cause | None = None, last: Document = last
+            message: str, hint: str, code: str = "OPT703", missing_file: str | None = None, last: Document = last
         ) -> Diagnostic:
             span, route = last.span(("extends",)), ("extends",)
-            return diagnostic(code, message, path=last.path, span=span, route=route, hint=hint, cause=cause)
+            return diagnostic(code, message, path=last.path, span=span, route=route, hint=hint, missing_file=missing_file)
 
         def unreadable(err: Unreadable, last: Document = last, name: str = name) -> Diagnostic:
             near = suggest_missing(tree, last.path, name, err)
-            cause = Cause(CauseKind.MISSING_FILE, name) if near is None and isinstance(err, MissingFile) else None
+            missing_file = name if near is None and isinstance(err, MissingFile) else None
             hint = f"did you mean `{near}`?" if near else err.hint
-            return wrong(f"`{name}` {err.message}", hint or "name a template", err.code, cause)
+            return wrong(f"`{name}` {err.message}", hint or "name a template", err.code, missing_file)
 
         try:
             path = resolve_path(last.path, name)

@@ -13,7 +13,6 @@ from optio.compiler import checks, text_hygiene
 from optio.compiler.checks import models
 from optio.compiler.checks.across import check_across
 from optio.compiler.diagnostics import (
-    CauseKind,
     Diagnostic,
     Severity,
     apply_severities,
@@ -268,8 +267,8 @@ def _with_findings_across(files: Sequence[FileResult], across: Iterable[Diagnost
             by_file[finding.path].append(finding)
     for findings in by_file.values():
         for index, finding in enumerate(findings):
-            if finding.cause is not None and finding.cause.kind is CauseKind.MISSING_FILE:
-                findings[index] = suggest_template(finding, finding.cause.name, list(by_file))
+            if finding.missing_file is not None:
+                findings[index] = suggest_template(finding, finding.missing_file, list(by_file))
     return {path: findings for path, findings in by_file.items() if findings}
 
 

@@ -85,21 +85,21 @@ _MAX_LENGTH = 500
 
 def explain_query_error(text: str, err: PathSyntax) -> str:
     """Return what is wrong with the query, as the end of a message; `err` is the parser's exception."""
-    message, rest = str(err), text[err.index :]
-    if "unclosed string" in message:
+    parser_text, rest = str(err), text[err.index :]
+    if "unclosed string" in parser_text:
         return "a quote is not closed"
-    if message.startswith("unbalanced"):
+    if parser_text.startswith("unbalanced"):
         return "a bracket is not closed"
-    if message.startswith("empty bracketed"):
+    if parser_text.startswith("empty bracketed"):
         return "the brackets are empty"
-    if message.startswith("bald"):
+    if parser_text.startswith("bald"):
         return "a name is missing behind `..`"
-    if message.startswith("filter expression literals"):
+    if parser_text.startswith("filter expression literals"):
         return "a value alone is not a condition"
-    if message.startswith(("unexpected", "expected '")):
+    if parser_text.startswith(("unexpected", "expected '")):
         word = re.match(r"\w+|\S", rest.strip())
         return f"`{word[0]}` cannot stand here" if word else "it ends unexpectedly"
-    return message.replace("`", "'").rstrip(".").lower() or "cannot be read"
+    return parser_text.replace("`", "'").rstrip(".").lower() or "cannot be read"
 
 
 def suggest_query_path(source: str) -> str | None:

@@ -24,10 +24,10 @@ _UNREAD = ("unsupported", "unsigned", "stale", "unreadable")
 
 def resolve(document: Document | MergedDocument, shape: DecodedTask, tree: SourceTree) -> tuple[ResolvedTask, list[Diagnostic]]:
     """Return the resolved task and findings about files that cannot be read. The task comes in any case, with gaps."""
-    return _Resolver(document, shape, tree).resolve()
+    return _TaskResolver(document, shape, tree).resolve()
 
 
-class _Resolver:
+class _TaskResolver:
     def __init__(self, document: Document | MergedDocument, shape: DecodedTask, tree: SourceTree) -> None:
         self.document, self.spec, self.tree = document, shape.spec, tree
         self.gaps = set(shape.gaps)
