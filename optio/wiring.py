@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from optio import private_files
 from optio.broker.base import Broker
@@ -23,6 +23,7 @@ from optio.limits.base import RateWindow
 from optio.limits.local import LocalRateWindow
 from optio.model.probe_result import ProbeResult
 from optio.runs.execution_context import ExecutionContext
+from optio.runs.model_access import GatewayMode, GatewayRoute
 from optio.runtimes import RUNTIMES
 from optio.secrets.base import Secrets
 from optio.secrets.command import SecretCommand
@@ -38,6 +39,7 @@ from optio.version import how_to_install
 if TYPE_CHECKING:
     from optio.executors.pods.manifest import PodSettings
     from optio.executors.pods.template import Template
+    from optio.gateway.app import Gateway
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class Services:
     secrets: Secrets
     telemetry: Telemetry = SILENT
     metrics: Exposition | None = None
+    gateway: GatewayRoute | None = None
     pulses: Liveness = field(default_factory=Liveness)
     refusals: set[str] = field(default_factory=set)
 
@@ -76,6 +79,7 @@ class Services:
             orphan_timeout=self.settings.orphan_timeout,
             endpoints=self.settings.endpoints,
             credentials=self.settings.credentials,
+            gateway=self.gateway,
             telemetry=self.telemetry,
         )
 
@@ -388,4 +392,21 @@ def build(settings: Settings, part: str = "dev") -> Services:
         secrets=opened_secrets,
         telemetry=telemetry,
         metrics=metrics,
+        gateway=gateway_route(settings),
     )
+
+
+def gateway_app(services: Services) -> "Gateway":
+    """Return the gateway as an ASGI application. Raise SettingsError when its library is not installed."""
+    with _extra("gateway", "OPTIO_GATEWAY"):
+        from optio.gateway.app import Gateway, is_no_broken_answer
+    logging.getLogger("uvicorn.error").addFilter(is_no_broken_answer)
+    return Gateway(services.store, services.secrets)
+
+
+def gateway_route(settings: Settings, url: str | None = None) -> GatewayRoute | None:
+    """Return how agents reach the gateway, at `url` or where the settings say; None where it is off."""
+    if settings.gateway == "off":
+        return None
+    default = f"http://{settings.gateway_host}:{settings.gateway_port}"
+    return GatewayRoute(url or settings.gateway_url or default, cast(GatewayMode, settings.gateway))

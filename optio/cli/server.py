@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM. Returns 0."""
     settings = flags.read_settings(args)
     log_to_stderr(settings)
-    sock = listen(settings)
+    sock = listen(settings.host, settings.port)
     Signals()
     try:
         with open_metrics_port(settings) as probe:

@@ -67,6 +67,11 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
         "the policy demands isolation that this worker does not give",
         "use pods, or the sandbox that the message names",
     ),
+    (
+        "not_metered",
+        "`OPTIO_GATEWAY=required`, and this agent cannot be led through the gateway",
+        "read the message",
+    ),
     ("worker_crash", "each worker that read the output died", "look at the output, report it"),
     ("cancelled superseded", "a person, or a newer run with its key, ended it", "nothing"),
     (

@@ -9,7 +9,7 @@ from typing import Any
 
 from optio.model.registry import CompiledTask
 from optio.model.run import Outcome
-from optio.model.runtimes import DECLARED, PROVIDERS
+from optio.model.runtimes import DECLARED, PROVIDERS, provider_key
 from optio.model.usage import CostSource, Meter, Usage
 from optio.runtimes.base import (
     AttemptContext,
@@ -95,7 +95,7 @@ def _keys(model: str | None) -> tuple[str, ...]:
     provider = model.partition("/")[0]
     if provider in PROVIDERS:
         return PROVIDERS[provider].keys
-    return ("".join(c if c.isalnum() else "_" for c in provider).upper() + "_API_KEY",)
+    return (provider_key(model),)
 
 
 def _provider(model: str, endpoint: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 from optio.model.fleet import FleetState, ProcessKind, ProcessRow
+from optio.model.model_call import AttemptKey, CallTotals, Plan, PlannedCall, RefusedCall, SettledCall
 from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask, Registry
@@ -492,6 +493,36 @@ class AttemptStore(Protocol):
         """End the lease of one run, so that it is adopted at once by any worker, its present owner included."""
         ...
 
+    def open_key(self, lease: Lease, key: AttemptKey) -> None:
+        """Store the key by which the attempt of this claimed run may call its model, in place of one that it had."""
+        ...
+
+    def call_totals(self, run_id: str, attempt: int) -> CallTotals | None:
+        """Return the sum of the attempt's calls through the gateway; None for an attempt that has no key."""
+        ...
+
+
+class GatewayStore(LocalReads, Protocol):
+    """Knows keys of attempts, and admits and settles their model calls. Used by the gateway."""
+
+    def attempt_key(self, digest: str) -> AttemptKey | None:
+        """Return the key with this digest while its attempt is the running one of its run; None otherwise."""
+        ...
+
+    def admit_call(self, key: AttemptKey, call_id: str, model: str, size: int, plan: Plan) -> PlannedCall | RefusedCall:
+        """Reserve what `plan` says for a call with a request of so many bytes, or record its refusal. Calls of one attempt are
+        admitted one after another. A refusal with `has_open` is not recorded. Raise NotFound for a key that is dead."""
+        ...
+
+    def renew_calls(self, calls: Sequence[tuple[AttemptKey, str]]) -> None:
+        """Say that these open calls still have a gateway. One that is not renewed for `CALL_LEASE` is lost: it counts with what
+        it has reserved, and no other call waits for it."""
+        ...
+
+    def settle_call(self, key: AttemptKey, call_id: str, call: SettledCall) -> None:
+        """Replace what an open call has reserved by what it has cost; a call that is settled stays as it is."""
+        ...
+
 
 class ExecutionStore(AttemptStore, GenerationReader, RunReader, Protocol):
     """The parts that one execution needs: its task's definition, its run, and the writes of its attempt."""
@@ -699,6 +730,7 @@ class Store(
     AuditStore,
     TokenStore,
     RetentionStore,
+    GatewayStore,
     Protocol,
 ):
     """The whole store, as a driver supplies it. `store.sql.store.SqlStore` implements it for both databases."""

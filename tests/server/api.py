@@ -78,7 +78,7 @@ class Api:
             dev_token=dev_token,
         )
         self.app = app
-        self._socket = listen(Settings.load({**settings, "OPTIO_PORT": "0"}))
+        self._socket = listen(Settings.load(settings).host, 0)
         self.port: int = self._socket.getsockname()[1]
         self.server = _Server(uvicorn_config(app))
         self._thread = threading.Thread(target=self._serve, name="api", daemon=True)

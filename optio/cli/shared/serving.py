@@ -83,20 +83,19 @@ def limit_shutdown() -> None:
     timer.start()
 
 
-def listen(settings: Settings) -> socket.socket:
-    """Return the server's socket, bound before anything else starts; raises SettingsError if the address cannot be used."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def listen(host: str, port: int, *, cure: str = "with --port or OPTIO_PORT") -> socket.socket:
+    """Return a socket that listens, bound before anything else starts; raises SettingsError if the address cannot be used.
+    `cure` says how another is chosen."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio sets TCP_NODELAY on accepted connections only if the socket names its protocol.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        sock.bind((settings.host, settings.port))
+        sock.bind((host, port))
         sock.listen(2048)
     except OSError as err:
         sock.close()
-        raise SettingsError(
-            f"cannot listen on {settings.host}:{settings.port}: {err.strerror}: choose another with --port or OPTIO_PORT"
-        ) from err
+        raise SettingsError(f"cannot listen on {host}:{port}: {err.strerror}: choose another {cure}") from err
     # Connections inherit these. Without TCP_NODELAY the second segment of an answer waits until the client acknowledges the
     # first, which clients put off for 40 ms on a connection that they keep open.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -210,7 +209,7 @@ async def serve(
     server = _DrainingServer(uvicorn_config(app), log_fanout)
     logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     # Optio handles the signals itself, so that the caller always closes the store.
-    server.capture_signals = _no_signals  # type: ignore[method-assign]
+    server.capture_signals = no_signals  # type: ignore[method-assign]
     set_on_signal(stop, lambda: setattr(server, "force_exit", True))
 
     async def end() -> None:
@@ -250,5 +249,6 @@ class _KeepSignals:
     def __exit__(self, *_: Any) -> None: ...
 
 
-def _no_signals() -> Any:
+def no_signals() -> Any:
+    """Return a block in which uvicorn leaves signals alone."""
     return _KeepSignals()

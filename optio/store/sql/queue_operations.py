@@ -15,6 +15,7 @@ from optio.store import values
 from optio.store.sql import (
     claims,
     job_leases,
+    model_calls,
     namespaces,
     pauses,
     processes,
@@ -138,6 +139,13 @@ class QueueOperations(Operations):
 
     def retry(self, run_id: str, actor: str) -> Run:
         return self._engine.change(DiskLimited(DiskUse.NOTHING, lambda tx: runs.retry(tx, run_id, actor)))
+
+    open_key = change(model_calls.open_key)
+    attempt_key = peek(model_calls.key)
+    admit_call = change(model_calls.admit)
+    renew_calls = change(model_calls.renew)
+    settle_call = change(model_calls.settle)
+    call_totals = read(model_calls.totals)
 
     acquire_job_lease = change(job_leases.take)
     renew_job_lease = change(job_leases.hold)

@@ -236,6 +236,8 @@ def _delete(tx: Transaction, run_id: str) -> None:
         "attempt_pods",
         "attempt_agents",
         "continued_attempts",
+        "attempt_keys",
+        "model_calls",
         "agent_events",
         "events",
         "runs",
