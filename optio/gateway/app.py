@@ -26,6 +26,7 @@ from optio.gateway.settlement import settled
 from optio.model.model_call import CALL_LEASE, AttemptKey, PlannedCall, RefusedCall, key_digest
 from optio.secrets.base import Secrets
 from optio.store.base import GatewayStore
+from optio.version import __version__
 
 T = TypeVar("T")
 Message = MutableMapping[str, Any]
@@ -124,7 +125,7 @@ class Gateway:
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         if path == "/healthz":
-            await _answer(send, 200, b"{}")
+            await _answer(send, 200, b'{"gateway": "%s"}' % __version__.encode())
             return
         dialect = _dialect(path)
         try:

@@ -15,11 +15,13 @@ from typing import Any
 import httpx2
 import pytest
 
+from optio.cli.shared.examine_gateway import examine_gateway
 from optio.errors import StoreUnavailable
 from optio.gateway import app
 from optio.model.model_call import AttemptKey, CallTotals, key_digest
 from optio.model.money import RunBudget
 from optio.runs.model_access import find_access
+from optio.settings import Settings
 from optio.wiring import Services
 from tests.gateway.support import gateway
 from tests.runs.support import accept, claim, opened
@@ -387,3 +389,17 @@ def test_two_gateways_hold_one_budget(services: Services) -> None:
     assert 0.01 < cost <= 0.02, (statuses, time.monotonic() - began)
     assert set(statuses) == {200, 402}
     assert key_digest(agent.token) == agent.key.digest
+
+
+def test_doctor_says_whether_a_gateway_answers(services: Services) -> None:
+    assert services.gateway is not None
+
+    def looked_at(url: str) -> list[str]:
+        return [
+            probe.status for probe in examine_gateway(Settings.load({"OPTIO_GATEWAY": "required", "OPTIO_GATEWAY_URL": url}))
+        ]
+
+    assert looked_at(services.gateway.url) == ["ok"]
+    assert looked_at(f"http://127.0.0.1:{free_port()}") == ["warning"]
+    assert looked_at(services.settings.endpoints["claude-code"]) == ["warning"], "this is no gateway"
+    assert list(examine_gateway(Settings.load({}))) == []
