@@ -1,6 +1,7 @@
 """Show the pods that are kept ready for runs (`warmPoolSize`) and how useful they were; `plan` proposes how many to keep."""
 
 import argparse
+import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -96,38 +97,23 @@ def text(answer: dict[str, Any]) -> str:
         return "\n".join(
             ["no task keeps pods ready: none sets `warmPoolSize`", *_silence_lines(answer), *_waiting_lines(answer)]
         )
-    places = len({item["place"] for item in answer["items"]}) > 1 and len(answer["reports"]) > 1
-    numbers = ("SIZE", "READY", "STARTING", "WARM", "COLD", "WAIT P50", "P99")
-    header: list[output.Column] = [
-        output.Column("POOL"),
-        output.Column("TASKS", free=True),
-        *(output.Column(title, right=True) for title in numbers),
-        output.Column("PROBLEM", free=True),
+    has_places = len({item["place"] for item in answer["items"]}) > 1 and len(answer["reports"]) > 1
+    columns = [
+        output.Column("POOL", lambda item: item["pool"] or "-"),
+        *([output.Column("PLACE", lambda item: item["place"] or "-")] if has_places else []),
+        output.Column("TASKS", lambda item: _names(item["tasks"]), free=True),
+        output.Column("SIZE", "size", right=True),
+        output.Column("READY", "ready", right=True),
+        output.Column("STARTING", "starting", right=True),
+        output.Column("WARM", "warmStarts", right=True),
+        output.Column("COLD", "coldStarts", right=True),
+        output.Column("WAIT P50", lambda item: seconds(item["waitMs"]["p50"]), right=True),
+        output.Column("P99", lambda item: seconds(item["waitMs"]["p99"]), right=True),
+        output.Column("PROBLEM", "problem", free=True),
     ]
-    rows = [
-        [
-            item["pool"] or "-",
-            _names(item["tasks"]),
-            str(item["size"]),
-            str(item["ready"]),
-            str(item["starting"]),
-            str(item["warmStarts"]),
-            str(item["coldStarts"]),
-            seconds(item["waitMs"]["p50"]),
-            seconds(item["waitMs"]["p99"]),
-            item["problem"],
-        ]
-        for item in answer["items"]
-    ]
-    if places:
-        header.insert(1, output.Column("PLACE"))
-        for row, item in zip(rows, answer["items"], strict=True):
-            row.insert(1, item["place"] or "-")
-    lines = [
-        output.table(header, rows),
-        f"starts since {answer['since'][:16].replace('T', ' ')} UTC: warm ones found a pod ready",
-    ]
-    return "\n".join([*lines, *_silence_lines(answer), *_waiting_lines(answer)])
+    table = output.listing(columns, answer, "")
+    since = f"starts since {answer['since'][:16].replace('T', ' ')} UTC: warm ones found a pod ready"
+    return "\n".join([table, since, *_silence_lines(answer), *_waiting_lines(answer)])
 
 
 def _waiting_lines(answer: dict[str, Any]) -> Iterator[str]:
@@ -200,22 +186,17 @@ def _task(item: dict[str, Any]) -> Iterator[str]:
         yield f"  not measured yet: {'; '.join(item['assumed'])}"
     if item["sharedWith"]:
         yield f"  shares its pods with {_names(item['sharedWith'])}: together they need fewer pods than these figures"
-    rows = [
-        [
-            str(size["size"]),
-            f"{100 * size['warmShare']:.1f} %",
-            seconds(size["waitMs"]["p50"]),
-            seconds(size["waitMs"]["p99"]),
-            f"{size['idleHoursPerDay']:.1f}",
-            _figure(size["cpuHoursPerDay"]),
-            _figure(size["memoryGibHoursPerDay"]),
-            _mark(size["size"], current, proposed),
-        ]
-        for size in item["sizes"]
+    columns = [
+        output.Column("SIZE", "size", right=True),
+        output.Column("WARM", lambda size: f"{100 * size['warmShare']:.1f} %", right=True),
+        output.Column("WAIT P50", lambda size: seconds(size["waitMs"]["p50"]), right=True),
+        output.Column("P99", lambda size: seconds(size["waitMs"]["p99"]), right=True),
+        output.Column("IDLE H/DAY", lambda size: _figure(size["idleHoursPerDay"]), right=True),
+        output.Column("CPU-H/DAY", lambda size: _figure(size["cpuHoursPerDay"]), right=True),
+        output.Column("GIB-H/DAY", lambda size: _figure(size["memoryGibHoursPerDay"]), right=True),
+        output.Column("", lambda size: _mark(size["size"], current, proposed)),
     ]
-    numbers = ("SIZE", "WARM", "WAIT P50", "P99", "IDLE H/DAY", "CPU-H/DAY", "GIB-H/DAY")
-    header = [*(output.Column(title, right=True) for title in numbers), output.Column("")]
-    yield "\n".join(f"  {line}" for line in output.table(header, rows).splitlines())
+    yield textwrap.indent(output.listing(columns, {"items": item["sizes"]}, ""), "  ")
 
 
 def _figure(value: float | None) -> str:
