@@ -5,7 +5,7 @@ The command reads the database directly, so it works whether or not a server is 
 
 import argparse
 from collections import Counter
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,8 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns 0 if everything is explained, else 1."""
     settings = flags.read_settings(args)
-    store = open_store(settings)
-    try:
+    with closing(open_store(settings)) as store:
         with suppress(StoreFull):  # an audit writes nothing
             store.check()
         now = store.now()
@@ -42,8 +41,6 @@ def run(args: argparse.Namespace) -> int:
         if since >= now:
             raise SettingsError(f"--since: `{args.since}` is not in the past")
         report = audit(store, since=since, task_id=args.task, keep=retention_of(settings))
-    finally:
-        store.close()
     output.show(args.output, document(report), lambda: text(report))
     return FAILED if report.unexplained else OK
 

@@ -4,6 +4,7 @@ import argparse
 import shlex
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 from optio.cli import FAILED, OK, USAGE
@@ -56,13 +57,9 @@ def _migrate(settings: Settings, wait: float, *, format: str) -> int:
         if format == output.TABLE:
             print(f"step {step.version} of {step_count} ...", flush=True)
 
-    store = _open_migrated(settings, wait)
-    started_at = time.monotonic()
-    try:
-        with terminal.progress("migrating") as progress:
-            steps = store.migrate(tell)
-    finally:
-        store.close()
+    with closing(_open_migrated(settings, wait)) as store, terminal.progress("migrating") as progress:
+        started_at = time.monotonic()
+        steps = store.migrate(tell)
     if format != output.TABLE:
         print(output.document(format, {"taken": steps, "version": step_count}))
     elif steps:

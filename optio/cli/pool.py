@@ -8,6 +8,7 @@ from typing import Any
 
 from optio.cli import OK
 from optio.cli.shared import client, flags, output, render_run, terminal
+from optio.cli.shared.parser import whole_number
 from optio.cli.shared.time_arg import parse_time
 from optio.errors import SettingsError
 from optio.model.room import SECRET_SOURCE
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     task_help = "the task's id (default: all that have a pool, a schedule or starts)"
     plan.add_argument("task", nargs="?", default=None, metavar="TASK", help=task_help)
-    plan.add_argument("--days", type=_days, default=7, help="how many days to look back, and ahead (default: 7)")
+    plan.add_argument("--days", type=whole_number(90), default=7, help="how many days to look back, and ahead (default: 7)")
     plan.add_argument("--target", type=_share, default=0.95, help="the share of starts that should be warm (default: 0.95)")
     plan.add_argument(
         "-n", "--limit", type=flags.page_limit, default=50, help="maximum number of tasks, up to 200 (default: 50)"
@@ -44,16 +45,6 @@ def _add_common_flags(parser: argparse.ArgumentParser) -> None:
     output.add_arguments(parser)
     terminal.add_arguments(parser)
     client.add_arguments(parser)
-
-
-def _days(text: str) -> int:
-    return _whole_number(text, 90)
-
-
-def _whole_number(text: str, maximum: int) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= maximum:
-        raise argparse.ArgumentTypeError(f"invalid number `{text}`: give a whole number from 1 to {maximum}")
-    return int(text)
 
 
 def _share(text: str) -> float:

@@ -4,6 +4,7 @@ The server is asked; where none answers, the database is read instead, as far as
 """
 
 import argparse
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -52,11 +53,8 @@ def read_status(settings: Settings) -> dict[str, Any]:
 def _from_database(settings: Settings) -> dict[str, Any]:
     from optio.server import serializers  # with the libraries of a server
 
-    store = wiring.open_store(settings, migrated=False)
-    try:
+    with closing(wiring.open_store(settings, migrated=False)) as store:
         fleet = store.fleet()
-    finally:
-        store.close()
     facts = serializers.fleet(fleet)
     lists = {"processes": "processes", "fleetProblems": "fleet_problems"}
     parts = {key: [serializers.to_json(member) for member in facts[name]] for key, name in lists.items()}

@@ -8,7 +8,7 @@ import argparse
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import redirect_stderr, suppress
+from contextlib import closing, redirect_stderr, suppress
 from importlib import import_module
 from typing import Any
 
@@ -36,10 +36,10 @@ def print_candidates(arguments: Sequence[str]) -> int:
 
 def _split(line: str) -> list[str]:
     """Split a line that may end within quotes; its last word is empty behind a space."""
-    for closing in ("", "'", '"'):
+    for quote in ("", "'", '"'):
         with suppress(ValueError):
-            words = shlex.split(line + closing)
-            return [*words, ""] if not closing and (not line or line[-1].isspace()) else words
+            words = shlex.split(line + quote)
+            return [*words, ""] if not quote and (not line or line[-1].isspace()) else words
     return []
 
 
@@ -203,11 +203,8 @@ class _Line:
         """Yield the tokens of the database, unless they are revoked."""
         from optio.wiring import open_store
 
-        store = open_store(self._settings())
-        try:
+        with closing(open_store(self._settings())) as store:
             yield from ((token.id, f"{token.role}  {token.label}") for token in store.tokens() if token.revoked_at is None)
-        finally:
-            store.close()
 
     def contexts(self, current: str) -> Iterator[Candidate]:
         """Yield the names of contexts, with their URLs."""
