@@ -44,3 +44,10 @@ class Forecast:
     def until(self) -> datetime:
         """The end of the simulated time, `HORIZON` after `now`."""
         return self.now + HORIZON
+
+
+def value_change(
+    kind: EffectKind, noun: str, was: str, now: str, route: Route, weight: EffectWeight = EffectWeight.NOTICE
+) -> Effect:
+    """Return the effect of a value that differs, as `timeout: 10m -> 20m`."""
+    return Effect(kind=kind, text=f"{noun}: {was} -> {now}", weight=weight, before=was, after=now, route=route)
