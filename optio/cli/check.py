@@ -11,7 +11,6 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     sources: Sources = {}
     files = tasks = unfixed = 0
     for root, selection in _roots(paths, default).items():
-        with _progress(root):
+        with progress(f"checking {os.path.join(root, '')}"):
             checked, undone = _check_root(root, selection, stdin_bytes, args)
         files, tasks, unfixed = files + len(checked.paths), tasks + checked.tasks, unfixed + undone
         display = _displaying(root)
@@ -98,13 +97,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print_exchange(diagnostics, files, tasks, checked_paths, args.format)
     return FOUND if unfixed or any(d.severity == "error" for d in diagnostics) else CLEAN
-
-
-def _progress(root: Path) -> AbstractContextManager[object]:
-    if not sys.stderr.isatty():
-        return contextlib.nullcontext()
-
-    return progress(f"checking {os.path.join(root, '')}")
 
 
 def _usage_error(args: argparse.Namespace, paths: list[str]) -> str | None:

@@ -93,7 +93,7 @@ def _print(
         output.show(args.output, coming, lambda: "\n\n".join(text(*pair, now, args.count) for pair in scheduled), names)
     else:
         calendar = tree_calendar.build_calendar([task for task, _ in scheduled], span, max_running, diagnostics)
-        output.show(args.output, tree_calendar.document(calendar), lambda: calendar_text(calendar, grid=args.grid), names)
+        output.show(args.output, tree_calendar.document(calendar), lambda: calendar_text(calendar), names)
 
 
 def _compile(root: Path) -> tuple[Compilation, bool]:
