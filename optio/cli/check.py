@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from optio.cli import print_error
+from optio.cli.shared.display_path import display_path
 from optio.cli.shared.parallel_compile import CheckOptions, CheckResult, check_in_parallel
 from optio.cli.shared.terminal import progress, wants_colour
 from optio.compiler import report
@@ -241,8 +242,7 @@ def _with_display_paths(diagnostics: tuple[Diagnostic, ...], display: Callable[[
 
 def _displaying(root: Path) -> Callable[[str], str]:
     """Return a function that gives the path of a file of the tree as it is shown, once for each file."""
-    is_below = root.absolute().is_relative_to(Path.cwd())
-    return functools.cache(lambda path: os.path.relpath(root / path) if is_below else os.path.join(root, path))
+    return functools.cache(functools.partial(display_path, root))
 
 
 def _print_exchange(diagnostics: list[Diagnostic], files: int, tasks: int, checked: list[str], form: str) -> None:
