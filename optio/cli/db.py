@@ -60,12 +60,10 @@ def _migrate(settings: Settings, wait: float, *, format: str) -> int:
     with closing(_open_migrated(settings, wait)) as store, terminal.progress("migrating") as progress:
         started_at = time.monotonic()
         steps = store.migrate(tell)
-    if format != output.TABLE:
-        print(output.document(format, {"taken": steps, "version": step_count}))
-    elif steps:
-        print(f"the schema has version {step_count} now; the migration took {time.monotonic() - started_at:.1f} s")
-    else:
-        print(f"nothing to do: the schema has version {step_count} or newer")
+    text = f"nothing to do: the schema has version {step_count} or newer"
+    if steps:
+        text = f"the schema has version {step_count} now; the migration took {time.monotonic() - started_at:.1f} s"
+    output.show(format, {"taken": steps, "version": step_count}, lambda: text)
     return OK
 
 
@@ -104,17 +102,13 @@ def _recover(settings: Settings, *, format: str) -> int:
     if recovery is None:
         output.show(format, {"lostCommits": 0}, lambda: "the log is sound: nothing to do")
         return OK
-    if format != output.TABLE:
-        print(output.document(format, {"lostCommits": recovery.lost_commits, "copy": str(recovery.copy)}))
-    elif recovery.lost_commits:
-        print(
-            f"the database is usable again, without up to {recovery.lost_commits} commits; the damaged log is {recovery.copy}"
-        )
-        print(
-            "runs that were accepted last may be missing, and others may run again: start the server alone and see `optio runs`"
-        )
-    else:
-        print(f"the database is usable again, and nothing is lost; the damaged log is {recovery.copy}")
+    loss = "and nothing is lost"
+    advice = ""
+    if recovery.lost_commits:
+        loss = f"without up to {recovery.lost_commits} commits"
+        advice = "\nruns that were accepted last may be missing, and others may run again: start the server alone and see `optio runs`"
+    text = f"the database is usable again, {loss}; the damaged log is {recovery.copy}{advice}"
+    output.show(format, {"lostCommits": recovery.lost_commits, "copy": str(recovery.copy)}, lambda: text)
     return FAILED if recovery.lost_commits else OK
 
 
@@ -126,8 +120,6 @@ def _backup(settings: Settings, file: Path, *, format: str) -> int:
         )
     with terminal.progress(f"copying {settings.database}"):
         size = backup(settings, file)
-    if format != output.TABLE:
-        print(output.document(format, {"file": str(file), "bytes": size}))
-    else:
-        print(f"{file}: {size:,} bytes; keep a copy of {settings.secrets} with it")
+    text = f"{file}: {size:,} bytes; keep a copy of {settings.secrets} with it"
+    output.show(format, {"file": str(file), "bytes": size}, lambda: text)
     return OK

@@ -9,7 +9,7 @@ from typing import Any
 from optio.cli import OK
 from optio.cli.shared import client, flags, output, render_run, terminal
 from optio.cli.shared.parser import whole_number
-from optio.cli.shared.time_arg import parse_time
+from optio.cli.shared.time_arg import parse_past_time
 from optio.errors import SettingsError
 from optio.model.room import SECRET_SOURCE
 from optio.model.text import format_roughly
@@ -66,20 +66,11 @@ def run(args: argparse.Namespace) -> int:
         answer = client.Client(flags.read_settings(args)).request("GET", "/api/pools/plan", query=query)
         output.show(args.output, answer, lambda: plan_text(answer), (item["taskId"] for item in answer["items"]))
         return OK
-    query = {"since": _since(args.since)}
+    since = None if args.since is None else parse_past_time("--since", args.since, datetime.now(UTC)).isoformat()
+    query = {"since": since}
     answer = client.Client(flags.read_settings(args)).request("GET", "/api/pools", query=query)
     output.show(args.output, answer, lambda: text(answer), (item["pool"] for item in answer["items"] if item["pool"]))
     return OK
-
-
-def _since(text: str | None) -> str | None:
-    if text is None:
-        return None
-    now = datetime.now(UTC)
-    since = parse_time("--since", text, now)
-    if since >= now:
-        raise SettingsError(f"--since: `{text}` is not in the past")
-    return since.isoformat()
 
 
 def text(answer: dict[str, Any]) -> str:

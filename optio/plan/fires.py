@@ -13,7 +13,7 @@ from optio.model.params import apply_defaults
 from optio.model.registry import CompiledTask, canonical
 from optio.model.route import Route
 from optio.model.trigger import ScheduleConfig
-from optio.plan.effect import Effect, Forecast, value_change
+from optio.plan.effect import Effect, Forecast, trigger_route, value_change
 from optio.plan.words import changed_entries, local_time, pluralize
 from optio.scheduling import calendar, cron
 from optio.scheduling.dst import dst_effect
@@ -65,7 +65,7 @@ def _forecast_fires(expression: str, zone: str, now: datetime, until: datetime) 
 def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Forecast) -> Iterator[Effect]:
     """Yield effects on when the schedule fires, on missed and overlapping slots, and on the parameters of its runs."""
     old, new = config_of(before), config_of(after)
-    route = _route(after)
+    route = trigger_route(after, "schedule")
     if old is None and new is None:
         return
     if old is None or new is None or not _is_same_schedule(old, new, outlook.now):
@@ -89,11 +89,6 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Fo
 
 def _schedule_params(task: CompiledTask | None, config: ScheduleConfig) -> dict[str, Any]:
     return apply_defaults(None if task is None else task.spec.params_schema, config.param_mapping)
-
-
-def _route(task: CompiledTask | None) -> Route:
-    types = [] if task is None else [trigger.type for trigger in task.spec.triggers]
-    return ("triggers", types.index("schedule"), "config") if "schedule" in types else ("triggers",)
 
 
 def _catch_up(config: ScheduleConfig) -> str:

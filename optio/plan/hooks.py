@@ -12,7 +12,7 @@ from optio.model.senders import InHeader, sender_of
 from optio.model.text import format_duration
 from optio.model.trigger import WebhookConfig
 from optio.plan import filters, queries
-from optio.plan.effect import Effect, Forecast, value_change
+from optio.plan.effect import Effect, Forecast, trigger_route, value_change
 from optio.plan.words import brief, changed_entries, quoted, shorten_pair
 
 
@@ -26,7 +26,7 @@ def config_of(task: CompiledTask | None) -> WebhookConfig | None:
 def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Forecast) -> Iterator[Effect]:
     """Yield effects on the URL, the signature, the filter and the mapping of a webhook."""
     old, new = config_of(before), config_of(after)
-    route = route_of(after)
+    route = trigger_route(after, "webhook")
     if old is None and new is not None:
         yield _webhook_added(new, route)
     if old is not None and new is None:
@@ -50,12 +50,6 @@ def is_moved(before: CompiledTask | None, after: CompiledTask | None) -> bool:
     """Return whether both sides have a webhook, on different paths."""
     old, new = config_of(before), config_of(after)
     return old is not None and new is not None and old.path != new.path
-
-
-def route_of(task: CompiledTask | None) -> Route:
-    """Return the route of the webhook's `config`, or of `triggers` if there is none."""
-    types = [] if task is None else [trigger.type for trigger in task.spec.triggers]
-    return ("triggers", types.index("webhook"), "config") if "webhook" in types else ("triggers",)
 
 
 def _url(config: WebhookConfig) -> str:
