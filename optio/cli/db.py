@@ -102,12 +102,12 @@ def _recover(settings: Settings, *, format: str) -> int:
     if recovery is None:
         output.show(format, {"lostCommits": 0}, lambda: "the log is sound: nothing to do")
         return OK
-    loss = "and nothing is lost"
-    advice = ""
+    text = f"the database is usable again, and nothing is lost; the damaged log is {recovery.copy}"
     if recovery.lost_commits:
-        loss = f"without up to {recovery.lost_commits} commits"
-        advice = "\nruns that were accepted last may be missing, and others may run again: start the server alone and see `optio runs`"
-    text = f"the database is usable again, {loss}; the damaged log is {recovery.copy}{advice}"
+        text = (
+            f"the database is usable again, without up to {recovery.lost_commits} commits; the damaged log is {recovery.copy}\n"
+            "runs that were accepted last may be missing, and others may run again: start the server alone and see `optio runs`"
+        )
     output.show(format, {"lostCommits": recovery.lost_commits, "copy": str(recovery.copy)}, lambda: text)
     return FAILED if recovery.lost_commits else OK
 
