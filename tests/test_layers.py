@@ -27,9 +27,9 @@ HOMES = {
     "cronsim": ("scheduling.cron",),
     "litestar": ("server",),
     "minijinja": ("server.pages.rendering",),
-    "pygls": ("lsp.server", "lsp.wire"),
-    "lsprotocol": ("lsp.server", "lsp.answers", "lsp.wire"),
     "httpx2": ("gateway.app", "executors.pods.api_client", "executors.pods.exec", "identity.oidc"),
+    "pygls": ("lsp.connection", "lsp.wire"),
+    "lsprotocol": ("lsp.server", "lsp.connection", "lsp.answers", "lsp.wire"),
     "jwt": ("identity.oidc",),
     "lightkube": ("executors.pods.api_client",),
     "msgspec": (
