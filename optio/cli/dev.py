@@ -13,7 +13,9 @@ from optio.cli import OK
 from optio.cli.shared import dev_token, flags
 from optio.cli.shared.dev_console import RunNews, TreeNews
 from optio.cli.shared.gateway_server import GatewayServer, listen_for_agents
-from optio.cli.shared.serving import attach_health, listen, log_to_stderr, open_metrics_port, run_loop, serve, set_on_signal
+from optio.cli.shared.listening import listen, run_loop
+from optio.cli.shared.process_life import attach_health, log_to_stderr, open_metrics_port
+from optio.cli.shared.serving import serve, set_on_signal
 from optio.errors import SettingsError
 from optio.processes.retention import Retention
 from optio.processes.scheduler import Scheduler

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from optio.cli.shared.gateway_server import GatewayServer
-from optio.cli.shared.serving import listen
+from optio.cli.shared.listening import listen
 from optio.runs.model_access import GatewayMode, GatewayRoute
 from optio.wiring import Services
 

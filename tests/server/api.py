@@ -14,7 +14,7 @@ import uvicorn
 from websockets.sync.client import ClientConnection, connect
 
 from optio.broker.base import Topic
-from optio.cli.shared.serving import listen, uvicorn_config
+from optio.cli.shared.listening import listen, uvicorn_config
 from optio.model.retry import GiveUp
 from optio.model.run import LogKind, LogLine, Outcome, RunState
 from optio.model.usage import Meter

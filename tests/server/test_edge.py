@@ -9,7 +9,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from optio.cli.shared.serving import listen
+from optio.cli.shared.listening import listen
 from tests.server.api import JOB, Api
 from tests.support import header_lines
 
@@ -191,7 +191,7 @@ def test_what_is_no_sound_http_starts_nothing(api: Api, head: bytes) -> None:
 def test_a_head_that_does_not_come_is_not_waited_for_for_ever(
     served: Callable[..., Api], monkeypatch: pytest.MonkeyPatch, begin: bytes
 ) -> None:
-    monkeypatch.setattr("optio.cli.shared.serving.HEAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("optio.cli.shared.listening.HEAD_TIMEOUT_S", 0.2)
     api = served()
     whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

@@ -6,7 +6,7 @@ import threading
 
 import uvicorn
 
-from optio.cli.shared.serving import listen, no_signals, run_loop, uvicorn_config
+from optio.cli.shared.listening import listen, no_signals, run_loop, uvicorn_config
 from optio.settings import Settings
 from optio.wiring import Services, gateway_app
 
