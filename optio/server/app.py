@@ -155,6 +155,9 @@ def rest() -> Litestar:
                 aliases = {parameter.field_name: parameter.field_alias for parameter in parameters.expected_query_params}
                 kinds = handler.parsed_fn_signature.parameters
                 handler.opt["query"] = aliases
+                handler.opt["required"] = {
+                    parameter.field_alias for parameter in parameters.expected_query_params if parameter.is_required
+                }
                 handler.opt["texts"] = {alias for name, alias in aliases.items() if _takes(str, kinds[name])}
                 handler.opt["times"] = {alias for name, alias in aliases.items() if _takes(datetime, kinds[name])}
             if len(route.methods) > 1:

@@ -46,7 +46,7 @@ from optio.server.dependencies import Hub
 from optio.server.http_guard import send_answer
 from optio.server.loop_bridge import LoopBridge
 from optio.server.problems import HttpProblem
-from optio.store.values import Accepted, DeliveryVerdict, NewDelivery, NewRun
+from optio.store.values import Accepted, DeliveryVerdict, InvalidAt, NewDelivery, NewRun
 from optio.telemetry.base import Delivered, Queued
 
 log = logging.getLogger(__name__)
@@ -188,7 +188,13 @@ class _WebhookRequest:
         self.key: str | None = None
 
     def delivery(
-        self, verdict: DeliveryVerdict, status: int, detail: str | None = None, *, keep_body: bool = True
+        self,
+        verdict: DeliveryVerdict,
+        status: int,
+        detail: str | None = None,
+        *,
+        gate: InvalidAt | None = None,
+        keep_body: bool = True,
     ) -> NewDelivery:
         return NewDelivery(
             id=self.hub.new_id(),
@@ -201,6 +207,7 @@ class _WebhookRequest:
             verdict=verdict,
             status=status,
             detail=detail,
+            gate=gate,
             guard=replay_guard.replay_guard_of(self.config, self.header, self.sha256) if status == 202 else None,
         )
 
@@ -332,16 +339,18 @@ class _WebhookRequest:
                 return _accepted(Accepted(first.run_id, first=False, duplicate=first.verdict == "duplicate"))
         if isinstance(err, QueueFull):
             raise err
-        self._reject(*webhook_decision.refusal(err))
+        self._reject(*webhook_decision.refusal(err), gate=webhook_decision.gate_of(err))
         raise err
 
-    def _reject(self, verdict: DeliveryVerdict, status: int, detail: str, *, proved: bool = True) -> None:
+    def _reject(
+        self, verdict: DeliveryVerdict, status: int, detail: str, *, gate: InvalidAt | None = None, proved: bool = True
+    ) -> None:
         """Store a refused request without delaying its sender. Only a proved sender may fill the disk with bodies."""
         proved = proved and self.config.secret is not None
         if not proved and not self.hooks.may_keep(self.config.path):
             self.hub.refusals.count(self.config.path, verdict, self.task.id)
             return
-        rejected = self.delivery(verdict, status, detail[:2000], keep_body=proved)
+        rejected = self.delivery(verdict, status, detail[:2000], gate=gate, keep_body=proved)
         log.info("webhook %s: %s (%d): %s", self.config.path, verdict, status, rejected.detail)
         self.hub.services.store.record_delivery(rejected).add_done_callback(_log_failure)
 
