@@ -3,7 +3,7 @@
 import asyncio
 from urllib.parse import urlencode
 
-from litestar import Controller, Response, post
+from litestar import Response, post
 from litestar.di import NamedDependency
 
 from optio.errors import Invalid, Problem
@@ -12,18 +12,15 @@ from optio.server.bodies.bulk import MAX_BULK_RUNS, BulkAct
 from optio.server.bulk_runs import STATES, BulkPlan, do_bulk, plan_of_filter, plan_of_runs
 from optio.server.dependencies import Hub
 from optio.server.pages.login import read_form
-from optio.server.pages.rendering import HANDLERS, Incoming, page
+from optio.server.pages.rendering import Incoming, Pages, page
 from optio.server.run_filters import filter_of
 
 _CHOSEN = "run."
 _FILTERS = ("task", "state", "reason", "trigger", "since", "until", "minCost", "id")
 
 
-class BulkRunPages(Controller):
+class BulkRunPages(Pages):
     """Routes of `/runs/bulk`."""
-
-    include_in_schema = False
-    exception_handlers = HANDLERS
 
     @post("/runs/bulk", status_code=200, opt=role("operator"))
     async def bulk_page(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from litestar import Controller, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
@@ -15,7 +15,7 @@ from optio.server.answers.calendar import check_zone, parse_day, read_calendar, 
 from optio.server.auth import role
 from optio.server.bodies.calendar import CalendarDayBody
 from optio.server.dependencies import Hub
-from optio.server.pages.rendering import HANDLERS, Incoming, page
+from optio.server.pages.rendering import Incoming, Pages, page
 
 View = Literal["month", "week", "day"]
 Zone = Annotated[str, QueryParameter(max_length=60)]
@@ -28,11 +28,8 @@ _MAX_TIMES = 6
 _EDGES = (date(1970, 2, 1), date(2999, 11, 1))
 
 
-class CalendarPages(Controller):
+class CalendarPages(Pages):
     """The route of `/calendar`."""
-
-    include_in_schema = False
-    exception_handlers = HANDLERS
 
     @get("/calendar", opt=role("viewer"))
     async def calendar_page(

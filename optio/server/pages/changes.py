@@ -3,25 +3,22 @@
 import asyncio
 from typing import Annotated
 
-from litestar import Controller, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
 from optio.server.answers.generations import read_generation, read_generations
 from optio.server.auth import role
 from optio.server.dependencies import Hub
-from optio.server.pages.rendering import HANDLERS, Incoming, page
+from optio.server.pages.rendering import Incoming, Pages, page
 from optio.server.read_models.generations import MAX_COUNTED
 
 _PAGE = 20
 Cursor = Annotated[str, QueryParameter(max_length=40)]
 
 
-class ChangePages(Controller):
+class ChangePages(Pages):
     """Routes of `/changes`."""
-
-    include_in_schema = False
-    exception_handlers = HANDLERS
 
     @get("/changes", opt=role("viewer"))
     async def changes_page(self, request: Incoming, hub: NamedDependency[Hub], cursor: Cursor = "") -> Response[str]:

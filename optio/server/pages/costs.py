@@ -4,7 +4,7 @@ import asyncio
 from decimal import Decimal
 from typing import Annotated, Any, get_args
 
-from litestar import Controller, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
@@ -13,17 +13,14 @@ from optio.server.auth import role
 from optio.server.bodies.costs import CostsBody
 from optio.server.dependencies import Hub
 from optio.server.pages import charts
-from optio.server.pages.rendering import HANDLERS, Incoming, page
+from optio.server.pages.rendering import Incoming, Pages, page
 
 _PAGE = 50
 Word = Annotated[str, QueryParameter(max_length=200)]
 
 
-class CostPages(Controller):
+class CostPages(Pages):
     """Routes of `/costs`."""
-
-    include_in_schema = False
-    exception_handlers = HANDLERS
 
     @get("/costs", opt=role("viewer"))
     async def costs_page(

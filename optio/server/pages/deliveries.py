@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime
 from typing import Annotated, Any, get_args
 
-from litestar import Controller, Response, get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
@@ -15,7 +15,7 @@ from optio.server.answers.deliveries import make_test, read_deliveries, read_del
 from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.server.pages.login import read_form
-from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
+from optio.server.pages.rendering import Incoming, Pages, page, redirect
 from optio.store.values import DeliveryFilter, DeliveryVerdict
 
 _PAGE = 50
@@ -28,11 +28,8 @@ Word = Annotated[str, QueryParameter(max_length=200)]
 VERDICTS = tuple(sorted({word for part in get_args(DeliveryVerdict) for word in get_args(part)}))
 
 
-class DeliveryPages(Controller):
+class DeliveryPages(Pages):
     """Routes of `/deliveries`."""
-
-    include_in_schema = False
-    exception_handlers = HANDLERS
 
     @get("/deliveries", opt=role("viewer"))
     async def deliveries_page(

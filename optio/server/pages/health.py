@@ -5,7 +5,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from litestar import Controller, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
@@ -15,7 +15,7 @@ from optio.server.answers.health import list_server_settings, read_installation
 from optio.server.answers.pools import read_pools
 from optio.server.auth import role
 from optio.server.dependencies import Hub
-from optio.server.pages.rendering import HANDLERS, Incoming, page
+from optio.server.pages.rendering import Incoming, Pages, page
 
 # Findings and pools on one page: a tree with more has one cause, or is read with `optio check`.
 _MAX_FINDINGS = 200
@@ -25,11 +25,8 @@ Span = Literal["1h", "24h", "7d"]
 _SPANS: dict[Span, timedelta] = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
 
 
-class HealthPages(Controller):
+class HealthPages(Pages):
     """Routes of `/health` and `/pools`."""
-
-    include_in_schema = False
-    exception_handlers = HANDLERS
 
     @get("/health", opt=role("viewer"))
     async def health_page(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:

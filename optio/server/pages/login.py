@@ -4,7 +4,7 @@ the rest of the server knows."""
 from typing import Any
 from urllib.parse import parse_qsl
 
-from litestar import Controller, Response, get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
@@ -12,7 +12,7 @@ from optio.errors import Malformed, Unauthorized
 from optio.server import browser
 from optio.server.auth import PUBLIC, role
 from optio.server.dependencies import Hub
-from optio.server.pages.rendering import HANDLERS, LOGIN, Incoming, page, redirect
+from optio.server.pages.rendering import LOGIN, Incoming, Pages, page, redirect
 from optio.server.request_body import ClientGone, read_body
 
 _MAX_FORM_BYTES = 1 << 20
@@ -21,11 +21,8 @@ _MAX_FIELDS = 1000
 _KEPT, _KEPT_PATH = "kept.", "kept_path"
 
 
-class LoginController(Controller):
+class LoginController(Pages):
     """Routes of `/login` and `/logout`."""
-
-    include_in_schema = False
-    exception_handlers = HANDLERS
 
     @get(LOGIN, opt=role(PUBLIC))
     async def show_login(self, request: Incoming, next: FromQuery[str] = "/") -> Response[str]:

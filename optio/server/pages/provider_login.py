@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
-from litestar import Controller, Response, get
+from litestar import Response, get
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
@@ -23,7 +23,7 @@ from optio.server import browser
 from optio.server.auth import ANY_QUERY, PUBLIC, ROLES, role, token_hash
 from optio.server.dependencies import Hub
 from optio.server.pages.login import local_path
-from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
+from optio.server.pages.rendering import Incoming, Pages, page, redirect
 from optio.store.values import SESSION_PREFIX, Role
 
 log = logging.getLogger(__name__)
@@ -34,11 +34,8 @@ _REPLY = ("code", "state", "error", "error_description", "iss")
 _FORGOTTEN = "this sign-in was begun in another browser, or more than 10 minutes ago, or has been used already: begin again"
 
 
-class ProviderLoginController(Controller):
+class ProviderLoginController(Pages):
     """Routes of `/login/provider` and `/login/callback`."""
-
-    include_in_schema = False
-    exception_handlers = HANDLERS
 
     @get("/login/provider", opt=role(PUBLIC))
     async def begin(self, request: Incoming, hub: NamedDependency[Hub], next: FromQuery[str] = "/") -> Response[Any]:

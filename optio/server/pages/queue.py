@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from litestar import Controller, Response, get
+from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
 from optio.runs.admission import HoldReason
 from optio.server.auth import role
 from optio.server.dependencies import Hub
-from optio.server.pages.rendering import HANDLERS, Incoming, page
+from optio.server.pages.rendering import Incoming, Pages, page
 
 _PAGE = 50
 # Each reason in words, and what lets its runs start.
@@ -32,11 +32,8 @@ REASONS: Mapping[str | None, tuple[str, str]] = {
 Word = Annotated[str, QueryParameter(max_length=200)]
 
 
-class QueuePages(Controller):
+class QueuePages(Pages):
     """Routes of `/queue`."""
-
-    include_in_schema = False
-    exception_handlers = HANDLERS
 
     @get("/queue", opt=role("viewer"))
     async def queue_page(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from litestar import Request, Response
+from litestar import Controller, Request, Response
 from litestar.datastructures import Cookie
 from litestar.exceptions import HTTPException
 from minijinja import Environment, load_from_path
@@ -106,7 +106,18 @@ def on_bug(request: Incoming, error: Exception) -> Response[Any]:
     return _error_page(request, problems.on_bug(request, error).content, {})
 
 
-HANDLERS: dict[int | type[Exception], Any] = {OptioError: on_optio_error, HTTPException: on_http_exception, Exception: on_bug}
+_HANDLERS: dict[int | type[Exception], Any] = {
+    OptioError: on_optio_error,
+    HTTPException: on_http_exception,
+    Exception: on_bug,
+}
+
+
+class Pages(Controller):
+    """The base of the controllers of pages, which answer errors as pages."""
+
+    include_in_schema = False
+    exception_handlers = _HANDLERS
 
 
 def _error_page(request: Incoming, document: Any, headers: Mapping[str, str]) -> Response[str]:

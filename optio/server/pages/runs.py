@@ -6,7 +6,7 @@ from bisect import bisect_left
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, get_args
 
-from litestar import Controller, Response, get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
@@ -16,7 +16,7 @@ from optio.runs import admission
 from optio.runs.failure import explain_failure
 from optio.server.auth import role
 from optio.server.dependencies import Hub
-from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
+from optio.server.pages.rendering import Incoming, Pages, page, redirect
 from optio.server.read_models import transcript
 from optio.server.read_models.generations import commit_of_run
 from optio.server.run_filters import filter_of
@@ -33,11 +33,8 @@ Beginning = Annotated[str, QueryParameter(name="id", max_length=36)]
 Position = Annotated[int | None, QueryParameter(ge=0, le=2**53)]
 
 
-class RunPages(Controller):
+class RunPages(Pages):
     """Routes of `/runs`."""
-
-    include_in_schema = False
-    exception_handlers = HANDLERS
 
     @get("/runs", opt=role("viewer"))
     async def runs_page(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from litestar import Controller, Response, get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
@@ -21,7 +21,7 @@ from optio.server.answers.drafts import check_text
 from optio.server.auth import ROLES, role
 from optio.server.dependencies import Hub
 from optio.server.pages.login import keep_form, read_form
-from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
+from optio.server.pages.rendering import Incoming, Pages, page, redirect
 from optio.server.pages.task_form import FormError, apply_fields, form_fields, read_fields
 from optio.server.pages.task_presets import PRESETS
 from optio.server.problems import HttpProblem
@@ -58,11 +58,8 @@ class _Theirs:
     diff: Sequence[str]
 
 
-class TaskEditingPages(Controller):
+class TaskEditingPages(Pages):
     """Routes of `/tasks/new`, `/tasks/{id}/edit` and `/tasks/{id}/delete`."""
-
-    include_in_schema = False
-    exception_handlers = HANDLERS
 
     @get("/tasks/new", opt=role("operator"))
     async def new_task(self, request: Incoming, hub: NamedDependency[Hub], preset: Preset = "blank") -> Response[str]:

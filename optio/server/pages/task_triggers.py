@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from litestar import Controller, Response, get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
@@ -17,7 +17,7 @@ from optio.server.auth import role
 from optio.server.bodies.drafts import TrialDeliveryBody
 from optio.server.dependencies import Hub
 from optio.server.pages.login import keep_form, read_form
-from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
+from optio.server.pages.rendering import Incoming, Pages, page, redirect
 from optio.server.pages.task_editing import show_commit
 from optio.server.pages.task_form import schedule_config, webhook_config
 from optio.server.pages.task_presets import SCHEDULES
@@ -31,11 +31,8 @@ Kind = Annotated[str, QueryParameter(name="kind", max_length=20)]
 _ACTS = ("enable", "disable", "remove")
 
 
-class TriggerPages(Controller):
+class TriggerPages(Pages):
     """Routes of `/tasks/{id}/triggers`."""
-
-    include_in_schema = False
-    exception_handlers = HANDLERS
 
     @get("/tasks/{task_id:str}/triggers/add", opt=role("admin"))
     async def trigger_form(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Any, Literal, get_args
 
-from litestar import Controller, Response, get, post
+from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
@@ -26,7 +26,7 @@ from optio.server.bodies.overview import TaskOrder, TaskState
 from optio.server.dependencies import Hub
 from optio.server.pages import charts
 from optio.server.pages.login import keep_form, read_form
-from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
+from optio.server.pages.rendering import Incoming, Pages, page, redirect
 from optio.server.pages.task_editing import is_denied
 from optio.server.pages.task_tabs import TABS, Tab, read_tab
 from optio.server.pages.task_triggers import address_of
@@ -59,11 +59,8 @@ class _Field:
     problem: str
 
 
-class TaskPages(Controller):
+class TaskPages(Pages):
     """Routes of `/tasks`."""
-
-    include_in_schema = False
-    exception_handlers = HANDLERS
 
     @get("/", opt=role("viewer"))
     async def front(self) -> Response[None]:
