@@ -88,7 +88,10 @@ def rest() -> Litestar:
         if isinstance(route, HTTPRoute):
             for handler, parameters in route.route_handler_map.values():
                 aliases = {parameter.field_name: parameter.field_alias for parameter in parameters.expected_query_params}
-                kinds = handler.parsed_fn_signature.parameters
+                signatures = [provider.parsed_fn_signature for provider in handler.resolve_dependencies().values()]
+                kinds: dict[str, FieldDefinition] = {}
+                for signature in (*signatures, handler.parsed_fn_signature):
+                    kinds |= signature.parameters
                 handler.opt["query"] = aliases
                 handler.opt["required"] = {
                     parameter.field_alias for parameter in parameters.expected_query_params if parameter.is_required

@@ -28,6 +28,7 @@ PUBLIC: Final = "public"
 ANY_QUERY: Final = {"any_query": True}
 _MAX_TOKEN_LENGTH = 512
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_ZONE = re.compile(r"([zZ]|[+-][0-9]{2}:?[0-9]{2})\Z")
 _TOUCH_PERIOD_S = 60.0
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -158,5 +159,7 @@ def _query_problems(query: MultiDict[Any], opt: dict[str, Any]) -> Iterator[Prob
         elif name in opt["times"] and not _DATE.match(values[0]):
             # The framework would read a number as seconds since 1970.
             yield Problem(f"/{name}", "must be a time, such as `2026-01-05T08:00:00Z`")
+        elif name in opt["times"] and not _ZONE.search(values[0]):
+            yield Problem(f"/{name}", "needs a time zone, such as `Z` at its end")
     for name in sorted(opt.get("required", set()) - set(query)):
         yield Problem(f"/{name}", "is missing")

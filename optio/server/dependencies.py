@@ -10,6 +10,7 @@ from optio.broker.base import Topic, announce_queued
 from optio.errors import Conflict, Duplicate, OptioError
 from optio.identity.base import IdentityProvider
 from optio.model.run import Run, RunState
+from optio.runs.admission import Hold, hold_of
 from optio.runs.submit import prepare_run
 from optio.server.auth import AccessControl
 from optio.server.listing import TaskList
@@ -70,8 +71,14 @@ class Hub:
         """Return what is served now."""
         return self.served_registry.current
 
+    def hold_of(self, run: Run) -> Hold | None:
+        """Return why a run waits; None for one that is not queued, or that a worker is about to take. Asks the store."""
+        if run.state is not RunState.QUEUED:
+            return None
+        return hold_of(run.id, self.services.store.admission(), max_running=self.services.settings.max_workflow_concurrent)
+
     async def start(self, run: NewRun, idempotency_key: IdempotencyKey | None, requested_at: datetime) -> Accepted:
-        """Start a run that was requested at `began`. Raises Duplicate, Conflict and QueueFull."""
+        """Start a run that was requested at `requested_at`; the answer has its id. Raises Duplicate, Conflict and QueueFull."""
         self.queue_limit.admit()
         accepted = await asyncio.wrap_future(self.services.store.accept(run, once=idempotency_key))
         run_id = accepted.run_id or run.id
@@ -82,7 +89,7 @@ class Hub:
         self.run_fanout.hint(Topic.RUN, run_id)
         if accepted.first:
             self.services.telemetry.tell(Queued(run_id, run.task.id, run.trigger, requested_at, run.traceparent))
-        return accepted
+        return replace(accepted, run_id=run_id)
 
     async def retry(self, run_id: str, actor: str) -> Run:
         """Queue a failed run again, and tell the workers. Raises NotFound, Conflict and Duplicate."""
@@ -122,8 +129,7 @@ class Hub:
             generation=snapshot.number if task.digest == served_task.digest else earlier.generation,
             message=f"rerun of {run_id}",
         )
-        accepted = await self.start(run, idempotency_key, requested_at)
-        return replace(accepted, run_id=accepted.run_id or run.id)
+        return await self.start(run, idempotency_key, requested_at)
 
     async def cancel(self, run_id: str, actor: str) -> Run:
         """Cancel a queued run, or let its worker stop a running one. Raises NotFound and Conflict."""

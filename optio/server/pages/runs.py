@@ -11,8 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.errors import Duplicate
-from optio.model.run import Run, RunState, RunTrigger
-from optio.runs import admission
+from optio.model.run import RunState, RunTrigger
 from optio.runs.failure import explain_failure
 from optio.server.auth import role
 from optio.server.dependencies import Hub
@@ -114,7 +113,7 @@ def _read(hub: Hub, run_id: str, tab: Tab, after: int | None, before: int | None
         "run": run,
         "attempts": attempts,
         "commit": commit_of_run(store, run),
-        "hold": _hold(hub, run),
+        "hold": hub.hold_of(run),
         "is_open": not run.state.terminal,
     }
     if run.state is RunState.FAILED:
@@ -142,13 +141,6 @@ def _read(hub: Hub, run_id: str, tab: Tab, after: int | None, before: int | None
         values["events"] = store.events(run_id)
     values["result"] = None if run.output is None else json.dumps(run.output, indent=2, ensure_ascii=False)
     return values
-
-
-def _hold(hub: Hub, run: Run) -> admission.Hold | None:
-    if run.state is not RunState.QUEUED:
-        return None
-    view = hub.services.store.admission()
-    return admission.hold_of(run.id, view, max_running=hub.services.settings.max_workflow_concurrent)
 
 
 def _first_line(hub: Hub, run_id: str, attempt: int, end: int) -> int:

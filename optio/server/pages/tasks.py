@@ -201,7 +201,7 @@ class TaskPages(Pages):
             accepted = await hub.start(run, None, requested_at)
         except Duplicate as err:
             return redirect(f"/runs/{err.run_id}")
-        return redirect(f"/runs/{accepted.run_id or run.id}")
+        return redirect(f"/runs/{accepted.run_id}")
 
 
 def _fires(task: CompiledTask, count: int) -> list[datetime]:

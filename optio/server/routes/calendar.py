@@ -14,7 +14,7 @@ from optio.server.answers.calendar import YEARS, parse_day, read_calendar, today
 from optio.server.auth import role
 from optio.server.bodies.calendar import CalendarBody, FireBody, FireListBody
 from optio.server.dependencies import Hub
-from optio.server.routes.runs import Since, Until, require_zone
+from optio.server.routes.runs import Since, Until
 
 _MAX_SPAN = timedelta(days=31)
 From = Annotated[str | None, QueryParameter(name="from", max_length=10, description="the first day; today by default")]
@@ -44,10 +44,10 @@ class CalendarController(Controller):
     ) -> FireListBody:
         """List the coming fires of all tasks, in order, after `since` (now by default) and up to `until` (a day later by
         default, at most 31 days)."""
-        begin = require_zone("since", since) or datetime.now(UTC)
+        begin = since or datetime.now(UTC)
         if begin.year not in YEARS:
             raise Invalid("invalid request parameters", [Problem("/since", "must be in the years 1970 to 2999")])
-        end = require_zone("until", until) or begin + timedelta(days=1)
+        end = until or begin + timedelta(days=1)
         if not begin <= end <= begin + _MAX_SPAN:
             raise Invalid("invalid request parameters", [Problem("/until", "must be at most 31 days after `since`")])
         registry = hub.snapshot.registry

@@ -15,7 +15,7 @@ from optio.server.answers.deliveries import make_test, read_deliveries, read_del
 from optio.server.auth import ROLES, role
 from optio.server.bodies.deliveries import DeliveryDetailsBody, DeliveryPageBody, DeliveryTestBody, ReplayBody, ReplayOptions
 from optio.server.dependencies import Hub
-from optio.server.routes.runs import Beginning, Cursor, Since, Until, require_zone
+from optio.server.routes.runs import Beginning, Cursor, Since, Until
 from optio.store.values import DeliveryFilter, DeliveryVerdict
 
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most deliveries in the answer")]
@@ -49,8 +49,8 @@ class DeliveryController(Controller):
             path=path,
             verdict=verdict,
             id_prefix=None if beginning is None else beginning.lower(),
-            since=require_zone("since", since),
-            until=require_zone("until", until),
+            since=since,
+            until=until,
         )
         deliveries, refusals = await asyncio.to_thread(read_deliveries, hub, delivery_filter, cursor, limit)
         return serializers.delivery_page(deliveries, refusals)

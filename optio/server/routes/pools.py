@@ -8,7 +8,6 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
-from optio.errors import Invalid, Problem
 from optio.server.answers.pools import read_plan, read_pools
 from optio.server.auth import role
 from optio.server.bodies.pools import (
@@ -33,8 +32,6 @@ class PoolController(Controller):
         day): `warm` if a pod was ready, `cold` if it had to be made, with the time from claim to agent. `reports` gives the
         time of the report. Tasks that want a pool which nobody has reported come last, without `pool`. `shortages` are tasks
         whose runs wait for room, and `startingSlowly` are runs whose agents have not begun yet, each with the reason."""
-        if since is not None and since.tzinfo is None:
-            raise Invalid("invalid request parameters", [Problem("/since", "needs a time zone, such as `Z` at its end")])
         return await asyncio.to_thread(read_pools, hub, since)
 
     @get("/api/pools/plan", opt=role("viewer"), problems=("not-found",))
@@ -49,6 +46,3 @@ class PoolController(Controller):
         """Compare sizes of the pools by replaying the starts of the last days and the coming slots of the schedule. The answer
         has tasks with a pool, a schedule or starts, those with a pool first; `left` counts the others."""
         return await asyncio.to_thread(read_plan, hub, task, timedelta(days=days), target, limit)
-
-
-# The plan

@@ -3,18 +3,17 @@
 import asyncio
 import hashlib
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from litestar import Controller, Request, Response, delete, get, post
-from litestar.di import NamedDependency
+from litestar.di import NamedDependency, Provide
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from optio.errors import Invalid, Problem
-from optio.model.run import Run, RunState, RunTrigger
-from optio.runs import admission
-from optio.runs.admission import Hold
+from optio.errors import Invalid
+from optio.model.run import RunState, RunTrigger
 from optio.runs.failure import explain_failure
 from optio.runs.submit import prepare_run
 from optio.server import request_body, serializers
@@ -24,7 +23,7 @@ from optio.server.bodies.runs import RerunRun, RunDetailsBody, RunPageBody, Star
 from optio.server.dependencies import Hub
 from optio.server.read_models.generations import commit_of_run
 from optio.server.run_filters import cost_of
-from optio.store.values import IdempotencyKey, RunFilter
+from optio.store.values import Accepted, IdempotencyKey, RunFilter
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +50,35 @@ MinCost = Annotated[
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most runs in the answer")]
 
 
+def run_filter(
+    state_name: State = None,
+    trigger: FromQuery[RunTrigger | None] = None,
+    reason: Reason = None,
+    beginning: Beginning = None,
+    since: Since = None,
+    until: Until = None,
+    min_cost: MinCost = None,
+) -> RunFilter:
+    """Return the filter that the query parameters of a list of runs say."""
+    return RunFilter(
+        state=state_name,
+        trigger=trigger,
+        reason=reason,
+        id_prefix=None if beginning is None else beginning.lower(),
+        since=since,
+        until=until,
+        min_cost=cost_of("minCost", min_cost),
+    )
+
+
+_DEPENDENCIES = {"filters": Provide(run_filter, sync_to_thread=False)}
+
+
 class RunController(Controller):
     """Routes of `/api/workflow-runs`, `/api/runs` and of the runs of a task."""
 
     tags = ("runs",)
+    dependencies = _DEPENDENCIES
 
     @post(
         "/api/tasks/{task_id:str}/runs",
@@ -76,10 +100,8 @@ class RunController(Controller):
         requested_at = datetime.now(UTC)
         body = await request_body.read_raw(request, hub.services.settings.max_body_bytes)
         idempotency_key = idempotency_of(request, f"runs:{task_id}", body)
-        store = hub.services.store
-        earlier_id = None if idempotency_key is None else await asyncio.to_thread(store.recall, idempotency_key)
-        if earlier_id is not None:
-            return _start_response(await asyncio.to_thread(store.run, earlier_id), first=False)
+        if (earlier := await _earlier_response(hub, idempotency_key)) is not None:
+            return earlier
         snapshot = hub.snapshot
         task = snapshot.registry.task(task_id)
         document = request_body.parse_object(body)
@@ -93,28 +115,19 @@ class RunController(Controller):
             traceparent=request.headers.get("traceparent"),
             generation=snapshot.number,
         )
-        accepted = await hub.start(run, idempotency_key, requested_at)
-        stored_run = await asyncio.to_thread(store.run, accepted.run_id or run.id)
-        return _start_response(stored_run, first=accepted.first, duplicate=accepted.duplicate)
+        return await _start_response(hub, await hub.start(run, idempotency_key, requested_at))
 
     @get("/api/tasks/{task_id:str}/runs", opt=role("viewer"))
     async def list_task_runs(
         self,
         task_id: FromPath[str],
         hub: NamedDependency[Hub],
-        state_name: State = None,
-        trigger: FromQuery[RunTrigger | None] = None,
-        reason: Reason = None,
-        beginning: Beginning = None,
-        since: Since = None,
-        until: Until = None,
-        min_cost: MinCost = None,
+        filters: NamedDependency[RunFilter],
         cursor: Cursor = None,
         limit: Limit = 50,
     ) -> RunPageBody:
         """List the runs of one task, newest first. A task that is gone still has its runs."""
-        run_filter = _filter(task_id, state_name, trigger, reason, beginning, since, until, min_cost)
-        run_page = await _page(hub, run_filter, cursor, limit)
+        run_page = await _page(hub, replace(filters, task_id=task_id), cursor, limit)
         if not run_page.items:
             hub.snapshot.registry.task(task_id)
         return run_page
@@ -123,20 +136,14 @@ class RunController(Controller):
     async def list_runs(
         self,
         hub: NamedDependency[Hub],
+        filters: NamedDependency[RunFilter],
         task: FromQuery[str | None] = None,
-        state_name: State = None,
-        trigger: FromQuery[RunTrigger | None] = None,
-        reason: Reason = None,
-        beginning: Beginning = None,
-        since: Since = None,
-        until: Until = None,
-        min_cost: MinCost = None,
         cursor: Cursor = None,
         limit: Limit = 50,
     ) -> RunPageBody:
         """List the runs of all tasks, newest first. `id` is the beginning of an id. `since` and `until` bound the time of
         creation; both are times with a time zone."""
-        return await _page(hub, _filter(task, state_name, trigger, reason, beginning, since, until, min_cost), cursor, limit)
+        return await _page(hub, replace(filters, task_id=task), cursor, limit)
 
     @get("/api/workflow-runs/{run_id:str}", opt=role("viewer"))
     async def get_run(self, run_id: FromPath[str], hub: NamedDependency[Hub]) -> RunDetailsBody:
@@ -180,10 +187,8 @@ class RunController(Controller):
         body = await request_body.read_raw(request, hub.services.settings.max_body_bytes)
         current = request_body.as_body(request_body.parse_object(body), RerunRun).current
         idempotency_key = idempotency_of(request, f"rerun:{run_id}", body)
-        store = hub.services.store
-        earlier_id = None if idempotency_key is None else await asyncio.to_thread(store.recall, idempotency_key)
-        if earlier_id is not None:
-            return _start_response(await asyncio.to_thread(store.run, earlier_id), first=False)
+        if (earlier := await _earlier_response(hub, idempotency_key)) is not None:
+            return earlier
         accepted = await hub.rerun(
             run_id,
             request.state.actor,
@@ -192,8 +197,7 @@ class RunController(Controller):
             idempotency_key=idempotency_key,
             traceparent=request.headers.get("traceparent"),
         )
-        stored_run = await asyncio.to_thread(store.run, accepted.run_id or "")
-        return _start_response(stored_run, first=accepted.first, duplicate=accepted.duplicate)
+        return await _start_response(hub, accepted)
 
     @post("/api/workflow-runs/{run_id:str}/cancel", status_code=202, opt=role("operator"), problems=("conflict",))
     async def cancel_run(
@@ -220,21 +224,10 @@ def idempotency_of(request: Request[Any, Any, Any], scope: str, body: bytes) -> 
     return IdempotencyKey(scope, keys[0], hashlib.sha256(body).hexdigest())
 
 
-def require_zone(name: str, at: datetime | None) -> datetime | None:
-    """Return a time that has a time zone. Raises Invalid for one that has none."""
-    if at is not None and at.tzinfo is None:
-        raise Invalid("invalid request parameters", [Problem(f"/{name}", "needs a time zone, such as `Z` at its end")])
-    return at
-
-
 def _details(hub: Hub, run_id: str) -> RunDetailsBody:
     store = hub.services.store
     run = store.run(run_id)
-    hold: Hold | None = None
-    if run.state is RunState.QUEUED:
-        max_running = hub.services.settings.max_workflow_concurrent
-        hold = admission.hold_of(run_id, store.admission(), max_running=max_running)
-    parts = store.attempts(run_id), store.events(run_id), store.prompt(run_id), hold
+    parts = store.attempts(run_id), store.events(run_id), store.prompt(run_id), hub.hold_of(run)
     return serializers.run_details(run, *parts, commit_of_run(store, run))
 
 
@@ -244,35 +237,20 @@ def _failure(hub: Hub, run_id: str) -> RunFailureBody:
     return serializers.run_failure(run, explain_failure(store, run, store.attempts(run_id)))
 
 
-def _filter(
-    task_id: str | None,
-    state: RunState | None,
-    trigger: RunTrigger | None,
-    reason: str | None,
-    beginning: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    min_cost: str | None,
-) -> RunFilter:
-    return RunFilter(
-        task_id=task_id,
-        state=state,
-        trigger=trigger,
-        reason=reason,
-        id_prefix=None if beginning is None else beginning.lower(),
-        since=require_zone("since", since),
-        until=require_zone("until", until),
-        min_cost=cost_of("minCost", min_cost),
-    )
-
-
 async def _page(hub: Hub, run_filter: RunFilter, cursor: str | None, limit: int) -> RunPageBody:
     return serializers.run_page(await asyncio.to_thread(hub.services.store.runs, run_filter, cursor=cursor, limit=limit))
 
 
-def _start_response(run: Run, *, first: bool, duplicate: bool = False) -> Response[StartedRunBody]:
+async def _earlier_response(hub: Hub, key: IdempotencyKey | None) -> Response[StartedRunBody] | None:
+    """Return the answer of an earlier request with the same key."""
+    run_id = None if key is None else await asyncio.to_thread(hub.services.store.recall, key)
+    return None if run_id is None else await _start_response(hub, Accepted(run_id, first=False))
+
+
+async def _start_response(hub: Hub, accepted: Accepted) -> Response[StartedRunBody]:
+    run = await asyncio.to_thread(hub.services.store.run, accepted.run_id or "")
     headers = {"Location": f"/api/workflow-runs/{run.id}"}
-    if not first and not duplicate:
+    if not accepted.first and not accepted.duplicate:
         headers["Idempotency-Replayed"] = "true"
-    content = serializers.started_run(run, duplicate=duplicate)
-    return Response(content, status_code=202 if first else 200, headers=headers)
+    content = serializers.started_run(run, duplicate=accepted.duplicate)
+    return Response(content, status_code=202 if accepted.first else 200, headers=headers)

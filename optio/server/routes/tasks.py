@@ -37,7 +37,7 @@ from optio.server.bodies.tasks import (
 )
 from optio.server.dependencies import Hub
 from optio.server.loop_bridge import read_small
-from optio.server.routes.runs import Cursor, Since, Until, idempotency_of, require_zone
+from optio.server.routes.runs import Cursor, Since, Until, idempotency_of
 from optio.server.task_changes import delete_task, filed_tasks, put_text, warnings_of, with_file, write_file
 from optio.store.values import IdempotencyKey, Pause, RunFilter, SlotFilter, SlotOutcome
 from optio.tree.served import Snapshot
@@ -207,7 +207,7 @@ class TaskController(Controller):
     ) -> SlotPageBody:
         """List the times of the task's schedule, newest first, each with the run that it started, or why it started none. Where
         many were missed in a row, the older ones are one item with their number. A task that is gone still has its slots."""
-        slot_filter = SlotFilter(verdict=verdict, since=require_zone("since", since), until=require_zone("until", until))
+        slot_filter = SlotFilter(verdict=verdict, since=since, until=until)
         slots = await asyncio.to_thread(hub.services.store.slots, task_id, slot_filter, cursor=cursor, limit=limit)
         if not slots.items and cursor is None:
             hub.snapshot.registry.task(task_id)
