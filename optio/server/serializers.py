@@ -48,6 +48,11 @@ def at_if_known(moment: datetime | None) -> str | None:
     return None if moment is None else at(moment)
 
 
+def milliseconds(seconds: float | None) -> int | None:
+    """Return a duration in whole milliseconds, or None."""
+    return None if seconds is None else round(seconds * 1000)
+
+
 _PLAIN: dict[type, Callable[[Any], Any]] = {
     datetime: at,
     date: date.isoformat,
@@ -113,10 +118,9 @@ def run(value: Run) -> RunBody:
 
 
 def _times(value: Run) -> dict[str, Any]:
-    duration = value.duration_s
     return {
         "next_attempt_at": value.not_before if value.state is RunState.QUEUED else None,
-        "duration_ms": None if duration is None else round(duration * 1000),
+        "duration_ms": milliseconds(value.duration_s),
     }
 
 

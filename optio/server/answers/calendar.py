@@ -13,8 +13,6 @@ from optio.server.read_models.calendar import CalendarDay
 from optio.server.serializers import at, to_body
 
 YEARS = range(1970, 3000)
-
-
 _MAX_NAMED = 5
 
 

@@ -3,8 +3,8 @@ deliveries."""
 
 from typing import Any
 
-from optio.model.effect import EffectKind, EffectWeight
 from optio.server.bodies.base import Body, Usd
+from optio.server.bodies.changes import EffectBody
 from optio.server.bodies.diagnostics import DiagnosticBody
 from optio.server.bodies.runs import WaitingBody
 
@@ -43,21 +43,9 @@ class CheckDraft(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The id of the task whose file it would replace; without it, it is the file of a new task."""
 
 
-class DraftEffectBody(Body, frozen=True, kw_only=True):
+class DraftEffectBody(EffectBody, frozen=True, kw_only=True):
     """One difference in behaviour between what is served and the draft."""
 
-    kind: EffectKind
-    """The sort of difference."""
-    weight: EffectWeight
-    """How much attention it deserves."""
-    text: str
-    """The difference in a line."""
-    lines: list[str]
-    """The same in more lines, such as the next times of a schedule."""
-    diff: list[str]
-    """A unified diff of a long text."""
-    pointer: str
-    """A JSON Pointer to the key that causes it."""
     failing: bool
     """Whether the policy's `failOn` names it."""
 

@@ -1,10 +1,12 @@
-"""The bodies of transcripts: a log as a conversation. See `optio.server.bodies` for the form of such classes."""
+"""The bodies of transcripts: a log as a conversation. They are filled while the log is read, so they are not frozen."""
+
+from msgspec import Struct
 
 from optio.model.agent_event import TurnEnd
 from optio.server.bodies.base import Body
 
 
-class TranscriptBlockBody(Body, frozen=True, kw_only=True):
+class TranscriptBlockBody(Struct, kw_only=True, rename="camel"):
     """Some lines of one kind, or a tool call."""
 
     kind: str
@@ -27,7 +29,7 @@ class TranscriptBlockBody(Body, frozen=True, kw_only=True):
     """The exit code of the tool, if it told one."""
 
 
-class TranscriptTurnBody(Body, frozen=True, kw_only=True):
+class TranscriptTurnBody(Struct, kw_only=True, rename="camel"):
     """A model call with what the agent did after it."""
 
     attempt: int

@@ -2,20 +2,20 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime
 from typing import Annotated, Any, get_args
 
 from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
-from optio.errors import Conflict, Invalid, Malformed, Problem
+from optio.errors import Conflict, Malformed
 from optio.model import json_body
 from optio.server.answers.deliveries import make_test, read_deliveries, read_delivery, replay
 from optio.server.auth import role
 from optio.server.dependencies import Hub
 from optio.server.pages.login import read_form
 from optio.server.pages.rendering import Incoming, Pages, page, redirect
+from optio.server.run_filters import time_of
 from optio.store.values import DeliveryFilter, DeliveryVerdict
 
 _PAGE = 50
@@ -48,8 +48,8 @@ class DeliveryPages(Pages):
             path=path or None,
             verdict=verdict or None,
             task_id=task or None,
-            since=read_time("since", since),
-            until=read_time("until", until),
+            since=time_of("since", since),
+            until=time_of("until", until),
         )
         deliveries, refusals = await asyncio.to_thread(read_deliveries, hub, delivery_filter, cursor or None, _PAGE)
         filters = {"path": path, "verdict": verdict, "task": task, "since": since, "until": until}
@@ -85,20 +85,6 @@ class DeliveryPages(Pages):
     async def test_page(self, delivery_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
         """Show a test of the task that is made of the request, to be copied."""
         return page(request, "delivery_test.html", id=delivery_id, made=await asyncio.to_thread(make_test, hub, delivery_id))
-
-
-def read_time(name: str, text: str) -> datetime | None:
-    """Return the time that stands in a form or an address, in UTC where it names no zone; None for an empty one. Raises
-    Invalid."""
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError) as err:
-        raise Invalid(
-            "invalid request parameters", [Problem(f"/{name}", "must be a time, such as `2026-01-05T08:00`")]
-        ) from err
 
 
 def _read(hub: Hub, delivery_id: str) -> dict[str, Any]:

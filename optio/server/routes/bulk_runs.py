@@ -3,17 +3,17 @@
 import asyncio
 from typing import Any
 
+import msgspec
 from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 
 from optio.errors import Invalid, Problem
 from optio.server import request_body
 from optio.server.auth import role
-from optio.server.bodies.bulk import ActOnRuns, BulkFilter, BulkResultBody
+from optio.server.bodies.bulk import ActOnRuns, BulkResultBody
 from optio.server.bulk_runs import do_bulk, plan_of_filter, plan_of_runs
 from optio.server.dependencies import Hub
-from optio.server.run_filters import cost_of, time_of
-from optio.store.values import RunFilter
+from optio.server.run_filters import filter_of
 
 
 class BulkRunController(Controller):
@@ -42,21 +42,10 @@ class BulkRunController(Controller):
         if act.runs is not None:
             plan = await asyncio.to_thread(plan_of_runs, store, act.act, act.runs)
         else:
-            plan = await asyncio.to_thread(plan_of_filter, store, act.act, _filter(act.where or BulkFilter()))
+            filters = filter_of(msgspec.to_builtins(act.where), "where/")
+            plan = await asyncio.to_thread(plan_of_filter, store, act.act, filters)
         changed_ids, refusals = [run.id for run in plan.runs], list(plan.refused)
         if not act.dry_run:
             changed_ids, new_refusals = await do_bulk(hub, act.act, changed_ids, request.state.actor)
             refusals += new_refusals
         return BulkResultBody(act=act.act, dry_run=act.dry_run, runs=changed_ids, refused=refusals, more=plan.more)
-
-
-def _filter(filters: BulkFilter) -> RunFilter:
-    return RunFilter(
-        task_id=filters.task,
-        state=filters.state,
-        trigger=filters.trigger,
-        reason=filters.reason,
-        since=time_of("where/since", filters.since),
-        until=time_of("where/until", filters.until),
-        min_cost=cost_of("where/minCost", filters.min_cost),
-    )

@@ -133,8 +133,7 @@ class LogController(Controller):
     ) -> TranscriptBody:
         """Return some turns of the conversation: the last ones, or those after or before a cursor."""
         await asyncio.to_thread(hub.services.store.run, run_id)
-        conversation = await asyncio.to_thread(transcript.read, hub.services.store, run_id, before=before, after=after)
-        return msgspec.convert(conversation, TranscriptBody, from_attributes=True)
+        return await asyncio.to_thread(transcript.read, hub.services.store, run_id, before=before, after=after)
 
 
 async def batches(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncGenerator[LineBatch, None]:

@@ -8,7 +8,6 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from optio.model.registry import CompiledTask
 from optio.model.run import Run
 from optio.server.auth import role
 from optio.server.bodies.search import FoundBody, FoundRunBody, FoundTaskBody
@@ -30,8 +29,8 @@ class SearchController(Controller):
     @get("/api/search", opt=role("viewer"), problems=("malformed",))
     async def find(self, hub: NamedDependency[Hub], text: Words) -> FoundBody:
         """Find served tasks with these words in id, name, owner or description, and runs whose id begins so."""
-        words = text.lower().split()
-        tasks = (task for _, task in sorted(hub.snapshot.registry.tasks.items()) if has_words(task, words))
+        words, snapshot = text.lower().split(), hub.snapshot
+        tasks = [snapshot.registry.tasks[task_id] for task_id in hub.overview.ids_with_words(snapshot, words)]
         # Those whose id or name has the words come first.
         matching = sorted(tasks, key=lambda task: not all(word in f"{task.id} {task.spec.name}".lower() for word in words))
         runs: list[Run] = []
@@ -42,10 +41,3 @@ class SearchController(Controller):
             tasks=[FoundTaskBody(id=task.id, name=task.spec.name) for task in matching[:_MAX_FOUND]],
             runs=[FoundRunBody(id=run.id, task_id=run.task_id, state=run.state) for run in runs],
         )
-
-
-def has_words(task: CompiledTask, words: list[str]) -> bool:
-    """Return whether a task has all words, in lower case, in its id, name, owner or description."""
-    spec = task.spec
-    text = f"{task.id} {spec.name} {spec.owner or ''} {spec.description or ''}".lower() if words else ""
-    return all(word in text for word in words)
