@@ -45,10 +45,10 @@ class TaskChanges:
     removed: Sequence[str]
     tasks: int
 
-    def kind_of(self, task_id: str) -> str | None:
-        """Return `added`, `changed` or `removed`; None for a task that stayed as it was."""
-        kinds = (("added", self.added), ("changed", self.changed), ("removed", self.removed))
-        return next((kind for kind, ids in kinds if task_id in ids), None)
+    @property
+    def all(self) -> list[str]:
+        """Return the ids of all three, sorted."""
+        return sorted([*self.added, *self.changed, *self.removed])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,7 @@ class GenerationHistory:
         for place, head in enumerate(heads[:_MAX_SCANNED]):
             older = heads[place + 1] if place + 1 < len(heads) else None
             changes = self._changes_of(head, older, tasks)
-            if changes is not None and changes.kind_of(task_id) is not None:
+            if changes is not None and task_id in changes.all:
                 generations.append(self._generation_of(head, older, newer, tasks))
             if len(generations) == limit and older is not None:
                 return generations, head.id
@@ -157,7 +157,7 @@ class GenerationHistory:
         with self._lock:
             changes = self._changes.get(head.id)
         if changes is None and (older is not None or head.id == 1):
-            changes = changes_between({} if older is None else self._tasks(older.id, tasks), self._tasks(head.id, tasks))
+            changes = _changes_between({} if older is None else self._tasks(older.id, tasks), self._tasks(head.id, tasks))
             with self._lock:
                 self._changes[head.id] = changes
         return changes
@@ -170,10 +170,7 @@ class GenerationHistory:
     def _compare(self, number: int, task_id: str | None) -> GenerationDifference:
         head, older = self._pair(number)
         new, old = self._store.generation_tasks(number), {} if older is None else self._store.generation_tasks(older.id)
-        changes = changes_between(old, new)
-        task_ids = sorted({*changes.added, *changes.changed, *changes.removed})
-        if task_id is not None:
-            task_ids = [changed_id for changed_id in task_ids if changed_id == task_id]
+        task_ids = [changed_id for changed_id in _changes_between(old, new).all if task_id in (None, changed_id)]
         lost_ids: list[str] = []
         before, after = (self._side(digests, task_ids[:MAX_COMPARED], lost_ids) for digests in (old, new))
         outlook = Forecast(now=head.activated_at.replace(second=0, microsecond=0))
@@ -192,7 +189,7 @@ class GenerationHistory:
         return Side(registry=Registry.of(tasks_by_id))
 
 
-def changes_between(before: Mapping[str, str], after: Mapping[str, str]) -> TaskChanges:
+def _changes_between(before: Mapping[str, str], after: Mapping[str, str]) -> TaskChanges:
     """Return the changes from one set of tasks, by id and digest, to another."""
     return TaskChanges(
         added=tuple(sorted(after.keys() - before.keys())),

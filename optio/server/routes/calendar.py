@@ -12,7 +12,7 @@ from optio.errors import Invalid, Problem
 from optio.server import serializers
 from optio.server.answers.calendar import YEARS, parse_day, read_calendar, today
 from optio.server.auth import role
-from optio.server.bodies.calendar import CalendarBody, FireBody, FireListBody
+from optio.server.bodies.calendar import CalendarBody, FireListBody
 from optio.server.dependencies import Hub
 from optio.server.routes.runs import Since, Until
 
@@ -54,7 +54,6 @@ class CalendarController(Controller):
         fires, has_more = await asyncio.to_thread(
             hub.calendar.coming, registry, begin.astimezone(UTC), end.astimezone(UTC), limit
         )
-        items = [serializers.to_body(FireBody, fire, local=fire.local.isoformat(timespec="minutes")) for fire in fires]
         return FireListBody(
-            since=serializers.at(begin.astimezone(UTC)), until=serializers.at(end.astimezone(UTC)), items=items, more=has_more
+            since=serializers.at(begin.astimezone(UTC)), until=serializers.at(end.astimezone(UTC)), items=fires, more=has_more
         )
