@@ -40,7 +40,6 @@ from optio.server.loop_bridge import read_small
 from optio.server.routes.runs import Cursor, Since, Until, idempotency_of
 from optio.server.task_changes import delete_task, filed_tasks, put_text, warnings_of, with_file, write_file
 from optio.store.values import IdempotencyKey, Pause, RunFilter, SlotFilter, SlotOutcome
-from optio.tree.served import Snapshot
 from optio.tree.writer import TaskFile, WriteResult
 
 TaskLimit = Annotated[int | None, QueryParameter(ge=1, le=1000, description="most tasks in the answer")]
@@ -108,13 +107,9 @@ class TaskController(Controller):
         """Write a file for a new task, and serve it. Compiler warnings are listed under `warnings`. The same `Idempotency-Key`
         with the same body returns the first answer again, with status 200."""
         document, idempotency_key = await _received(request, hub, "tasks")
-
-        def write() -> WriteResult:
-            return hub.task_writer.create(document, filed_tasks(hub.snapshot))
-
         async with hub.write_lock:
             return await _first_answer(hub, idempotency_key) or await _write_response(
-                hub, write, idempotency_key, _task_answer(await _pauses(hub))
+                hub, lambda: hub.task_writer.create(document, filed_tasks(hub.snapshot)), idempotency_key=idempotency_key
             )
 
     @get("/api/tasks/{task_id:str}", opt=role("viewer"), answers_with=("ETag",))
@@ -147,8 +142,7 @@ class TaskController(Controller):
         digests = _digests(request)
         async with hub.write_lock:
             task = with_file(hub, task_id)
-            answer = _task_answer(await _pauses(hub))
-            return await _write_response(hub, lambda: hub.task_writer.patch(task, document, digests), None, answer, status=200)
+            return await _write_response(hub, lambda: hub.task_writer.patch(task, document, digests), status=200)
 
     @delete("/api/tasks/{task_id:str}", status_code=204, opt=role("admin"), problems=_CHANGE)
     async def delete_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> None:
@@ -234,17 +228,13 @@ class TaskController(Controller):
         file, and no answer ever contains it. `Idempotency-Key` works as for tasks."""
         document, idempotency_key = await _received(request, hub, f"triggers:{task_id}")
         kind = str(document.get("type"))
-
-        def answer(snapshot: Snapshot, result: WriteResult) -> tuple[str, str, Any]:
-            task = snapshot.registry.task(task_id)
-            return f"/api/tasks/{task_id}/triggers/{kind}", task.digest, _trigger(task, kind)
-
         async with hub.write_lock:
-            earlier_answer = await _first_answer(hub, idempotency_key)
-            if earlier_answer is not None:
-                return earlier_answer
-            task = with_file(hub, task_id)
-            return await _write_response(hub, lambda: hub.task_writer.add_trigger(task, document), idempotency_key, answer)
+            return await _first_answer(hub, idempotency_key) or await _write_response(
+                hub,
+                lambda: hub.task_writer.add_trigger(with_file(hub, task_id), document),
+                kind=kind,
+                idempotency_key=idempotency_key,
+            )
 
     @get("/api/tasks/{task_id:str}/triggers/{kind:str}", opt=role("viewer"))
     async def get_trigger(self, task_id: FromPath[str], kind: FromPath[str], hub: NamedDependency[Hub]) -> TriggerBody:
@@ -266,15 +256,10 @@ class TaskController(Controller):
         """Turn the trigger of this type on or off, in the task's file."""
         enabled = (await request_body.read_as(request, hub, TriggerPatch)).enabled
         digests = _digests(request)
-
-        def answer(snapshot: Snapshot, result: WriteResult) -> tuple[str, str, Any]:
-            task = snapshot.registry.task(task_id)
-            return "", task.digest, _trigger(task, kind)
-
         async with hub.write_lock:
             task = with_file(hub, task_id)
             return await _write_response(
-                hub, lambda: hub.task_writer.enable_trigger(task, kind, enabled, digests), None, answer, status=200
+                hub, lambda: hub.task_writer.enable_trigger(task, kind, enabled, digests), kind=kind, status=200
             )
 
     @get("/api/tasks/{task_id:str}/file", opt=role("viewer"), answers_with=("ETag",))
@@ -304,10 +289,9 @@ class TaskController(Controller):
         digests = _digests(request)
         async with hub.write_lock:
             is_new = task_id not in hub.snapshot.registry.tasks
-            answer = _task_answer(await _pauses(hub))
+            pauses = await _pauses(hub)
             result = await put_text(hub, task_id, text, digests)
-            _, _, document_shown = answer(hub.snapshot, result)
-        content: Any = {**document_shown, "warnings": [_warning(problem) for problem in warnings_of(hub, result)]}
+            content: Any = _written_task(hub, result, pauses)
         digest = TaskFile(result.path, text.encode()).digest
         return Response(content, status_code=201 if is_new else 200, headers={"ETag": f'"{digest}"'})
 
@@ -348,35 +332,33 @@ async def _pauses(hub: Hub) -> dict[str, Pause]:
     return await read_small(hub.services.store, hub.services.store.pauses)
 
 
-def _task_answer(pauses: Mapping[str, Pause]) -> Callable[[Snapshot, WriteResult], tuple[str, str, Any]]:
-    def answer(snapshot: Snapshot, result: WriteResult) -> tuple[str, str, Any]:
-        task = snapshot.registry.task(result.task_id)
-        return f"/api/tasks/{task.id}", task.digest, serializers.task(task, snapshot, pauses.get(task.id))
-
-    return answer
+def _written_task(hub: Hub, result: WriteResult, pauses: Mapping[str, Pause], kind: str | None = None) -> dict[str, Any]:
+    """Return the written task as it is served now, or its trigger of a kind, with the warnings of the compiler."""
+    task = hub.snapshot.registry.task(result.task_id)
+    shown: Any = serializers.task(task, hub.snapshot, pauses.get(task.id)) if kind is None else _trigger(task, kind)
+    return {**shown, "warnings": [serializers.to_body(WarningBody, problem) for problem in warnings_of(hub, result)]}
 
 
 async def _write_response(
     hub: Hub,
     write: Callable[[], WriteResult],
-    idempotency_key: IdempotencyKey | None,
-    answer: Callable[[Snapshot, WriteResult], tuple[str, str, Any]],
     *,
+    kind: str | None = None,
+    idempotency_key: IdempotencyKey | None = None,
     status: int = 201,
 ) -> Response[Any]:
-    """Write a file, serve the result, and answer with what is served then."""
+    """Write a file, serve the result, and answer with the task that is served then, or with its trigger of a kind."""
+    # Before the write, so that nothing is written if the store is unavailable.
+    pauses = await _pauses(hub)
     result = await write_file(hub, write)
-    location, digest, content = answer(hub.snapshot, result)
-    content = {**content, "warnings": [_warning(problem) for problem in warnings_of(hub, result)]}
+    content = _written_task(hub, result, pauses, kind)
+    location = f"/api/tasks/{result.task_id}{'' if kind is None else f'/triggers/{kind}'}"
+    digest = hub.snapshot.registry.task(result.task_id).digest
     headers = {"ETag": f'"{digest}"', **({"Location": location} if status == 201 else {})}
     if idempotency_key is not None:
         encoded = msgspec.json.encode({"content": content, "headers": headers}).decode()
         await asyncio.to_thread(hub.services.store.remember, idempotency_key, encoded)
     return Response(content, status_code=status, headers=headers)
-
-
-def _warning(problem: Problem) -> WarningBody:
-    return serializers.to_body(WarningBody, problem)
 
 
 def _digests(request: Incoming) -> Collection[str] | None:
