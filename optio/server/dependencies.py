@@ -5,6 +5,10 @@ import contextlib
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
+
+from litestar import Request
+from litestar.di import NamedDependency
 
 from optio.broker.base import Topic, announce_queued
 from optio.errors import Conflict, Duplicate, OptioError
@@ -147,3 +151,8 @@ class Hub:
         self.services.broker.tell(Topic.RUN, run_id)
         with contextlib.suppress(OptioError):  # the run is cancelled in any case
             self.services.telemetry.tell(Withdrawn(await asyncio.to_thread(self.services.store.run, run_id)))
+
+
+# What handlers declare: the request, and the hub of the server that got it.
+Incoming = Request[Any, Any, Any]
+InjectedHub = NamedDependency[Hub]

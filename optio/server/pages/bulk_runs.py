@@ -4,15 +4,14 @@ import asyncio
 from urllib.parse import urlencode
 
 from litestar import Response, post
-from litestar.di import NamedDependency
 
 from optio.errors import Invalid, Problem
 from optio.server.auth import role
 from optio.server.bodies.bulk import MAX_BULK_RUNS, BulkAct
 from optio.server.bulk_runs import STATES, BulkPlan, do_bulk, plan_of_filter, plan_of_runs
-from optio.server.dependencies import Hub
+from optio.server.dependencies import Hub, Incoming, InjectedHub
 from optio.server.pages.login import read_form
-from optio.server.pages.rendering import Incoming, Pages, page
+from optio.server.pages.rendering import Pages, page
 from optio.server.run_filters import filter_of
 
 _CHOSEN = "run."
@@ -23,7 +22,7 @@ class BulkRunPages(Pages):
     """Routes of `/runs/bulk`."""
 
     @post("/runs/bulk", status_code=200, opt=role("operator"))
-    async def bulk_page(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+    async def bulk_page(self, request: Incoming, hub: InjectedHub) -> Response[str]:
         """Show what an act would be done on: the chosen runs, or all that match the filters. Nothing is done yet."""
         form = await read_form(request)
         act, _, scope = form.get("act", "").partition(" ")
@@ -34,7 +33,7 @@ class BulkRunPages(Pages):
         return page(request, "bulk.html", plan=plan, back=back, limit=MAX_BULK_RUNS)
 
     @post("/runs/bulk/confirm", status_code=200, opt=role("operator"))
-    async def confirm_bulk_page(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+    async def confirm_bulk_page(self, request: Incoming, hub: InjectedHub) -> Response[str]:
         """Do the act on the runs that were shown, and show on which it was done."""
         form = await read_form(request)
         act, runs, back = _act(form.get("act", "")), form.get("runs", "").split(), form.get("back", "")

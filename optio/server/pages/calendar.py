@@ -7,15 +7,14 @@ from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from litestar import Response, get
-from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
 from optio.model.money import dollars
 from optio.server.answers.calendar import check_zone, parse_day, read_calendar, today
 from optio.server.auth import role
 from optio.server.bodies.calendar import CalendarDayBody
-from optio.server.dependencies import Hub
-from optio.server.pages.rendering import Incoming, Pages, page
+from optio.server.dependencies import Hub, Incoming, InjectedHub
+from optio.server.pages.rendering import Pages, page
 
 View = Literal["month", "week", "day"]
 Zone = Annotated[str, QueryParameter(max_length=60)]
@@ -33,7 +32,7 @@ class CalendarPages(Pages):
 
     @get("/calendar", opt=role("viewer"))
     async def calendar_page(
-        self, request: Incoming, hub: NamedDependency[Hub], view: FromQuery[View] = "month", on: On = "", zone: Zone = ""
+        self, request: Incoming, hub: InjectedHub, view: FromQuery[View] = "month", on: On = "", zone: Zone = ""
     ) -> Response[str]:
         """Show a month, a week or a day of the schedules that are served now."""
         zones = await asyncio.to_thread(hub.calendar.zones, hub.snapshot.registry)

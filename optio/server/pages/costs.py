@@ -5,15 +5,14 @@ from decimal import Decimal
 from typing import Annotated, Any, get_args
 
 from litestar import Response, get
-from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
 from optio.server.answers.costs import Span, costs_csv, read_costs
 from optio.server.auth import role
 from optio.server.bodies.costs import CostsBody
-from optio.server.dependencies import Hub
+from optio.server.dependencies import Incoming, InjectedHub
 from optio.server.pages import charts
-from optio.server.pages.rendering import Incoming, Pages, page
+from optio.server.pages.rendering import Pages, page
 
 _PAGE = 50
 Word = Annotated[str, QueryParameter(max_length=200)]
@@ -24,14 +23,14 @@ class CostPages(Pages):
 
     @get("/costs", opt=role("viewer"))
     async def costs_page(
-        self, request: Incoming, hub: NamedDependency[Hub], days: FromQuery[Span] = 30, cursor: Word = ""
+        self, request: Incoming, hub: InjectedHub, days: FromQuery[Span] = 30, cursor: Word = ""
     ) -> Response[str]:
         """Show the costs of some days as bars, and of each task as a table."""
         costs = await asyncio.to_thread(read_costs, hub, days=days, cursor=cursor or None, limit=_PAGE)
         return page(request, "costs.html", costs=costs, days=days, spans=get_args(Span), **_chart(costs))
 
     @get("/costs.csv", opt=role("viewer"))
-    async def costs_as_csv(self, hub: NamedDependency[Hub], days: FromQuery[Span] = 30) -> Response[str]:
+    async def costs_as_csv(self, hub: InjectedHub, days: FromQuery[Span] = 30) -> Response[str]:
         """Return the table of all tasks as CSV."""
         text = await asyncio.to_thread(costs_csv, hub, days)
         name = f'attachment; filename="optio-costs-{days}-days.csv"'

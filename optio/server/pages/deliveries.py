@@ -5,16 +5,15 @@ import json
 from typing import Annotated, Any, get_args
 
 from litestar import Response, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
 from optio.errors import Conflict, Malformed
 from optio.model import json_body
 from optio.server.answers.deliveries import make_test, read_deliveries, read_delivery, replay
 from optio.server.auth import role
-from optio.server.dependencies import Hub
+from optio.server.dependencies import Hub, Incoming, InjectedHub
 from optio.server.pages.login import read_form
-from optio.server.pages.rendering import Incoming, Pages, page, redirect
+from optio.server.pages.rendering import Pages, page, redirect
 from optio.server.run_filters import time_of
 from optio.store.values import DeliveryFilter, DeliveryVerdict
 
@@ -35,7 +34,7 @@ class DeliveryPages(Pages):
     async def deliveries_page(
         self,
         request: Incoming,
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         path: Word = "",
         verdict: Word = "",
         task: Word = "",
@@ -62,18 +61,18 @@ class DeliveryPages(Pages):
         return page(request, "deliveries.html", filters=filters, **values)
 
     @get("/deliveries/{delivery_id:str}", opt=role("viewer"))
-    async def delivery_page(self, delivery_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+    async def delivery_page(self, delivery_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[str]:
         """Show one request: its gates, headers and body."""
         return page(request, "delivery.html", **await asyncio.to_thread(_read, hub, delivery_id))
 
     @get("/deliveries/{delivery_id:str}/replay", opt=role("operator"))
-    async def replay_page(self, delivery_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+    async def replay_page(self, delivery_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[str]:
         """Show what the tasks that are served now would make of the request. Nothing is started."""
         body, _ = await replay(hub, delivery_id, request.state.actor, dry_run=True)
         return page(request, "replay.html", replay=body, params=_pretty(body.now.params), diff=_diff_lines(body.diff))
 
     @post("/deliveries/{delivery_id:str}/replay", status_code=303, opt=role("operator"))
-    async def start_replay(self, delivery_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
+    async def start_replay(self, delivery_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[None]:
         """Start the run of the request again, and lead to it."""
         is_repeat = (await read_form(request)).get("again") == "yes"
         body, _ = await replay(hub, delivery_id, request.state.actor, dry_run=False, again=is_repeat)
@@ -82,7 +81,7 @@ class DeliveryPages(Pages):
         return redirect(f"/runs/{body.run_id}")
 
     @get("/deliveries/{delivery_id:str}/test", opt=role("operator"))
-    async def test_page(self, delivery_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+    async def test_page(self, delivery_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[str]:
         """Show a test of the task that is made of the request, to be copied."""
         return page(request, "delivery_test.html", id=delivery_id, made=await asyncio.to_thread(make_test, hub, delivery_id))
 

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from litestar import Response, get
-from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from optio.compiler.diagnostics import Severity
@@ -14,8 +13,8 @@ from optio.server import serializers
 from optio.server.answers.health import list_server_settings, read_installation
 from optio.server.answers.pools import read_pools
 from optio.server.auth import role
-from optio.server.dependencies import Hub
-from optio.server.pages.rendering import Incoming, Pages, page
+from optio.server.dependencies import Hub, Incoming, InjectedHub
+from optio.server.pages.rendering import Pages, page
 
 # Findings and pools on one page: a tree with more has one cause, or is read with `optio check`.
 _MAX_FINDINGS = 200
@@ -29,14 +28,14 @@ class HealthPages(Pages):
     """Routes of `/health` and `/pools`."""
 
     @get("/health", opt=role("viewer"))
-    async def health_page(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+    async def health_page(self, request: Incoming, hub: InjectedHub) -> Response[str]:
         """Show the parts of the installation, what is wrong with them and with the tree, and, for admins, the settings."""
         installation = await asyncio.to_thread(read_installation, hub)
         settings = list_server_settings(hub).items if request.state.who.role == "admin" else None
         return page(request, "health.html", health=installation, settings=settings, **_tree(hub))
 
     @get("/pools", opt=role("viewer"))
-    async def pools_page(self, request: Incoming, hub: NamedDependency[Hub], span: FromQuery[Span] = "24h") -> Response[str]:
+    async def pools_page(self, request: Incoming, hub: InjectedHub, span: FromQuery[Span] = "24h") -> Response[str]:
         """Show the warm pools, how often they were used, and what holds starts up."""
         pools = await asyncio.to_thread(read_pools, hub, datetime.now(UTC) - _SPANS[span])
         omitted = max(0, len(pools.items) - _MAX_POOLS)

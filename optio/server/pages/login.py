@@ -5,14 +5,13 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from litestar import Response, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from optio.errors import Malformed, Unauthorized
 from optio.server import browser
 from optio.server.auth import PUBLIC, role
-from optio.server.dependencies import Hub
-from optio.server.pages.rendering import LOGIN, Incoming, Pages, page, redirect
+from optio.server.dependencies import Incoming, InjectedHub
+from optio.server.pages.rendering import LOGIN, Pages, page, redirect
 from optio.server.request_body import ClientGone, read_body
 
 _MAX_FORM_BYTES = 1 << 20
@@ -30,7 +29,7 @@ class LoginController(Pages):
         return page(request, "login.html", next=local_path(next), problem=None, kept={})
 
     @post(LOGIN, status_code=303, opt=role(PUBLIC))
-    async def login(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
+    async def login(self, request: Incoming, hub: InjectedHub) -> Response[Any]:
         """Keep a valid token in the cookie, and lead back to where the reader wanted to go; or, with a form that was sent after
         the login had ended, back into that form."""
         form = await read_form(request)
@@ -50,7 +49,7 @@ class LoginController(Pages):
         return answer
 
     @post("/logout", status_code=303, opt=role(PUBLIC))
-    async def logout(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
+    async def logout(self, request: Incoming, hub: InjectedHub) -> Response[None]:
         """Delete the cookie, and end a session of a provider. An API token stays valid."""
         await hub.access_control.end_session(request.scope["headers"])
         return redirect(LOGIN, {"set-cookie": browser.cookie(request.scope, None)})

@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from litestar import Response, get
-from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
 from optio.runs.admission import HoldReason
 from optio.server.auth import role
-from optio.server.dependencies import Hub
-from optio.server.pages.rendering import Incoming, Pages, page
+from optio.server.dependencies import Incoming, InjectedHub
+from optio.server.pages.rendering import Pages, page
 
 _PAGE = 50
 # Each reason in words, and what lets its runs start.
@@ -39,7 +38,7 @@ class QueuePages(Pages):
     async def queue_page(
         self,
         request: Incoming,
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         reason: FromQuery[Literal["", HoldReason]] = "",
         task: Word = "",
         cursor: Word = "",

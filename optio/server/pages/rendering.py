@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from litestar import Controller, Request, Response
+from litestar import Controller, Response
 from litestar.datastructures import Cookie
 from litestar.exceptions import HTTPException
 from minijinja import Environment, load_from_path
@@ -21,6 +21,7 @@ from optio.model.money import dollars
 from optio.server import problems
 from optio.server.answers.health import warnings_of
 from optio.server.built_docs import is_built
+from optio.server.dependencies import Incoming
 from optio.server.serializers import at
 
 HERE = Path(__file__).parent
@@ -30,7 +31,6 @@ POLICY = (
     "base-uri 'none'; frame-ancestors 'none'; trusted-types optio; require-trusted-types-for 'script'"
 )
 LOGIN = "/login"
-Incoming = Request[Any, Any, Any]
 # A state has a sign of its own, so that nobody depends on its colour.
 _SIGNS = {"completed": "✓", "failed": "✕", "running": "▶", "queued": "…", "cancelled": "⊘"}
 _VERDICTS = {"accepted": ("✓", "good"), "filtered": ("⊘", "wait"), "duplicate": ("=", "wait"), "absent": ("⊘", "wait")}

@@ -7,15 +7,14 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, get_args
 
 from litestar import Response, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.errors import Duplicate
 from optio.model.run import RunState, RunTrigger
 from optio.runs.failure import explain_failure
 from optio.server.auth import role
-from optio.server.dependencies import Hub
-from optio.server.pages.rendering import Incoming, Pages, page, redirect
+from optio.server.dependencies import Hub, Incoming, InjectedHub
+from optio.server.pages.rendering import Pages, page, redirect
 from optio.server.read_models import transcript
 from optio.server.read_models.generations import commit_of_run
 from optio.server.run_filters import filter_of
@@ -39,7 +38,7 @@ class RunPages(Pages):
     async def runs_page(
         self,
         request: Incoming,
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         task: Word = "",
         state_name: State = "",
         reason: Word = "",
@@ -73,7 +72,7 @@ class RunPages(Pages):
         self,
         run_id: FromPath[str],
         request: Incoming,
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         tab: FromQuery[Tab] = "transcript",
         after: Position = None,
         before: Position = None,
@@ -84,13 +83,13 @@ class RunPages(Pages):
         return page(request, "run.html", tab=tab, tabs=Tab.__args__, **values)  # type: ignore[attr-defined]
 
     @post("/runs/{run_id:str}/cancel", status_code=303, opt=role("operator"))
-    async def cancel_on_page(self, run_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
+    async def cancel_on_page(self, run_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[None]:
         """Cancel the run."""
         await hub.cancel(run_id, request.state.actor)
         return redirect(f"/runs/{run_id}")
 
     @post("/runs/{run_id:str}/rerun", status_code=303, opt=role("operator"))
-    async def rerun_on_page(self, run_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
+    async def rerun_on_page(self, run_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[None]:
         """Start the same again as a new run, and lead to it."""
         try:
             accepted = await hub.rerun(run_id, request.state.actor, datetime.now(UTC))
@@ -99,7 +98,7 @@ class RunPages(Pages):
         return redirect(f"/runs/{accepted.run_id}")
 
     @post("/runs/{run_id:str}/retry", status_code=303, opt=role("operator"))
-    async def retry_on_page(self, run_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
+    async def retry_on_page(self, run_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[None]:
         """Start the failed run again."""
         await hub.retry(run_id, request.state.actor)
         return redirect(f"/runs/{run_id}")

@@ -10,7 +10,6 @@ from itertools import islice
 from typing import Annotated, Any, Literal, get_args
 
 from litestar import Response, get, post
-from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.broker.base import Topic
@@ -23,10 +22,10 @@ from optio.server.answers.drafts import forecast_wait
 from optio.server.auth import role
 from optio.server.bodies.base import MAX_REASON_LENGTH
 from optio.server.bodies.overview import TaskOrder, TaskState
-from optio.server.dependencies import Hub
+from optio.server.dependencies import Hub, Incoming, InjectedHub
 from optio.server.pages import charts
 from optio.server.pages.login import keep_form, read_form
-from optio.server.pages.rendering import Incoming, Pages, page, redirect
+from optio.server.pages.rendering import Pages, page, redirect
 from optio.server.pages.task_editing import is_denied
 from optio.server.pages.task_tabs import TABS, Tab, read_tab
 from optio.server.pages.task_triggers import address_of
@@ -71,7 +70,7 @@ class TaskPages(Pages):
     async def tasks_page(
         self,
         request: Incoming,
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         search: Search = "",
         state_name: State = "",
         owner: Word = "",
@@ -102,7 +101,7 @@ class TaskPages(Pages):
         self,
         task_id: FromPath[str],
         request: Incoming,
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         tab: FromQuery[Tab] = "overview",
         cursor: Cursor = "",
         run: FromQuery[Literal["", "yes"]] = "",
@@ -138,7 +137,7 @@ class TaskPages(Pages):
         )
 
     @post("/tasks/{task_id:str}/pause", status_code=303, opt=role("operator"))
-    async def pause_on_page(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
+    async def pause_on_page(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[None]:
         """Start no more runs of the task for now."""
         reason = (await read_form(request)).get("reason", "")
         hub.snapshot.registry.task(task_id)
@@ -147,7 +146,7 @@ class TaskPages(Pages):
         return redirect(f"/tasks/{task_id}")
 
     @post("/tasks/{task_id:str}/resume", status_code=303, opt=role("operator"))
-    async def resume_on_page(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Response[None]:
+    async def resume_on_page(self, task_id: FromPath[str], hub: InjectedHub) -> Response[None]:
         """End the pause of the task."""
         hub.snapshot.registry.task(task_id)
         await asyncio.to_thread(hub.services.store.resume, task_id)
@@ -155,13 +154,13 @@ class TaskPages(Pages):
         return redirect(f"/tasks/{task_id}")
 
     @get("/tasks/{task_id:str}/run", opt=role("operator"))
-    async def run_form(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+    async def run_form(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[str]:
         """Show the form that starts a run."""
         task = hub.snapshot.registry.task(task_id)
         return await _form_page(hub, request, task, _fields(task, None, {}))
 
     @post("/tasks/{task_id:str}/run", status_code=303, opt={**role("operator"), "keep_form": keep_form})
-    async def submit_run_form(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
+    async def submit_run_form(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[Any]:
         """Start a run and lead to it; or show its prompt, or the form again with what is wrong in it."""
         requested_at = datetime.now(UTC)
         form = await read_form(request)

@@ -1,18 +1,16 @@
 """The route of acts on many runs."""
 
 import asyncio
-from typing import Any
 
 import msgspec
-from litestar import Controller, Request, post
-from litestar.di import NamedDependency
+from litestar import Controller, post
 
 from optio.errors import Invalid, Problem
 from optio.server import request_body
 from optio.server.auth import role
 from optio.server.bodies.bulk import ActOnRuns, BulkResultBody
 from optio.server.bulk_runs import do_bulk, plan_of_filter, plan_of_runs
-from optio.server.dependencies import Hub
+from optio.server.dependencies import Incoming, InjectedHub
 from optio.server.run_filters import filter_of
 
 
@@ -32,7 +30,7 @@ class BulkRunController(Controller):
             {"act": "cancel", "runs": ["01a22c44-8ea2-7609-ae19-e8040f3234e1"]},
         ],
     )
-    async def bulk_runs(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> BulkResultBody:
+    async def bulk_runs(self, request: Incoming, hub: InjectedHub) -> BulkResultBody:
         """Cancel or retry many runs: those of `runs`, or the newest that fit `where`, 200 at most. With `{"dryRun": true}` the
         answer tells which, and nothing is done. Runs that ended or changed meanwhile are listed under `refused`."""
         act = await request_body.read_as(request, hub, ActOnRuns)

@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from litestar import Controller, get
-from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from optio.errors import Invalid, Problem
@@ -13,7 +12,7 @@ from optio.server import serializers
 from optio.server.answers.calendar import YEARS, parse_day, read_calendar, today
 from optio.server.auth import role
 from optio.server.bodies.calendar import CalendarBody, FireListBody
-from optio.server.dependencies import Hub
+from optio.server.dependencies import InjectedHub
 from optio.server.routes.runs import Since, Until
 
 _MAX_SPAN = timedelta(days=31)
@@ -29,9 +28,7 @@ class CalendarController(Controller):
     tags = ("tasks",)
 
     @get("/api/calendar", opt=role("viewer"))
-    async def get_calendar(
-        self, hub: NamedDependency[Hub], first: From = None, days: Days = 7, zone: Zone = "UTC"
-    ) -> CalendarBody:
+    async def get_calendar(self, hub: InjectedHub, first: From = None, days: Days = 7, zone: Zone = "UTC") -> CalendarBody:
         """Show the days of the calendar: fires by hour, minutes in which more runs start than may run at once, the worst cost,
         clock changes, and which past slots started no run. Fires are those of the schedules that are served now, also for days
         that are over."""
@@ -39,9 +36,7 @@ class CalendarController(Controller):
         return await asyncio.to_thread(read_calendar, hub, zone, day, days)
 
     @get("/api/fires", opt=role("viewer"))
-    async def list_fires(
-        self, hub: NamedDependency[Hub], since: Since = None, until: Until = None, limit: Limit = 200
-    ) -> FireListBody:
+    async def list_fires(self, hub: InjectedHub, since: Since = None, until: Until = None, limit: Limit = 200) -> FireListBody:
         """List the coming fires of all tasks, in order, after `since` (now by default) and up to `until` (a day later by
         default, at most 31 days)."""
         begin = since or datetime.now(UTC)

@@ -2,10 +2,9 @@
 
 import asyncio
 import base64
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from litestar import Controller, Request, Response, get, post
-from litestar.di import NamedDependency
+from litestar import Controller, Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
@@ -14,7 +13,7 @@ from optio.server import request_body, serializers
 from optio.server.answers.deliveries import make_test, read_deliveries, read_delivery, replay
 from optio.server.auth import ROLES, role
 from optio.server.bodies.deliveries import DeliveryDetailsBody, DeliveryPageBody, DeliveryTestBody, ReplayBody, ReplayOptions
-from optio.server.dependencies import Hub
+from optio.server.dependencies import Incoming, InjectedHub
 from optio.server.routes.runs import Beginning, Cursor, Since, Until
 from optio.store.values import DeliveryFilter, DeliveryVerdict
 
@@ -31,7 +30,7 @@ class DeliveryController(Controller):
     @get("/api/deliveries", opt=role("viewer"))
     async def list_deliveries(
         self,
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         task: FromQuery[str | None] = None,
         path: FromQuery[str | None] = None,
         verdict: FromQuery[DeliveryVerdict | None] = None,
@@ -59,8 +58,8 @@ class DeliveryController(Controller):
     async def get_delivery(
         self,
         delivery_id: FromPath[str],
-        request: Request[Any, Any, Any],
-        hub: NamedDependency[Hub],
+        request: Incoming,
+        hub: InjectedHub,
         form: Form = "text",
     ) -> DeliveryDetailsBody:
         """Show one request with its body as text, or, for operators, in base64, which preserves every byte. `gates` are the
@@ -75,7 +74,7 @@ class DeliveryController(Controller):
         return serializers.delivery_details(delivery, gates, body_base64=encoded)
 
     @get("/api/deliveries/{delivery_id:str}/test", opt=role("operator"), problems=("conflict", "secret-unavailable"))
-    async def get_delivery_test(self, delivery_id: FromPath[str], hub: NamedDependency[Hub]) -> DeliveryTestBody:
+    async def get_delivery_test(self, delivery_id: FromPath[str], hub: InjectedHub) -> DeliveryTestBody:
         """Make a test of a stored request, for the task that has its webhook now: the YAML for the `tests:` of its file, and
         the payload with credentials redacted. Nothing is written."""
         return await asyncio.to_thread(make_test, hub, delivery_id)
@@ -89,9 +88,7 @@ class DeliveryController(Controller):
         responses={202: ResponseSpec(ReplayBody, description="A run was started", generate_examples=False)},
         problems=("conflict", "duplicate", "queue-full"),
     )
-    async def replay_delivery(
-        self, delivery_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
-    ) -> Response[ReplayBody]:
+    async def replay_delivery(self, delivery_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[ReplayBody]:
         """Decide a stored delivery again, by the tasks that are served now, show the earlier decision beside it, and start the
         resulting run: 202, with `runId`. With `{"dryRun": true}` nothing is started. A delivery that already has a run starts
         another only with `{"again": true}`. A delivery is replayed once per definition, whoever asks and however often."""

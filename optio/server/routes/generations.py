@@ -4,13 +4,12 @@ import asyncio
 from typing import Annotated
 
 from litestar import Controller, get
-from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.server.answers.generations import read_generation, read_generations
 from optio.server.auth import role
 from optio.server.bodies.changes import GenerationDetailsBody, GenerationPageBody
-from optio.server.dependencies import Hub
+from optio.server.dependencies import InjectedHub
 
 Limit = Annotated[int, QueryParameter(ge=1, le=100, description="most generations in the answer")]
 
@@ -23,7 +22,7 @@ class GenerationController(Controller):
     @get("/api/generations", opt=role("viewer"))
     async def list_generations(
         self,
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         task: FromQuery[str | None] = None,
         cursor: FromQuery[str | None] = None,
         limit: Limit = 20,
@@ -35,7 +34,7 @@ class GenerationController(Controller):
 
     @get("/api/generations/{number:str}", opt=role("viewer"), problems=("not-found",))
     async def get_generation(
-        self, number: FromPath[str], hub: NamedDependency[Hub], task: FromQuery[str | None] = None
+        self, number: FromPath[str], hub: InjectedHub, task: FromQuery[str | None] = None
     ) -> GenerationDetailsBody:
         """Show what a generation did, or with `task` what it did to that one, compared with the generation before it: times,
         money, secrets, hosts, prompts, as `optio plan` told it in the pull request."""

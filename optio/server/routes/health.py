@@ -5,7 +5,6 @@ import asyncio
 from dataclasses import replace
 
 from litestar import Controller, Response, get
-from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 
 from optio.model import isolation
@@ -20,7 +19,7 @@ from optio.server.bodies.health import (
     SettingListBody,
 )
 from optio.server.bodies.registry import RegistryBody, ServerBody
-from optio.server.dependencies import Hub
+from optio.server.dependencies import InjectedHub
 from optio.server.loop_bridge import read_small
 from optio.version import __version__
 
@@ -35,14 +34,14 @@ class HealthController(Controller):
         opt=role(PUBLIC),
         responses={503: ResponseSpec(HealthBody, description="Not alive", generate_examples=False)},
     )
-    async def get_health(self, hub: NamedDependency[Hub]) -> Response[HealthBody]:
+    async def get_health(self, hub: InjectedHub) -> Response[HealthBody]:
         """Tell whether the process answers and its loops run."""
         return _answer(health.alive(hub.services))
 
     @get(
         "/readyz", opt=role(PUBLIC), responses={503: ResponseSpec(HealthBody, description="Not ready", generate_examples=False)}
     )
-    async def get_readiness(self, hub: NamedDependency[Hub]) -> Response[HealthBody]:
+    async def get_readiness(self, hub: InjectedHub) -> Response[HealthBody]:
         """Tell whether the store can be used and a generation is served. `degraded` means that the server works, but slower or
         with looser limits."""
         readiness = await read_small(hub.services.store, health.ready, hub.services)
@@ -54,18 +53,18 @@ class HealthController(Controller):
         return _answer(readiness)
 
     @get("/api/health", opt=role("viewer"))
-    async def get_installation(self, hub: NamedDependency[Hub]) -> InstallationBody:
+    async def get_installation(self, hub: InjectedHub) -> InstallationBody:
         """Show the parts of the installation: its processes with their leases, the work of the schedulers, periodic jobs,
         database and broker, with everything that is wrong."""
         return await asyncio.to_thread(read_installation, hub)
 
     @get("/api/settings", opt=role("admin"))
-    async def list_settings(self, hub: NamedDependency[Hub]) -> SettingListBody:
+    async def list_settings(self, hub: InjectedHub) -> SettingListBody:
         """List the settings of the answering server, each with its origin. Secrets are masked."""
         return list_server_settings(hub)
 
     @get("/api/registry", opt=role("viewer"))
-    async def get_registry(self, hub: NamedDependency[Hub]) -> RegistryBody:
+    async def get_registry(self, hub: InjectedHub) -> RegistryBody:
         """Show the generation that all servers serve: its digest, the digest of each task, the held removal, if there is one,
         and which parts of a task's environment this installation's executor does not apply. `drift` says how the directory of
         the answering server differs from the generation, `servers` what each server serves."""
@@ -92,7 +91,7 @@ class HealthController(Controller):
         )
 
     @get("/api/diagnostics", opt=role("viewer"))
-    async def list_diagnostics(self, hub: NamedDependency[Hub]) -> DiagnosticListBody:
+    async def list_diagnostics(self, hub: InjectedHub) -> DiagnosticListBody:
         """List the compiler's diagnostics for the tree on disk, and the tasks that are served by an older definition."""
         snapshot = hub.snapshot
         return DiagnosticListBody(

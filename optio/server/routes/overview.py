@@ -4,13 +4,12 @@ import asyncio
 from typing import Annotated
 
 from litestar import Controller, get
-from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
 from optio.model.task import Runtime
 from optio.server.auth import role
 from optio.server.bodies.overview import OverviewBody, TaskOrder, TaskState
-from optio.server.dependencies import Hub
+from optio.server.dependencies import InjectedHub
 from optio.server.read_models.overview import TaskFilter
 from optio.server.routes.runs import Cursor, Limit
 
@@ -30,7 +29,7 @@ class OverviewController(Controller):
     @get("/api/overview", opt=role("viewer"))
     async def get_overview(
         self,
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         words: Words = "",
         state_name: State = None,
         owner: Owner = None,

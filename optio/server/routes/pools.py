@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Annotated
 
 from litestar import Controller, get
-from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
 from optio.server.answers.pools import read_plan, read_pools
@@ -14,7 +13,7 @@ from optio.server.bodies.pools import (
     PoolListBody,
     PoolPlanBody,
 )
-from optio.server.dependencies import Hub
+from optio.server.dependencies import InjectedHub
 
 Days = Annotated[int, QueryParameter(ge=1, le=90, description="so many days back, and as many ahead")]
 Target = Annotated[float, QueryParameter(gt=0, le=1, description="the share of starts that are to be warm")]
@@ -27,7 +26,7 @@ class PoolController(Controller):
     tags = ("pools",)
 
     @get("/api/pools", opt=role("viewer"))
-    async def list_pools(self, hub: NamedDependency[Hub], since: FromQuery[datetime | None] = None) -> PoolListBody:
+    async def list_pools(self, hub: InjectedHub, since: FromQuery[datetime | None] = None) -> PoolListBody:
         """List the pools as their keeper last reported them, each with the starts of its tasks since then (by default, of one
         day): `warm` if a pod was ready, `cold` if it had to be made, with the time from claim to agent. `reports` gives the
         time of the report. Tasks that want a pool which nobody has reported come last, without `pool`. `shortages` are tasks
@@ -37,7 +36,7 @@ class PoolController(Controller):
     @get("/api/pools/plan", opt=role("viewer"), problems=("not-found",))
     async def plan_pools(
         self,
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         task: FromQuery[str | None] = None,
         days: Days = 7,
         target: Target = 0.95,

@@ -3,13 +3,12 @@
 import asyncio
 
 from litestar import Controller, get
-from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from optio.runs.admission import HoldReason
 from optio.server.auth import role
 from optio.server.bodies.queue import QueueBody
-from optio.server.dependencies import Hub
+from optio.server.dependencies import InjectedHub
 from optio.server.routes.runs import Cursor, Limit
 
 
@@ -21,7 +20,7 @@ class QueueController(Controller):
     @get("/api/queue", opt=role("viewer"))
     async def get_queue(
         self,
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         reason: FromQuery[HoldReason | None] = None,
         task: FromQuery[str | None] = None,
         cursor: Cursor = None,

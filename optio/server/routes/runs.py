@@ -5,9 +5,9 @@ import hashlib
 import logging
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
-from litestar import Controller, Request, Response, delete, get, post
+from litestar import Controller, Response, delete, get, post
 from litestar.di import NamedDependency, Provide
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
@@ -20,7 +20,7 @@ from optio.server import request_body, serializers
 from optio.server.auth import role
 from optio.server.bodies.failure import RunFailureBody
 from optio.server.bodies.runs import RerunRun, RunDetailsBody, RunPageBody, StartedRunBody, StartRun
-from optio.server.dependencies import Hub
+from optio.server.dependencies import Hub, Incoming, InjectedHub
 from optio.server.read_models.generations import commit_of_run
 from optio.server.run_filters import cost_of
 from optio.store.values import Accepted, IdempotencyKey, RunFilter
@@ -91,9 +91,7 @@ class RunController(Controller):
         idempotent=True,
         answers_with=("Location", "Idempotency-Replayed"),
     )
-    async def start_run(
-        self, task_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
-    ) -> Response[StartedRunBody]:
+    async def start_run(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[StartedRunBody]:
         """Start a run by hand. An empty body, `{}` and `{"params": null}` all mean: no parameters. The same `Idempotency-Key`
         with the same body returns the same run, with status 200 instead of 202. A run with the same business key (the task's
         `dedupe`) is returned likewise, with `duplicate`, or named by a 409, as the task says."""
@@ -121,7 +119,7 @@ class RunController(Controller):
     async def list_task_runs(
         self,
         task_id: FromPath[str],
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         filters: NamedDependency[RunFilter],
         cursor: Cursor = None,
         limit: Limit = 50,
@@ -135,7 +133,7 @@ class RunController(Controller):
     @get("/api/runs", opt=role("viewer"))
     async def list_runs(
         self,
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         filters: NamedDependency[RunFilter],
         task: FromQuery[str | None] = None,
         cursor: Cursor = None,
@@ -146,20 +144,18 @@ class RunController(Controller):
         return await _page(hub, replace(filters, task_id=task), cursor, limit)
 
     @get("/api/workflow-runs/{run_id:str}", opt=role("viewer"))
-    async def get_run(self, run_id: FromPath[str], hub: NamedDependency[Hub]) -> RunDetailsBody:
+    async def get_run(self, run_id: FromPath[str], hub: InjectedHub) -> RunDetailsBody:
         """Show a run with its attempts, events, output, cost and tokens."""
         return await asyncio.to_thread(_details, hub, run_id)
 
     @get("/api/workflow-runs/{run_id:str}/failure", opt=role("viewer"), problems=("conflict",))
-    async def explain_failure(self, run_id: FromPath[str], hub: NamedDependency[Hub]) -> RunFailureBody:
+    async def explain_failure(self, run_id: FromPath[str], hub: InjectedHub) -> RunFailureBody:
         """Tell why a run failed: what its reason means, the agent's last tool call and lines, and what differs from the last
         good run. The answer is 409 for a run that has not failed."""
         return await asyncio.to_thread(_failure, hub, run_id)
 
     @post("/api/workflow-runs/{run_id:str}/retry", status_code=202, opt=role("operator"), problems=("conflict", "duplicate"))
-    async def retry_run(
-        self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
-    ) -> StartedRunBody:
+    async def retry_run(self, run_id: FromPath[str], request: Incoming, hub: InjectedHub) -> StartedRunBody:
         """Start a failed run again, at once, with its original definition and parameters, all its retries and its whole
         budget."""
         await request_body.read_empty(request, hub)
@@ -176,9 +172,7 @@ class RunController(Controller):
         idempotent=True,
         answers_with=("Location", "Idempotency-Replayed"),
     )
-    async def rerun_run(
-        self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
-    ) -> Response[StartedRunBody]:
+    async def rerun_run(self, run_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[StartedRunBody]:
         """Start a run that has ended again, as a new run with the same parameters. It runs the definition of the earlier run,
         with `{"current": true}` the task as it is served now. Its first event names the earlier run. While the earlier run is
         queued or running, and when its task is not served any more, the answer is 409. Business keys and `Idempotency-Key`
@@ -200,21 +194,19 @@ class RunController(Controller):
         return await _start_response(hub, accepted)
 
     @post("/api/workflow-runs/{run_id:str}/cancel", status_code=202, opt=role("operator"), problems=("conflict",))
-    async def cancel_run(
-        self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
-    ) -> StartedRunBody:
+    async def cancel_run(self, run_id: FromPath[str], request: Incoming, hub: InjectedHub) -> StartedRunBody:
         """Cancel a queued run, or stop a running one with every process it started."""
         await request_body.read_empty(request, hub)
         return serializers.started_run(await hub.cancel(run_id, request.state.actor))
 
     @delete("/api/workflow-runs/{run_id:str}", opt=role("admin"), problems=("conflict",))
-    async def delete_run(self, run_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> None:
+    async def delete_run(self, run_id: FromPath[str], request: Incoming, hub: InjectedHub) -> None:
         """Delete a run that has ended, with its attempts, events and log. While it is queued or running the answer is 409."""
         await asyncio.to_thread(hub.services.store.delete_run, run_id)
         log.info("run %s was deleted by %s", run_id, request.state.actor, extra={"event": "run_deleted", "run_id": run_id})
 
 
-def idempotency_of(request: Request[Any, Any, Any], scope: str, body: bytes) -> IdempotencyKey | None:
+def idempotency_of(request: Incoming, scope: str, body: bytes) -> IdempotencyKey | None:
     """Return the request's Idempotency-Key, bound to a scope and the body. Raises Invalid for a key that cannot be stored."""
     keys = request.headers.getall("idempotency-key", [])
     if not keys:

@@ -5,13 +5,12 @@ import re
 from typing import Annotated
 
 from litestar import Controller, get
-from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from optio.model.run import Run
 from optio.server.auth import role
 from optio.server.bodies.search import FoundBody, FoundRunBody, FoundTaskBody
-from optio.server.dependencies import Hub
+from optio.server.dependencies import InjectedHub
 from optio.store.values import RunFilter
 
 _MAX_FOUND = 8
@@ -27,7 +26,7 @@ class SearchController(Controller):
     tags = ("tasks",)
 
     @get("/api/search", opt=role("viewer"), problems=("malformed",))
-    async def find(self, hub: NamedDependency[Hub], text: Words) -> FoundBody:
+    async def find(self, hub: InjectedHub, text: Words) -> FoundBody:
         """Find served tasks with these words in id, name, owner or description, and runs whose id begins so."""
         words, snapshot = text.lower().split(), hub.snapshot
         tasks = [snapshot.registry.tasks[task_id] for task_id in hub.overview.ids_with_words(snapshot, words)]

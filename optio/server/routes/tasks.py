@@ -6,8 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Controller, Request, Response, delete, get, patch, post, put
-from litestar.di import NamedDependency
+from litestar import Controller, Response, delete, get, patch, post, put
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
@@ -35,7 +34,7 @@ from optio.server.bodies.tasks import (
     WrittenTaskBody,
     WrittenTriggerBody,
 )
-from optio.server.dependencies import Hub
+from optio.server.dependencies import Hub, Incoming, InjectedHub
 from optio.server.loop_bridge import read_small
 from optio.server.routes.runs import Cursor, Since, Until, idempotency_of
 from optio.server.task_changes import delete_task, filed_tasks, put_text, warnings_of, with_file, write_file
@@ -44,7 +43,6 @@ from optio.tree.writer import TaskFile, WriteResult
 
 TaskLimit = Annotated[int | None, QueryParameter(ge=1, le=1000, description="most tasks in the answer")]
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most slots in the answer")]
-Incoming = Request[Any, Any, Any]
 REPLAYED = "The earlier result of this key"
 # The problems of a change of a task that exists.
 _CHANGE = ("conflict", "writes-denied", "stale-task", "secret-unavailable")
@@ -83,7 +81,7 @@ class TaskController(Controller):
     tags = ("tasks",)
 
     @get("/api/tasks", opt=role("viewer"))
-    async def list_tasks(self, hub: NamedDependency[Hub], cursor: Cursor = None, limit: TaskLimit = None) -> TaskPageBody:
+    async def list_tasks(self, hub: InjectedHub, cursor: Cursor = None, limit: TaskLimit = None) -> TaskPageBody:
         """List the tasks of the served generation, by id: all of them, unless `limit` asks for a page."""
         snapshot, pauses = hub.snapshot, await _pauses(hub)
         if cursor is not None or limit is not None:
@@ -103,7 +101,7 @@ class TaskController(Controller):
         idempotent=True,
         answers_with=("ETag", "Location"),
     )
-    async def create_task(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[WrittenTaskBody]:
+    async def create_task(self, request: Incoming, hub: InjectedHub) -> Response[WrittenTaskBody]:
         """Write a file for a new task, and serve it. Compiler warnings are listed under `warnings`. The same `Idempotency-Key`
         with the same body returns the first answer again, with status 200."""
         document, idempotency_key = await _received(request, hub, "tasks")
@@ -113,7 +111,7 @@ class TaskController(Controller):
             )
 
     @get("/api/tasks/{task_id:str}", opt=role("viewer"), answers_with=("ETag",))
-    async def get_task(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Response[TaskBody]:
+    async def get_task(self, task_id: FromPath[str], hub: InjectedHub) -> Response[TaskBody]:
         """Show one task. Its `ETag` is its digest: send it as `If-Match` with a change."""
         snapshot = hub.snapshot
         task = snapshot.registry.task(task_id)
@@ -121,7 +119,7 @@ class TaskController(Controller):
         return Response(serializers.task(task, snapshot, paused), headers={"ETag": f'"{task.digest}"'})
 
     @get("/api/definitions/{digest:str}", opt=role("viewer"))
-    async def get_definition(self, digest: FromPath[str], hub: NamedDependency[Hub]) -> DefinitionBody:
+    async def get_definition(self, digest: FromPath[str], hub: InjectedHub) -> DefinitionBody:
         """Show the definition with this digest, whether it is still served or not. A run names its definition under
         `definition`."""
         return serializers.definition(await asyncio.to_thread(hub.services.store.definition, digest))
@@ -134,9 +132,7 @@ class TaskController(Controller):
         problems=_CHANGE,
         answers_with=("ETag",),
     )
-    async def update_task(
-        self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
-    ) -> Response[WrittenTaskBody]:
+    async def update_task(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[WrittenTaskBody]:
         """Change the task's file by a JSON Merge Patch (RFC 7396): members replace those of the file, null removes them."""
         document, _ = await _received(request, hub, None)
         digests = _digests(request)
@@ -145,7 +141,7 @@ class TaskController(Controller):
             return await _write_response(hub, lambda: hub.task_writer.patch(task, document, digests), status=200)
 
     @delete("/api/tasks/{task_id:str}", status_code=204, opt=role("admin"), problems=_CHANGE)
-    async def delete_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> None:
+    async def delete_task(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> None:
         """Delete the task's file. Its triggers end at once; queued and running runs finish with the definition they have. If
         the file is already gone and the removal is held, the task is released."""
         await delete_task(hub, task_id, _digests(request), request.state.actor)
@@ -157,7 +153,7 @@ class TaskController(Controller):
         body=PauseTask,
         examples=[{"reason": "the API is down"}, {}],
     )
-    async def pause_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> PausedTaskBody:
+    async def pause_task(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> PausedTaskBody:
         """Pause a task until it is resumed: triggers are accepted, new runs wait, running ones continue. A pause outlasts
         restarts and edits. `{"reason": "..."}` is shown to everybody who asks why a run waits."""
         reason = (await request_body.read_as(request, hub, PauseTask)).reason or ""
@@ -174,7 +170,7 @@ class TaskController(Controller):
         return PausedTaskBody(id=task_id, paused=serializers.to_body(PauseBody, paused))
 
     @post("/api/tasks/{task_id:str}/resume", status_code=200, opt=role("operator"))
-    async def resume_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> PausedTaskBody:
+    async def resume_task(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> PausedTaskBody:
         """End the task's pause: runs that wait for nothing else start at once."""
         await request_body.read_empty(request, hub)
         pause = await asyncio.to_thread(hub.services.store.resume, task_id)
@@ -184,7 +180,7 @@ class TaskController(Controller):
         return PausedTaskBody(id=task_id, paused=None)
 
     @get("/api/tasks/{task_id:str}/triggers", opt=role("viewer"))
-    async def list_triggers(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> TriggerListBody:
+    async def list_triggers(self, task_id: FromPath[str], hub: InjectedHub) -> TriggerListBody:
         """List the triggers of a task, at most one of each type."""
         return TriggerListBody(items=serializers.triggers(hub.snapshot.registry.task(task_id)), next=None)
 
@@ -192,7 +188,7 @@ class TaskController(Controller):
     async def list_slots(
         self,
         task_id: FromPath[str],
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         verdict: FromQuery[SlotOutcome | None] = None,
         since: Since = None,
         until: Until = None,
@@ -221,9 +217,7 @@ class TaskController(Controller):
         idempotent=True,
         answers_with=("ETag", "Location"),
     )
-    async def add_trigger(
-        self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
-    ) -> Response[WrittenTriggerBody]:
+    async def add_trigger(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[WrittenTriggerBody]:
         """Add a trigger to the task. A webhook's `secret` may be sent as text: it is stored separately, its name goes into the
         file, and no answer ever contains it. `Idempotency-Key` works as for tasks."""
         document, idempotency_key = await _received(request, hub, f"triggers:{task_id}")
@@ -237,7 +231,7 @@ class TaskController(Controller):
             )
 
     @get("/api/tasks/{task_id:str}/triggers/{kind:str}", opt=role("viewer"))
-    async def get_trigger(self, task_id: FromPath[str], kind: FromPath[str], hub: NamedDependency[Hub]) -> TriggerBody:
+    async def get_trigger(self, task_id: FromPath[str], kind: FromPath[str], hub: InjectedHub) -> TriggerBody:
         """Show the trigger of this type."""
         trigger: TriggerBody = _trigger(hub.snapshot.registry.task(task_id), kind)
         return trigger
@@ -251,7 +245,7 @@ class TaskController(Controller):
         answers_with=("ETag",),
     )
     async def enable_trigger(
-        self, task_id: FromPath[str], kind: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
+        self, task_id: FromPath[str], kind: FromPath[str], request: Incoming, hub: InjectedHub
     ) -> Response[WrittenTriggerBody]:
         """Turn the trigger of this type on or off, in the task's file."""
         enabled = (await request_body.read_as(request, hub, TriggerPatch)).enabled
@@ -263,7 +257,7 @@ class TaskController(Controller):
             )
 
     @get("/api/tasks/{task_id:str}/file", opt=role("viewer"), answers_with=("ETag",))
-    async def get_task_file(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Response[TaskFileBody]:
+    async def get_task_file(self, task_id: FromPath[str], hub: InjectedHub) -> Response[TaskFileBody]:
         """Show the file of a task as it is on disk. Its `ETag` is the digest of its bytes: send it as `If-Match` with a new
         text."""
         file = await asyncio.to_thread(hub.task_writer.read_file, with_file(hub, task_id))
@@ -280,9 +274,7 @@ class TaskController(Controller):
         problems=_CHANGE,
         answers_with=("ETag",),
     )
-    async def put_task_file(
-        self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
-    ) -> Response[WrittenTaskBody]:
+    async def put_task_file(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[WrittenTaskBody]:
         """Write a text as the task's file, of a new task too, and serve it. It must give the task this id. With `If-Match` the
         file must have that digest."""
         text = (await request_body.read_as(request, hub, WriteTaskFile)).text
@@ -296,9 +288,7 @@ class TaskController(Controller):
         return Response(content, status_code=201 if is_new else 200, headers={"ETag": f'"{digest}"'})
 
     @delete("/api/tasks/{task_id:str}/triggers/{kind:str}", status_code=204, opt=role("admin"), problems=_CHANGE)
-    async def delete_trigger(
-        self, task_id: FromPath[str], kind: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
-    ) -> None:
+    async def delete_trigger(self, task_id: FromPath[str], kind: FromPath[str], request: Incoming, hub: InjectedHub) -> None:
         """Remove the trigger of this type from the task's file."""
         digests = _digests(request)
         async with hub.write_lock:
