@@ -24,11 +24,10 @@ from optio.runs.replay import DeliveryDecision, diff, differences
 from optio.server.bodies.base import Body, Source
 from optio.server.bodies.deliveries import DeliveryDetailsBody, DeliveryPageBody, ReplayBody
 from optio.server.bodies.diagnostics import DiagnosticBody
-from optio.server.bodies.failure import RunFailureBody
 from optio.server.bodies.health import FleetProblemBody, ProcessBody
 from optio.server.bodies.logs import LogLineBody
 from optio.server.bodies.registry import DriftBody, RemovalBody
-from optio.server.bodies.runs import RunBody, RunDetailsBody, RunLinksBody, RunPageBody, StartedRunBody
+from optio.server.bodies.runs import RunBody, RunDetailsBody, RunFailureBody, RunLinksBody, RunPageBody, StartedRunBody
 from optio.server.bodies.tasks import DefinitionBody, PauseBody, SlotPageBody, TaskBody, TaskPageBody, TriggerBody
 from optio.store.values import Delivery, Pause, Refusals
 from optio.tree.served import Snapshot

@@ -41,7 +41,7 @@ from optio.model.trigger import WebhookConfig
 from optio.runs import replay_guard, signature, webhook_decision
 from optio.server import problems, request_body
 from optio.server.bodies.base import Body
-from optio.server.bodies.webhooks import ChallengeBody, WebhookAnswerBody
+from optio.server.bodies.deliveries import ChallengeBody, WebhookAnswerBody
 from optio.server.dependencies import Hub
 from optio.server.http_guard import send_answer
 from optio.server.loop_bridge import LoopBridge

@@ -8,7 +8,7 @@ from typing import Any
 
 from optio.model.agent_event import Retry, ToolCall, ToolResult, TurnEnd
 from optio.model.run import LogKind, LogLine
-from optio.server.bodies.transcript import TranscriptBlockBody, TranscriptBody, TranscriptTurnBody
+from optio.server.bodies.logs import TranscriptBlockBody, TranscriptBody, TranscriptTurnBody
 from optio.store.base import RunReader
 
 # Neighbouring lines of these kinds are one block.

@@ -21,8 +21,7 @@ from optio.errors import Invalid, OptioError, Problem, Unauthorized
 from optio.model.run import LogLine, Run
 from optio.server import serializers
 from optio.server.auth import Actor, role
-from optio.server.bodies.logs import LogEndBody, LogPageBody, LogSearchBody
-from optio.server.bodies.transcript import TranscriptBody
+from optio.server.bodies.logs import LogEndBody, LogPageBody, LogSearchBody, TranscriptBody
 from optio.server.dependencies import Hub, Incoming, InjectedHub
 from optio.server.log_fanout import BATCH_LINES, LineBatch
 from optio.server.read_models import transcript

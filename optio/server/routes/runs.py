@@ -18,8 +18,7 @@ from optio.runs.failure import explain_failure
 from optio.runs.submit import prepare_run
 from optio.server import request_body, serializers
 from optio.server.auth import role
-from optio.server.bodies.failure import RunFailureBody
-from optio.server.bodies.runs import RerunRun, RunDetailsBody, RunPageBody, StartedRunBody, StartRun
+from optio.server.bodies.runs import RerunRun, RunDetailsBody, RunFailureBody, RunPageBody, StartedRunBody, StartRun
 from optio.server.dependencies import Hub, Incoming, InjectedHub
 from optio.server.read_models.generations import commit_of_run
 from optio.server.run_filters import cost_of

@@ -1,4 +1,5 @@
-"""Routes of tasks: read them as they are served, change their files, pause them, and list what their schedules did."""
+"""Routes of tasks: read them as they are served, change their files, run their tests, pause them, and list what their schedules
+did."""
 
 import asyncio
 import re
@@ -14,6 +15,7 @@ from optio.broker.base import Topic
 from optio.errors import Invalid, NotFound, Problem
 from optio.model.registry import CompiledTask
 from optio.server import request_body, serializers
+from optio.server.answers.task_details import read_origins, run_tests_of
 from optio.server.auth import role
 from optio.server.bodies.base import MAX_REASON_LENGTH
 from optio.server.bodies.drafts import TaskFileBody, TriggerPatch, WriteTaskFile
@@ -28,8 +30,10 @@ from optio.server.bodies.tasks import (
     TaskBody,
     TaskPageBody,
     TaskPatch,
+    TestListBody,
     TriggerBody,
     TriggerListBody,
+    ValueOriginListBody,
     WarningBody,
     WrittenTaskBody,
     WrittenTriggerBody,
@@ -294,6 +298,18 @@ class TaskController(Controller):
         async with hub.write_lock:
             task = with_file(hub, task_id)
             await write_file(hub, lambda: hub.task_writer.remove_trigger(task, kind, digests))
+
+    @get("/api/tasks/{task_id:str}/origins", opt=role("viewer"), problems=("conflict",))
+    async def list_origins(self, task_id: FromPath[str], hub: InjectedHub) -> ValueOriginListBody:
+        """List the values of a task, each with the file and the line that set it: the task's own file, a template, or the
+        defaults of a directory. The files are those of the answering server."""
+        return await asyncio.to_thread(read_origins, hub, hub.snapshot.registry.task(task_id))
+
+    @get("/api/tasks/{task_id:str}/tests", opt=role("viewer"), problems=("conflict",))
+    async def run_tests(self, task_id: FromPath[str], hub: InjectedHub) -> TestListBody:
+        """Run the tests that the file of a task has under `tests`, as `optio test` does, and show their results. No run is
+        started. The files are those of the answering server."""
+        return await asyncio.to_thread(run_tests_of, hub, hub.snapshot.registry.task(task_id))
 
 
 def _trigger(task: CompiledTask, kind: str) -> Any:
