@@ -113,17 +113,15 @@ class WebhookReceiver:
         path = scope["path"].removeprefix(PREFIX)
         if scope["method"] != "POST":  # type: ignore[typeddict-item]
             raise HttpProblem("method-not-allowed", "method not allowed", {"Allow": "POST"})
-        snapshot = self._hub.snapshot
-        task = snapshot.registry.hooks.get(path)
+        task = self._hub.snapshot.registry.hooks.get(path)
         if task is None or task.spec.webhook is None:
             # At this level because strangers choose it; `optio dev` shows it.
             log.debug("webhook %s: not found (404): no task has this path", path[:200])
             raise NotFound("webhook", path[:200])
-        config, headers = task.spec.webhook.config, list(scope["headers"])
-        receipt = _WebhookRequest(self, self._hub, task, config, headers, _client(scope), snapshot.number)
-        receipt.refuse_flood()
-        body = await request_body.read_body(receipt.received, receive, self._hub.services.settings.max_body_bytes)
-        return await receipt.answer(body)
+        request = _WebhookRequest(self, self._hub, task, task.spec.webhook.config, scope)
+        request.refuse_flood()
+        body = await request_body.read_body(request.received, receive, self._hub.services.settings.max_body_bytes)
+        return await request.answer(body)
 
     def may_keep(self, path: str) -> bool:
         """Return whether a rejection of an unproved sender is stored: a flood of them must not fill the disk."""
@@ -168,20 +166,13 @@ class WebhookReceiver:
 class _WebhookRequest:
     """One request on its way through the steps."""
 
-    def __init__(
-        self,
-        hooks: WebhookReceiver,
-        hub: Hub,
-        task: CompiledTask,
-        config: WebhookConfig,
-        headers: list[tuple[bytes, bytes]],
-        client: str,
-        generation: int | None,
-    ) -> None:
-        self.hooks, self.hub, self.task, self.config, self.generation = hooks, hub, task, config, generation
-        self.received, self.client = headers, client
+    def __init__(self, hooks: WebhookReceiver, hub: Hub, task: CompiledTask, config: WebhookConfig, scope: Scope) -> None:
+        self.hooks, self.hub, self.task, self.config, self.generation = hooks, hub, task, config, hub.snapshot.number
+        self.received = list(scope["headers"])
+        # The address of the other end of the connection: that of a reverse proxy, if there is one.
+        self.client = "" if scope["client"] is None else scope["client"][0]
         self.headers: dict[bytes, list[bytes]] = {}
-        for name, value in headers:
+        for name, value in self.received:
             self.headers.setdefault(name, []).append(value)
         self.body, self.sha256 = b"", ""
         self.received_at = datetime.now(UTC)
@@ -306,12 +297,10 @@ class _WebhookRequest:
 
     def _key(self) -> str | None:
         """Return the sender's id of this delivery, or the digest of a long one. Raises Malformed for two ids."""
-        delivery_key = signature.delivery_id(self.config, self.header, self.body)
-        # The digest of a long id still tells deliveries apart.
-        long = delivery_key is not None and len(delivery_key) > _MAX_KEY_LENGTH
-        return (
-            "sha256:" + hashlib.sha256(delivery_key.encode()).hexdigest() if delivery_key is not None and long else delivery_key
-        )
+        key = signature.delivery_id(self.config, self.header, self.body)
+        if key is None or len(key) <= _MAX_KEY_LENGTH:
+            return key
+        return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
 
     def _judge(self) -> NewRun | str:
         """Return the run to start, or the reason why the request starts none. Raises Malformed and Invalid."""
@@ -353,12 +342,6 @@ class _WebhookRequest:
         rejected = self.delivery(verdict, status, detail[:2000], gate=gate, keep_body=proved)
         log.info("webhook %s: %s (%d): %s", self.config.path, verdict, status, rejected.detail)
         self.hub.services.store.record_delivery(rejected).add_done_callback(_log_failure)
-
-
-def _client(scope: Scope) -> str:
-    """Return the address of the other end of the connection: that of a reverse proxy, if there is one."""
-    client = scope["client"]
-    return "" if client is None else client[0]
 
 
 def _answered(content: HookAnswer) -> str:

@@ -18,7 +18,7 @@ def read_generations(hub: Hub, cursor: str | None, limit: int, task: str | None 
     if cursor is not None and not _NUMBER.fullmatch(cursor):
         raise Invalid("invalid request parameters", [Problem("/cursor", "must be a `next` of an earlier page")])
     after = None if cursor is None else int(cursor)
-    generations, following = hub.history.page(after, limit) if task is None else hub.history.page_of_task(task, after, limit)
+    generations, following = hub.history.page(after, limit, task)
     return GenerationPageBody(
         items=[to_body(GenerationBody, generation, **_counts(generation)) for generation in generations],
         next=None if following is None else str(following),

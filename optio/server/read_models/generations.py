@@ -82,39 +82,28 @@ class GenerationHistory:
         self._lock = threading.Lock()
         self._plan = lru_cache(_MAX_PLANS)(self._compare)
 
-    def page(self, cursor: int | None, limit: int) -> tuple[list[ServedGeneration], int | None]:
-        """Return generations older than the cursor, and the cursor of the next page."""
-        heads = self._store.generation_heads(_NO_LIMIT if cursor is None else cursor, limit + 1)
-        newer = None if cursor is None else self._head_after(cursor - 1)
-        generations = []
-        tasks: dict[int, Mapping[str, str]] = {}
-        for place, head in enumerate(heads[:limit]):
-            older = heads[place + 1] if place + 1 < len(heads) else None
-            generations.append(self._generation_of(head, older, newer, tasks))
-            newer = head
-        return generations, heads[limit - 1].id if len(heads) > limit else None
-
-    def page_of_task(self, task_id: str, cursor: int | None, limit: int) -> tuple[list[ServedGeneration], int | None]:
-        """Return generations that added, changed or removed a task, older than the cursor, and the cursor of the next page. A
-        page may hold fewer than `limit`, as it looks at a bounded number of generations."""
-        heads = self._store.generation_heads(_NO_LIMIT if cursor is None else cursor, _MAX_SCANNED + 1)
+    def page(self, cursor: int | None, limit: int, task_id: str | None = None) -> tuple[list[ServedGeneration], int | None]:
+        """Return generations older than the cursor, and the cursor of the next page. With a task, only those that added,
+        changed or removed it: a page may then hold fewer than `limit`, as it looks at a bounded number of generations."""
+        count = limit if task_id is None else _MAX_SCANNED
+        heads = self._store.generation_heads(_NO_LIMIT if cursor is None else cursor, count + 1)
         newer = None if cursor is None else self._head_after(cursor - 1)
         generations: list[ServedGeneration] = []
         tasks: dict[int, Mapping[str, str]] = {}
-        for place, head in enumerate(heads[:_MAX_SCANNED]):
+        for place, head in enumerate(heads[:count]):
             older = heads[place + 1] if place + 1 < len(heads) else None
             changes = self._changes_of(head, older, tasks)
-            if changes is not None and task_id in changes.all:
-                generations.append(self._generation_of(head, older, newer, tasks))
+            if task_id is None or (changes is not None and task_id in changes.all):
+                generations.append(self._generation_of(head, changes, newer))
             if len(generations) == limit and older is not None:
                 return generations, head.id
             newer = head
-        return generations, heads[_MAX_SCANNED - 1].id if len(heads) > _MAX_SCANNED else None
+        return generations, heads[count - 1].id if len(heads) > count else None
 
     def get(self, number: int) -> ServedGeneration:
         """Return one generation; raise NotFound."""
         head, older = self._pair(number)
-        return self._generation_of(head, older, self._head_after(number), {})
+        return self._generation_of(head, self._changes_of(head, older, {}), self._head_after(number))
 
     def difference(self, number: int, task_id: str | None = None) -> GenerationDifference:
         """Return what a generation did, or did to one task, as `optio plan` tells it; raise NotFound. Schedules are simulated
@@ -141,15 +130,11 @@ class GenerationHistory:
         return None
 
     def _generation_of(
-        self,
-        head: GenerationHead,
-        older: GenerationHead | None,
-        newer: GenerationHead | None,
-        tasks: dict[int, Mapping[str, str]],
+        self, head: GenerationHead, changes: TaskChanges | None, newer: GenerationHead | None
     ) -> ServedGeneration:
         until = None if newer is None else newer.activated_at
         runs = self._store.count_accepted(head.activated_at, until or _FAR, MAX_COUNTED)
-        return ServedGeneration(head=head, changes=self._changes_of(head, older, tasks), until=until, runs=runs)
+        return ServedGeneration(head=head, changes=changes, until=until, runs=runs)
 
     def _changes_of(
         self, head: GenerationHead, older: GenerationHead | None, tasks: dict[int, Mapping[str, str]]
