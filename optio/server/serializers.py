@@ -23,7 +23,7 @@ from optio.runs.failure import RunFailure
 from optio.runs.replay import DeliveryDecision, diff, differences
 from optio.server.bodies.base import Body, Source
 from optio.server.bodies.deliveries import DeliveryDetailsBody, DeliveryPageBody, ReplayBody
-from optio.server.bodies.diagnostics import DiagnosticBody
+from optio.server.bodies.drafts import DiagnosticBody
 from optio.server.bodies.health import FleetProblemBody, ProcessBody
 from optio.server.bodies.logs import LogLineBody
 from optio.server.bodies.registry import DriftBody, RemovalBody

@@ -49,12 +49,6 @@ class DraftController(Controller):
             ],
         )
 
-
-class ForecastController(Controller):
-    """Routes that say what a run would meet."""
-
-    tags = ("tasks",)
-
     @get("/api/tasks/{task_id:str}/forecast", opt=role("viewer"))
     async def forecast_run(self, task_id: FromPath[str], hub: InjectedHub) -> RunForecastBody:
         """Say what a run of this task may cost at most, and why it would wait if it was started now."""

@@ -1,31 +1,34 @@
-"""Routes of health and of the served registry: liveness, readiness, the generation that is served, and the diagnostics of the
+"""Routes of health and of the served registry: liveness, readiness, what is served and was served, and the diagnostics of the
 tree."""
 
 import asyncio
 from dataclasses import replace
+from typing import Annotated
 
 from litestar import Controller, Response, get
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.model import isolation
 from optio.processes import health
 from optio.server import serializers
+from optio.server.answers.generations import read_generation, read_generations
 from optio.server.answers.health import list_server_settings, read_installation, tree_faults
 from optio.server.auth import PUBLIC, role
-from optio.server.bodies.diagnostics import DiagnosticListBody
-from optio.server.bodies.health import (
-    HealthBody,
-    InstallationBody,
-    SettingListBody,
-)
+from optio.server.bodies.changes import GenerationDetailsBody, GenerationPageBody
+from optio.server.bodies.drafts import DiagnosticListBody
+from optio.server.bodies.health import HealthBody, InstallationBody, SettingListBody
 from optio.server.bodies.registry import RegistryBody, ServerBody
 from optio.server.dependencies import InjectedHub
 from optio.server.loop_bridge import read_small
 from optio.version import __version__
 
+Limit = Annotated[int, QueryParameter(ge=1, le=100, description="most generations in the answer")]
+
 
 class HealthController(Controller):
-    """Routes of `/healthz`, `/readyz`, `/api/health`, `/api/settings`, `/api/registry` and `/api/diagnostics`."""
+    """Routes of `/healthz`, `/readyz`, `/api/health`, `/api/settings`, `/api/registry`, `/api/diagnostics` and
+    `/api/generations`."""
 
     tags = ("health",)
 
@@ -100,6 +103,27 @@ class HealthController(Controller):
             removal=serializers.removal(snapshot.removal),
             files=snapshot.files,
         )
+
+    @get("/api/generations", opt=role("viewer"))
+    async def list_generations(
+        self,
+        hub: InjectedHub,
+        task: FromQuery[str | None] = None,
+        cursor: FromQuery[str | None] = None,
+        limit: Limit = 20,
+    ) -> GenerationPageBody:
+        """List the generations that were served, newest first: how many tasks each added, changed and removed, and how many
+        runs were accepted meanwhile. With `task`, only those that added, changed or removed it; a page may then hold fewer than
+        `limit`. `drift` says how the files of the answering server differ from the newest."""
+        return await asyncio.to_thread(read_generations, hub, cursor, limit, task)
+
+    @get("/api/generations/{number:str}", opt=role("viewer"), problems=("not-found",))
+    async def get_generation(
+        self, number: FromPath[str], hub: InjectedHub, task: FromQuery[str | None] = None
+    ) -> GenerationDetailsBody:
+        """Show what a generation did, or with `task` what it did to that one, compared with the generation before it: times,
+        money, secrets, hosts, prompts, as `optio plan` told it in the pull request."""
+        return await asyncio.to_thread(read_generation, hub, number, task)
 
 
 def _answer(state: health.Health) -> Response[HealthBody]:

@@ -9,10 +9,7 @@ from litestar.params import FromQuery, QueryParameter
 
 from optio.server.answers.pools import read_plan, read_pools
 from optio.server.auth import role
-from optio.server.bodies.pools import (
-    PoolListBody,
-    PoolPlanBody,
-)
+from optio.server.bodies.pools import PoolListBody, PoolPlanBody
 from optio.server.dependencies import InjectedHub
 
 Days = Annotated[int, QueryParameter(ge=1, le=90, description="so many days back, and as many ahead")]
