@@ -52,7 +52,7 @@ class DeliveryController(Controller):
             until=until,
         )
         deliveries, refusals = await asyncio.to_thread(read_deliveries, hub, delivery_filter, cursor, limit)
-        return serializers.delivery_page(deliveries, refusals)
+        return serializers.to_body(DeliveryPageBody, deliveries, refused=refusals)
 
     @get("/api/deliveries/{delivery_id:str}", opt=role("viewer"))
     async def get_delivery(

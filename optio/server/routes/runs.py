@@ -265,11 +265,17 @@ def _details(hub: Hub, run_id: str) -> RunDetailsBody:
 def _failure(hub: Hub, run_id: str) -> RunFailureBody:
     store = hub.services.store
     run = store.run(run_id)
-    return serializers.run_failure(run, explain_failure(store, run, store.attempts(run_id)))
+    return serializers.to_body(
+        RunFailureBody,
+        explain_failure(store, run, store.attempts(run_id)),
+        reason=run.reason,
+        message=run.message,
+    )
 
 
 async def _page(hub: Hub, run_filter: RunFilter, cursor: str | None, limit: int) -> RunPageBody:
-    return serializers.run_page(await asyncio.to_thread(hub.services.store.runs, run_filter, cursor=cursor, limit=limit))
+    run_page = await asyncio.to_thread(hub.services.store.runs, run_filter, cursor=cursor, limit=limit)
+    return RunPageBody(items=[serializers.run(run) for run in run_page.items], next=run_page.next)
 
 
 async def _earlier_response(hub: Hub, key: IdempotencyKey | None) -> Response[StartedRunBody] | None:

@@ -205,7 +205,7 @@ class TaskController(Controller):
         slots = await asyncio.to_thread(hub.services.store.slots, task_id, slot_filter, cursor=cursor, limit=limit)
         if not slots.items and cursor is None:
             hub.snapshot.registry.task(task_id)
-        return serializers.slot_page(slots)
+        return serializers.to_body(SlotPageBody, slots)
 
     @post(
         "/api/tasks/{task_id:str}/triggers",
