@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-from typing import Annotated, Any, get_args
+from typing import Any, get_args
 
 from litestar import Response, get, post
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath
 
 from optio.errors import Conflict, Malformed
 from optio.model import json_body
@@ -13,7 +13,7 @@ from optio.server.answers.deliveries import make_test, read_deliveries, read_del
 from optio.server.auth import role
 from optio.server.dependencies import Hub, Incoming, InjectedHub
 from optio.server.pages.login import read_form
-from optio.server.pages.rendering import Pages, page, redirect
+from optio.server.pages.rendering import Pages, Word, page, redirect
 from optio.server.run_filters import time_of
 from optio.store.values import DeliveryFilter, DeliveryVerdict
 
@@ -22,7 +22,6 @@ _PAGE = 50
 _MAX_SHOWN_CHARACTERS = 64 << 10
 _MAX_PARSED_BYTES = 1 << 20
 _MAX_DIFF_CHARACTERS = 200_000
-Word = Annotated[str, QueryParameter(max_length=200)]
 # Those that a delivery can have: others are only counted.
 VERDICTS = tuple(sorted({word for part in get_args(DeliveryVerdict) for word in get_args(part)}))
 

@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 from litestar import Controller, Response
 from litestar.datastructures import Cookie
 from litestar.exceptions import HTTPException
+from litestar.params import QueryParameter
 from minijinja import Environment, load_from_path
 
 from optio.errors import OptioError, Unauthorized
@@ -31,6 +32,8 @@ POLICY = (
     "base-uri 'none'; frame-ancestors 'none'; trusted-types optio; require-trusted-types-for 'script'"
 )
 LOGIN = "/login"
+# A word in the address of a page: a filter, or a cursor.
+Word = Annotated[str, QueryParameter(max_length=200)]
 # A state has a sign of its own, so that nobody depends on its colour.
 _SIGNS = {"completed": "✓", "failed": "✕", "running": "▶", "queued": "…", "cancelled": "⊘"}
 _VERDICTS = {"accepted": ("✓", "good"), "filtered": ("⊘", "wait"), "duplicate": ("=", "wait"), "absent": ("⊘", "wait")}

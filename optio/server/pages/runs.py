@@ -18,7 +18,7 @@ from optio.server.bodies.runs import MAX_BULK_RUNS, BulkAct
 from optio.server.bulk_runs import STATES, BulkPlan, do_bulk, plan_of_filter, plan_of_runs
 from optio.server.dependencies import Hub, Incoming, InjectedHub
 from optio.server.pages.login import read_form
-from optio.server.pages.rendering import Pages, page, redirect
+from optio.server.pages.rendering import Pages, Word, page, redirect
 from optio.server.read_models import transcript
 from optio.server.read_models.generations import commit_of_run
 from optio.server.run_filters import filter_of
@@ -31,7 +31,6 @@ _FILTERS = ("task", "state", "reason", "trigger", "since", "until", "minCost", "
 Tab = Literal["transcript", "log", "prompt", "events", "attempts"]
 # `state` itself is a reserved name of the framework.
 State = Annotated[Literal["", "queued", "running", "completed", "failed", "cancelled"], QueryParameter(name="state")]
-Word = Annotated[str, QueryParameter(max_length=200)]
 Cost = Annotated[str, QueryParameter(name="minCost", max_length=20)]
 Beginning = Annotated[str, QueryParameter(name="id", max_length=36)]
 Position = Annotated[int | None, QueryParameter(ge=0, le=2**53)]

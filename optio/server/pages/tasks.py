@@ -25,7 +25,7 @@ from optio.server.bodies.overview import TaskOrder, TaskState
 from optio.server.dependencies import Hub, Incoming, InjectedHub
 from optio.server.pages import charts
 from optio.server.pages.login import keep_form, read_form
-from optio.server.pages.rendering import Pages, page, redirect
+from optio.server.pages.rendering import Pages, Word, page, redirect
 from optio.server.pages.task_editing import is_denied
 from optio.server.pages.task_tabs import TABS, Tab, read_tab
 from optio.server.pages.task_triggers import address_of
@@ -40,9 +40,7 @@ _KINDS = {"string": "text", "boolean": "boolean", "integer": "number", "number":
 Search = Annotated[str, QueryParameter(name="q", max_length=200)]
 # `state` itself is a reserved name of the framework.
 State = Annotated[Literal["", TaskState], QueryParameter(name="state")]
-Word = Annotated[str, QueryParameter(max_length=200)]
 After = Annotated[str, QueryParameter(name="after", max_length=200)]
-Cursor = Annotated[str, QueryParameter(max_length=200)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +101,7 @@ class TaskPages(Pages):
         request: Incoming,
         hub: InjectedHub,
         tab: FromQuery[Tab] = "overview",
-        cursor: Cursor = "",
+        cursor: Word = "",
         run: FromQuery[Literal["", "yes"]] = "",
     ) -> Response[str]:
         """Show one task: its state, limits, triggers and last runs, or another part of its page. `run` runs its tests."""
