@@ -52,6 +52,10 @@ class Actor:
     role: Role
     token: str | None
 
+    def may(self, required: Role) -> bool:
+        """Return whether the caller has this role, or a higher one."""
+        return ROLES.index(self.role) >= ROLES.index(required)
+
 
 class AccessControl:
     """The check of tokens and roles. Tokens are looked up in the store for each request, so a revoked one ends at once.
@@ -69,7 +73,7 @@ class AccessControl:
     async def admit(self, headers: Headers, required: Role) -> Actor:
         """Return the actor of a request. Raises Unauthorized, or Forbidden if its role is lower than `needed`."""
         actor = await self._identify(headers)
-        if ROLES.index(actor.role) < ROLES.index(required):
+        if not actor.may(required):
             raise Forbidden(f"this needs the role {required}, the token has {actor.role}")
         return actor
 

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from litestar import Response, get
@@ -42,29 +42,25 @@ class CalendarPages(Pages):
         day = min(max(parse_day("on", on), _EDGES[0]), _EDGES[1]) if on else now
         first, count = _span(view, day)
         calendar = await asyncio.to_thread(read_calendar, hub, place, first, count)
-        figures: dict[str, Any] = {
-            "weeks": _weeks(calendar.days, view, day, now),
-            "before": _step(view, day, -1),
-            "after": _step(view, day, 1),
-            "title": _title(view, day, first),
-            "hours": [f"{hour:02}" for hour in range(24)],
-            "total": dollars(
-                sum(
-                    (Decimal(calendar_day.worst_usd) for calendar_day in calendar.days if _is_of(calendar_day, view, day)),
-                    Decimal(0),
-                )
-            ),
-            "rows": await asyncio.to_thread(_rows, hub, place, day) if view == "day" else None,
-        }
-        values: dict[str, Any] = {
-            "view": view,
-            "views": ("month", "week", "day"),
-            "on": day,
-            "today": now,
-            "zone": place,
-            "zones": zones,
-        }
-        return page(request, "calendar.html", found=calendar, **figures, **values)
+        amounts = [Decimal(calendar_day.worst_usd) for calendar_day in calendar.days if _is_of(calendar_day, view, day)]
+        return page(
+            request,
+            "calendar.html",
+            found=calendar,
+            weeks=_weeks(calendar.days, view, day, now),
+            before=_step(view, day, -1),
+            after=_step(view, day, 1),
+            title=_title(view, day, first),
+            hours=[f"{hour:02}" for hour in range(24)],
+            total=dollars(sum(amounts, Decimal(0))),
+            rows=await asyncio.to_thread(_rows, hub, place, day) if view == "day" else None,
+            view=view,
+            views=get_args(View),
+            on=day,
+            today=now,
+            zone=place,
+            zones=zones,
+        )
 
 
 def _span(view: View, day: date) -> tuple[date, int]:
@@ -130,8 +126,7 @@ def _rows(hub: Hub, zone: str, day: date) -> dict[str, Any]:
             "task": task_fires.task,
             "count": task_fires.count,
             "times": [f"{at.astimezone(place):%H:%M}" for at in task_fires.first],
-            "expression": task_fires.task.spec.schedule.config.cron_expression if task_fires.task.spec.schedule else "",
-            "zone": task_fires.task.spec.schedule.config.timezone if task_fires.task.spec.schedule else "",
+            "schedule": task_fires.task.spec.schedule,
         }
         for task_fires in tasks
     ]

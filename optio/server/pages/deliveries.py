@@ -51,13 +51,15 @@ class DeliveryPages(Pages):
         )
         deliveries, refusals = await asyncio.to_thread(read_deliveries, hub, delivery_filter, cursor or None, _PAGE)
         filters = {"path": path, "verdict": verdict, "task": task, "since": since, "until": until}
-        values: dict[str, Any] = {
-            "deliveries": deliveries.items,
-            "next": deliveries.next,
-            "refused": refusals,
-            "verdicts": VERDICTS,
-        }
-        return page(request, "deliveries.html", filters=filters, **values)
+        return page(
+            request,
+            "deliveries.html",
+            filters=filters,
+            deliveries=deliveries.items,
+            next=deliveries.next,
+            refused=refusals,
+            verdicts=VERDICTS,
+        )
 
     @get("/deliveries/{delivery_id:str}", opt=role("viewer"))
     async def delivery_page(self, delivery_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[str]:

@@ -17,7 +17,7 @@ from optio.model.run import RunState
 from optio.secrets.base import is_missing
 from optio.server import problems
 from optio.server.answers.drafts import check_text
-from optio.server.auth import ROLES, role
+from optio.server.auth import role
 from optio.server.dependencies import Hub, Incoming, InjectedHub
 from optio.server.pages.login import keep_form, read_form
 from optio.server.pages.rendering import Pages, page, redirect
@@ -145,7 +145,7 @@ async def _submit(
         return await _show(request, hub, draft, checked, status=422)
     if file is not None and file.digest != draft.digest:
         return await _show_conflict(request, hub, draft, file)
-    if not is_denied(hub) and not _may_write(request):
+    if not is_denied(hub) and not request.state.who.may("admin"):
         raise Forbidden("writing task files needs the role admin: copy the YAML, and let an admin write it")
     text = draft.text.replace("\n", "\r\n") if file is not None and b"\r\n" in file.data else draft.text
     try:
@@ -216,7 +216,7 @@ async def _show(
         commit=commit,
         theirs=theirs,
         denied=is_denied(hub),
-        may_write=_may_write(request),
+        may_write=request.state.who.may("admin"),
     )
 
 
@@ -243,7 +243,3 @@ def _run_counts(hub: Hub, task: CompiledTask) -> dict[str, Any]:
 def is_denied(hub: Hub) -> bool:
     """Return whether this server writes no task files."""
     return hub.services.settings.writes != "files"
-
-
-def _may_write(request: Incoming) -> bool:
-    return ROLES.index(request.state.who.role) >= ROLES.index("admin")

@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from optio.errors import Forbidden
 from optio.server import request_body, serializers
 from optio.server.answers.deliveries import make_test, read_deliveries, read_delivery, replay
-from optio.server.auth import ROLES, role
+from optio.server.auth import role
 from optio.server.bodies.deliveries import DeliveryDetailsBody, DeliveryPageBody, DeliveryTestBody, ReplayBody, ReplayOptions
 from optio.server.dependencies import Incoming, InjectedHub
 from optio.server.routes.runs import Beginning, Cursor, Since, Until
@@ -68,7 +68,7 @@ class DeliveryController(Controller):
         if form == "text":
             text = None if delivery.body is None else delivery.body.decode("utf-8", "backslashreplace")
             return serializers.delivery_details(delivery, gates, body=text)
-        if ROLES.index(request.state.who.role) < ROLES.index("operator"):
+        if not request.state.who.may("operator"):
             raise Forbidden("a body in base64 needs the role operator")
         encoded = None if delivery.body is None else base64.b64encode(delivery.body).decode()
         return serializers.delivery_details(delivery, gates, body_base64=encoded)
