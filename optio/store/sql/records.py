@@ -165,6 +165,7 @@ def to_delivery(row: Row) -> Delivery:
         verdict=row["verdict"],
         status=row["status"],
         detail=row["detail"],
+        gate=row["gate"],
         run_id=row["run_id"],
         repeats=row["repeats"] or 0,
         replays=row["replays"] or 0,
