@@ -18,10 +18,10 @@ from optio.store.sql.records import (
     narrow,
     page_size,
     to_attempt,
-    to_event,
     to_line,
     to_run,
 )
+from optio.store.sql.rows import from_row
 from optio.store.sql.transaction import BulkRows, Transaction, dump_json, to_micros
 from optio.store.values import Accepted, IdempotencyKey, NewDelivery, NewRun, RunFilter
 
@@ -377,7 +377,7 @@ def attempts(tx: Transaction, run_id: str) -> list[Attempt]:
 
 def history(tx: Transaction, run_id: str) -> list[Event]:
     """Return the events of a run, oldest first (`Store.events`)."""
-    return [to_event(row) for row in tx.all("SELECT * FROM events WHERE run_id = :id ORDER BY seq", {"id": run_id})]
+    return [from_row(Event, row) for row in tx.all("SELECT * FROM events WHERE run_id = :id ORDER BY seq", {"id": run_id})]
 
 
 _LOG = (
@@ -386,7 +386,15 @@ _LOG = (
 )
 
 
-def log(tx: Transaction, run_id: str, after: int, before: int | None, limit: int, attempt: int | None) -> list[LogLine]:
+def log(
+    tx: Transaction,
+    run_id: str,
+    *,
+    after: int = 0,
+    before: int | None = None,
+    limit: int = 1000,
+    attempt: int | None = None,
+) -> list[LogLine]:
     """Return log lines in the order of their cursor (`Store.log`)."""
     sql, order = _LOG, "l.seq"
     params: dict[str, Any] = {"id": run_id, "after": min(after, _LAST_CURSOR), "limit": max(1, min(limit, MAX_LOG_LINES))}
@@ -414,7 +422,7 @@ _ERRORS = (
 
 
 def search_log(
-    tx: Transaction, run_id: str, after: int, until: int, text: str, errors: bool, limit: int
+    tx: Transaction, run_id: str, *, after: int = 0, until: int, text: str = "", errors: bool = False, limit: int = 1000
 ) -> tuple[list[int], int]:
     """Return the first cursors of lines that fit, and their number (`Store.search_log`)."""
     conditions = ["l.run_id = :id AND l.seq > :after AND l.seq <= :until"]
