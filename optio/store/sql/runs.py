@@ -1,7 +1,7 @@
 """Runs: accepting, cancelling, retrying and reading them. Claims, logs and ends are written by their owners, in `claims`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -150,11 +150,9 @@ class Accept:
         received = sorted(
             (accept._received for accept in plain if accept._received), key=lambda row: (row["task_id"], row["key"] or "")
         )
-        new = deliveries.insert_many(tx, received)
-        fresh = [accept for accept in plain if accept._received is not None and accept._received["id"] in new]
-        for accept in plain:
-            if accept._guard is not None and accept._guard["delivery_id"] not in new:
-                replay_guards.release(tx, accept._guard)
+        new_ids = deliveries.insert_many(tx, received)
+        _release_guards(tx, plain, new_ids)
+        fresh = [accept for accept in plain if accept._received is not None and accept._received["id"] in new_ids]
         unkept = {accept._task.digest: accept._task for accept in fresh if accept._task is not None}
         for digest in sorted(unkept):
             put_definition(tx, unkept[digest])
@@ -174,6 +172,13 @@ def _guarded(tx: Transaction, accepts: Sequence[Accept]) -> list[Accept]:
             firsts.setdefault((accept._guard["task_id"], accept._guard["digest"]), accept)
     held_deliveries = replay_guards.take_many(tx, [firsts[key]._guard or {} for key in sorted(firsts)])
     return [accept for accept in accepts if accept._guard is None or accept._guard["delivery_id"] in held_deliveries]
+
+
+def _release_guards(tx: Transaction, accepts: Sequence[Accept], new_ids: Collection[str]) -> None:
+    """Release the guards of those whose deliveries are not new."""
+    for accept in accepts:
+        if accept._guard is not None and accept._guard["delivery_id"] not in new_ids:
+            replay_guards.release(tx, accept._guard)
 
 
 def columns(run: NewRun, delivery_id: str | None = None) -> dict[str, Any]:
