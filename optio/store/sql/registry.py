@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from optio.errors import Conflict, NotFound
@@ -11,7 +10,7 @@ from optio.model.registry import CompiledTask, Registry
 from optio.store.sql import namespaces, processes
 from optio.store.sql.rows import from_row
 from optio.store.sql.runs import put_definitions
-from optio.store.sql.transaction import Row, Transaction, dump_json
+from optio.store.sql.transaction import Row, Transaction, dump_json, span_in_micros
 from optio.store.values import Activated, GenerationHead, GenerationRow
 
 log = logging.getLogger(__name__)
@@ -95,7 +94,7 @@ def _row(task: CompiledTask) -> dict[str, Any]:
         "max_concurrent": task.spec.max_concurrent,
         "priority": task.spec.priority,
         "start_limit": None if limit is None else limit.count,
-        "start_window": None if limit is None else limit.window // timedelta(microseconds=1),
+        "start_window": None if limit is None else span_in_micros(limit.window),
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from datetime import timedelta
 
 from optio.store.sql.rows import from_row
-from optio.store.sql.transaction import BulkRows, Transaction
+from optio.store.sql.transaction import BulkRows, Transaction, span_in_micros
 from optio.store.values import RemovalRow
 
 RELEASE_VALID = timedelta(hours=1)
@@ -59,4 +59,4 @@ def _task_rows(task_ids: Collection[str]) -> BulkRows:
 
 
 def _release_cutoff(tx: Transaction) -> int:
-    return tx.now - RELEASE_VALID // timedelta(microseconds=1)
+    return tx.now - span_in_micros(RELEASE_VALID)

@@ -15,7 +15,7 @@ from optio.model.run import RunState
 from optio.store.sql import audit, daily_totals, dedupe, job_leases
 from optio.store.sql.engine import Engine
 from optio.store.sql.registry import UNTAKEN
-from optio.store.sql.transaction import Transaction
+from optio.store.sql.transaction import Transaction, span_in_micros
 from optio.store.values import DEDUPE_MEMORY, SESSION_PREFIX, PrunedKind, RetentionPolicy
 
 # The most rows that one transaction deletes.
@@ -118,14 +118,14 @@ class _Cutoffs:
 
 def _cutoffs(tx: Transaction, keep: RetentionPolicy) -> _Cutoffs:
     def before(span: timedelta | None, least: timedelta = timedelta(0)) -> int | None:
-        return None if span is None else tx.now - max(span, least) // timedelta(microseconds=1)
+        return None if span is None else tx.now - span_in_micros(max(span, least))
 
     return _Cutoffs(
         runs=before(keep.runs),
         logs=before(keep.logs),
         deliveries=before(keep.deliveries or keep.runs, DEDUPE_MEMORY),
         slots=before(keep.runs, DEDUPE_MEMORY),
-        keys=tx.now - DEDUPE_MEMORY // timedelta(microseconds=1),
+        keys=tx.now - span_in_micros(DEDUPE_MEMORY),
         guards=tx.now,
         totals=daily_totals.day_of(tx.now) - daily_totals.KEPT_DAYS,
     )

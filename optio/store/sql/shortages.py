@@ -56,7 +56,7 @@ DUE = f"""
 SELECT MIN(due) FROM (
     SELECT until AS due FROM shortages WHERE begun = 0 UNION ALL
     SELECT (SELECT MIN(e.ended_at) FROM runs e WHERE e.ended_at > s.at)
-        + {room.DELAY_AFTER_RUN_END // timedelta(microseconds=1)}
+        + {span_in_micros(room.DELAY_AFTER_RUN_END)}
     FROM shortages s WHERE s.begun = 0 AND s.ends_help = 1
 ) tries WHERE due > :now
 """  # noqa: S608 - a number of ours
