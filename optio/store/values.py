@@ -504,26 +504,22 @@ class Firing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationRow:
-    """A generation that was served, with the digest of each task; `scheduled_at` is when a scheduler adopted its schedules."""
+class GenerationHead:
+    """A generation that was served, without its tasks, of which there may be many; `scheduled_at` is when a scheduler adopted
+    its schedules."""
 
     id: int
     digest: str
     commit: str | None
     activated_at: datetime
-    tasks: Mapping[str, str]
     scheduled_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationHead:
-    """A generation that was served, without its tasks, of which there may be many."""
+class GenerationRow(GenerationHead):
+    """A generation that was served, with the digest of each task."""
 
-    id: int
-    digest: str
-    commit: str | None
-    activated_at: datetime
-    scheduled_at: datetime | None
+    tasks: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

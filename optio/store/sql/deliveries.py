@@ -9,7 +9,7 @@ from optio.model.run import Page
 from optio.store.sql import replay_guards
 from optio.store.sql.records import cursor_after, narrow, page_size, to_delivery
 from optio.store.sql.transaction import Row, Transaction, dump_json
-from optio.store.values import Accepted, Delivery, DeliveryFilter, DeliveryVerdict, NewDelivery
+from optio.store.values import EVERY_DELIVERY, Accepted, Delivery, DeliveryFilter, DeliveryVerdict, NewDelivery
 
 _COLUMNS = (
     "id, seq, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, detail, gate, run_id, "
@@ -186,7 +186,7 @@ def get(tx: Transaction, delivery_id: str) -> Delivery:
     return to_delivery(row)
 
 
-def page(tx: Transaction, where: DeliveryFilter, cursor: str | None, limit: int) -> Page:
+def page(tx: Transaction, where: DeliveryFilter = EVERY_DELIVERY, *, cursor: str | None = None, limit: int = 50) -> Page:
     """Return a page of deliveries, newest first, without bodies (`Store.deliveries`). It reads one snapshot.
 
     Every index ends with `verdict, seq`. Without a verdict to filter by, the page is merged from the newest of each verdict
