@@ -18,13 +18,12 @@ from optio.runtimes.base import (
     AttemptContext,
     Invocation,
     ProcessEnd,
-    common_outcome,
     guard_slash,
     hide_keys,
     reason_of_status,
 )
 from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result, turn
-from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
+from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader, usage_of
 from optio.runtimes.json_events import (
     as_dict,
     as_dicts,
@@ -33,6 +32,7 @@ from optio.runtimes.json_events import (
     first_line,
     money,
     token_count,
+    whole_number,
 )
 
 _ENV = {
@@ -123,7 +123,7 @@ class ClaudeReader(EventReader):
             yield from _tool_results(event)
         elif kind == "result":
             self._result, self.is_over = event, True
-            if any(_usage(as_dict(entry), _CLI) is None for entry in as_dict(event.get("modelUsage")).values()):
+            if any(usage_of(as_dict(entry), _CLI) is None for entry in as_dict(event.get("modelUsage")).values()):
                 yield notice(DOUBTFUL_USAGE)
         elif kind == "system":
             yield from self._system(event)
@@ -141,7 +141,7 @@ class ClaudeReader(EventReader):
         elif event.get("type") == "message_delta" and parent in self._open:
             place = self._open[parent]
             model, before = self._calls[place]
-            usage = _usage(as_dict(event.get("usage")), _API)
+            usage = usage_of(as_dict(event.get("usage")), _API)
             if usage is None:
                 yield notice(DOUBTFUL_USAGE)
             self._calls[place] = (model, usage or before or Usage())
@@ -227,7 +227,7 @@ class ClaudeReader(EventReader):
         usage, cost, source = Usage(), Decimal(0), CostSource.CLI
         for model, raw in own_usage.items():
             entry = as_dict(raw)
-            used = _usage(entry, _CLI)
+            used = usage_of(entry, _CLI)
             if used is None:
                 continue
             usage += used
@@ -259,10 +259,7 @@ class ClaudeReader(EventReader):
             return _NO_LOGIN
         return f"the model's API refused the credential of the run: give the secret {' or '.join(names)} a valid value"
 
-    def outcome(self, end: ProcessEnd) -> Outcome:
-        common = common_outcome(end)
-        if common is not None:
-            return common
+    def _conclude(self, end: ProcessEnd) -> Outcome:
         result = self._result
         if result is None:
             return self._no_result(end)
@@ -286,7 +283,6 @@ def _reason(result: dict[str, Any]) -> tuple[str, bool]:
     subtype = result.get("subtype")
     failed = bool(result.get("is_error"))
     terminal = result.get("terminal_reason")
-    status = result.get("api_error_status")
     text = str(result.get("result") or "")
     if subtype == "success" and not failed:
         return ("config", False) if result.get("num_turns") == 0 else ("ok", False)
@@ -300,7 +296,7 @@ def _reason(result: dict[str, Any]) -> tuple[str, bool]:
         return "refusal", False
     if result.get("api_error") == "max_output_tokens":
         return "truncated", False
-    if isinstance(status, int) and not isinstance(status, bool):
+    if (status := whole_number(result.get("api_error_status"))) is not None:
         # The credit text arrives as a 400: the provider's own error body, not the model's words.
         return ("quota", False) if status == 400 and "redit balance is too low" in text else reason_of_status(status)
     if _LOGGED_OUT in text:
@@ -323,13 +319,6 @@ _CLI = {
     "output": "outputTokens",
     "reasoning": "thinkingTokens",
 }
-
-
-def _usage(raw: dict[str, Any], names: Mapping[str, str]) -> Usage | None:
-    """Return the usage, or None if one of its numbers is not plausible."""
-    numbers = {ours: 0 if raw.get(theirs) is None else token_count(raw[theirs]) for ours, theirs in names.items()}
-    believed = {ours: number for ours, number in numbers.items() if number is not None}
-    return Usage(**believed) if len(believed) == len(numbers) else None
 
 
 def _tool_results(event: dict[str, Any]) -> Iterator[Entry]:

@@ -5,11 +5,9 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 from optio.model import prices
-from optio.model.money import ZERO_USD
 from optio.model.registry import CompiledTask
 from optio.model.result import schema_for_cli
 from optio.model.run import Outcome
@@ -20,18 +18,11 @@ from optio.runtimes.base import (
     AttemptContext,
     Invocation,
     ProcessEnd,
-    common_outcome,
     reason_of_status,
 )
-from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result, turn
-from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
-from optio.runtimes.json_events import (
-    as_dict,
-    as_dicts,
-    compact,
-    first_line,
-    token_count,
-)
+from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result
+from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader, usage_of
+from optio.runtimes.json_events import as_dict, as_dicts, as_output, compact, first_line
 
 # The built-in provider cannot be changed, tries a websocket first and repeats a failed call up to 30 times.
 _CONFIG = """\
@@ -71,6 +62,13 @@ _FAILURES = (
 )
 _CODES = {"context_length_exceeded": "context_overflow", "insufficient_quota": "quota", "model_not_found": "model_not_found"}
 _TOOLS = {"command_execution": "command", "file_change": "changes", "web_search": "query"}
+_USAGE = {
+    "fresh": "input_tokens",
+    "cached": "cached_input_tokens",
+    "cache_write": "cache_write_input_tokens",
+    "output": "output_tokens",
+    "reasoning": "reasoning_output_tokens",
+}
 
 
 class Codex:
@@ -116,9 +114,7 @@ class CodexReader(EventReader):
         self._open: set[str] = set()
         self._answered = False
         self._calls = 0
-        self._usage = Usage()
         self._before = Usage()  # of the session, before this process continued it
-        self._cost: Decimal | None = ZERO_USD
         self._calls_tool = False
         self._total: Usage | None = None
         self._completed = False
@@ -139,16 +135,11 @@ class CodexReader(EventReader):
             self._calls_tool = str(payload.get("type")).endswith("_call")
         elif event.get("type") == "token_usage_record":
             usage = _usage(as_dict(payload.get("usage")))
-            if usage is None:
-                yield notice(DOUBTFUL_USAGE)
             thread = _usage(as_dict(payload.get("thread_token_usage")))
             if self._calls == 0 and thread is not None:
                 self._before = thread.beyond(usage or Usage())
             self._calls += 1
-            self._usage += usage or Usage()
-            cost = self._price(self._model, usage or Usage())
-            self._cost = None if self._cost is None or cost is None else self._cost + cost
-            yield turn(self._calls, self._model, usage or Usage(), cost)
+            yield from self._meter_call(self._calls, self._model, usage)
 
     def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
         kind = event.get("type")
@@ -211,8 +202,7 @@ class CodexReader(EventReader):
             self._open.discard(item_id)
             self._answered = True
             code = item.get("exit_code")
-            answer = item.get("aggregated_output", item.get("error") or item.get("result"))
-            text = answer.rstrip("\n") if isinstance(answer, str) else "" if answer is None else compact(answer)
+            text = as_output(item.get("aggregated_output", item.get("error") or item.get("result")))
             yield tool_result(item_id, text, ok=item.get("status") != "failed" and code in (None, 0), exit_code=code)
 
     @property
@@ -252,10 +242,7 @@ class CodexReader(EventReader):
             return Outcome(ok=False, reason="network", message=first_line(self._last_error), again=True)
         return None
 
-    def outcome(self, end: ProcessEnd) -> Outcome:
-        common = common_outcome(end)
-        if common is not None:
-            return common
+    def _conclude(self, end: ProcessEnd) -> Outcome:
         if self._failure is not None:
             reason, again, message = _reason(self._failure)
             return Outcome(ok=False, reason=reason, message=first_line(message), again=again)
@@ -295,11 +282,4 @@ def _reason(message: str) -> tuple[str, bool, str]:
 
 
 def _usage(raw: dict[str, Any]) -> Usage | None:
-    """Return the usage, or None if one of its numbers is not plausible. Codex counts cached tokens as input."""
-    names = ("input_tokens", "cached_input_tokens", "cache_write_input_tokens", "output_tokens", "reasoning_output_tokens")
-    numbers = [0 if raw.get(name) is None else token_count(raw[name]) for name in names]
-    believed = [number for number in numbers if number is not None]
-    if len(believed) != len(numbers) or believed[1] > believed[0]:
-        return None
-    input_tokens, cached, cache_write, output, reasoning = believed
-    return Usage(fresh=input_tokens - cached, cached=cached, cache_write=cache_write, output=output, reasoning=reasoning)
+    return usage_of(raw, _USAGE, within_fresh=("cached",))

@@ -22,20 +22,19 @@ from optio.runtimes.base import (
     AttemptContext,
     Invocation,
     ProcessEnd,
-    common_outcome,
     hide_keys,
     is_command,
     log_line,
     reason_of_status,
 )
-from optio.runtimes.entries import Entry, notice, said, thought, tool_call, tool_result, turn
-from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
+from optio.runtimes.entries import Entry, notice, said, thought, tool_call, tool_result
+from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader, usage_of
 from optio.runtimes.json_events import (
     MAX_TEXT_BYTES,
     as_dict,
     as_dicts,
     as_list,
-    compact,
+    as_output,
     first_line,
     token_count,
 )
@@ -114,6 +113,9 @@ _END_CHARACTERS = 500
 _REFUSALS = frozenset(reason for reason, _ in BY_STATUS.values()) | {"server_error"}
 # The beginning, where it was too slow for Gemini. Before the output of any other command stands `Output:`.
 _TOO_SLOW = re.compile(r"\s*<untrusted_context>\s*Command was automatically cancelled ")
+# It counts cached tokens as input, and reasoning not as output.
+_SESSION_USAGE = {"fresh": "input", "cached": "cached", "output": "output", "reasoning": "thoughts"}
+_TOTAL_USAGE = {"fresh": "input_tokens", "cached": "cached", "output": "output_tokens"}
 # So many entries wait for the session file to tell whether a command failed.
 _MAX_WAITING = 200
 # Lines of standard error that every run begins with.
@@ -191,9 +193,8 @@ class GeminiReader(EventReader):
         self._answered = False
         self._waiting: deque[tuple[Entry, str]] = deque()  # behind the result of a command, whose id is the second
         self._ends: dict[str, tuple[bool, int | None]] = {}  # of commands, by the session file: ok, exit code
-        self._calls: set[str] = set()  # of the session file, as are the next two
-        self._used: dict[str, Usage] = {}  # by model
-        self._cost: Decimal | None = ZERO_USD
+        self._calls: set[str] = set()  # of the session file
+        self._used: dict[str, Usage] = {}  # by these calls, for each model
         self._totals: dict[str, Usage] | None = None
         self._status: str | None = None
         self._failure = ""
@@ -211,21 +212,16 @@ class GeminiReader(EventReader):
         yield from self._command_ends(event)
         if not tokens or call in self._calls:
             return
-        used = _usage(tokens, "input", "cached", "output", "thoughts")
+        usage = usage_of(tokens, _SESSION_USAGE, within_fresh=("cached",), has_reasoning_apart=True)
         model = str(event.get("model"))
-        if used is None:
-            yield notice(DOUBTFUL_USAGE)
-            used = Usage()
-        cost = self._price(model, used)
         self._identify(model=event.get("model"))
         self._calls.add(call)
-        self._used[model] = self._used.get(model, Usage()) + used
-        self._cost = None if self._cost is None or cost is None else self._cost + cost
+        self._used[model] = self._used.get(model, Usage()) + (usage or Usage())
         number = len(self._calls)
         for each in as_dicts(event.get("thoughts")):
             text = "\n".join(str(each[key]) for key in ("subject", "description") if each.get(key))
             yield thought(text)._replace(turn=number)
-        yield turn(number, model, used, cost)
+        yield from self._meter_call(number, model, usage)
 
     def _command_ends(self, event: dict[str, Any]) -> Iterator[Entry]:
         """Take in how commands ended, and yield what has waited for that. The events say that each of them succeeded."""
@@ -321,8 +317,7 @@ class GeminiReader(EventReader):
         call_id = str(event.get("tool_id"))
         self._open.discard(call_id)
         self._answered = True
-        output = event.get("output", as_dict(event.get("error")).get("message"))
-        text = output.rstrip("\n") if isinstance(output, str) else "" if output is None else compact(output)
+        text = as_output(event.get("output", as_dict(event.get("error")).get("message")))
         return tool_result(call_id, text, ok=event.get("status") != "error")
 
     def _delta(self, text: str) -> Iterator[Entry]:
@@ -384,10 +379,7 @@ class GeminiReader(EventReader):
             lines.append(log_line(LogKind.SYSTEM, _UNKNOWN_FINISH, at))
         return lines
 
-    def outcome(self, ended: ProcessEnd) -> Outcome:
-        early = common_outcome(ended)
-        if early is not None:
-            return early
+    def _conclude(self, ended: ProcessEnd) -> Outcome:
         if self._status is None:
             if not self._began and ended.code == _NO_KEY:
                 return Outcome(ok=False, reason="auth", message=self._complaint())
@@ -401,11 +393,7 @@ class GeminiReader(EventReader):
                 message = f"stopped after {self._task.spec.max_turns} turns"
             return Outcome(ok=False, reason=reason, message=message, again=again)
         answer = "".join(self._answer)
-        if self._finish == "length":
-            return Outcome(ok=False, reason="truncated", message="the answer was cut off by its token limit")
-        if self._finish == "content_filter":
-            return Outcome(ok=False, reason="refusal", message=first_line(answer) or "the model refused to answer")
-        return self._success(ended, answer)
+        return self._cut_off(self._finish, answer) or self._success(ended, answer)
 
     def _reason(self) -> tuple[str, bool]:
         return _reason(self._failure_type, self._failure, self._stderr.decode("utf-8", "replace"))
@@ -434,7 +422,7 @@ def _totals(stats: dict[str, Any]) -> dict[str, Usage] | None:
     found: dict[str, Usage] = {}
     for model, raw in as_dict(stats.get("models")).items():
         figures = as_dict(raw)
-        used = _usage(figures, "input_tokens", "cached", "output_tokens")
+        used = usage_of(figures, _TOTAL_USAGE, within_fresh=("cached",))
         total = token_count(figures.get("total_tokens"))
         if used is None or total is None:
             return None
@@ -442,14 +430,3 @@ def _totals(stats: dict[str, Any]) -> dict[str, Usage] | None:
         if total:
             found[model] = Usage(fresh=used.fresh, cached=used.cached, output=used.output + reasoning, reasoning=reasoning)
     return found
-
-
-def _usage(raw: dict[str, Any], read: str, cached: str, output: str, reasoning: str = "") -> Usage | None:
-    """Return the usage by the names of its numbers, or None if one is not plausible. Gemini counts cached tokens as input, and
-    reasoning not as output."""
-    numbers = [0 if raw.get(name) is None else token_count(raw[name]) for name in (read, cached, output, reasoning)]
-    believed = [number for number in numbers if number is not None]
-    if len(believed) != len(numbers) or believed[1] > believed[0]:
-        return None
-    fresh_and_cached, from_cache, written, thought = believed
-    return Usage(fresh=fresh_and_cached - from_cache, cached=from_cache, output=written + thought, reasoning=thought)
