@@ -14,26 +14,10 @@ from optio.model.result import schema_for_cli
 from optio.model.run import Outcome
 from optio.model.runtimes import DECLARED
 from optio.model.usage import CostSource, Meter, Usage
-from optio.runtimes.base import (
-    AttemptContext,
-    Invocation,
-    ProcessEnd,
-    guard_slash,
-    hide_keys,
-    reason_of_status,
-)
+from optio.runtimes.base import AttemptContext, Invocation, ProcessEnd, guard_slash, hide_keys, reason_of_status
 from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result, turn
 from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader, usage_of
-from optio.runtimes.json_events import (
-    as_dict,
-    as_dicts,
-    as_list,
-    compact,
-    first_line,
-    money,
-    token_count,
-    whole_number,
-)
+from optio.runtimes.json_events import as_dict, as_dicts, as_list, compact, first_line, money, token_count, whole_number
 
 _ENV = {
     "CLAUDE_CODE_MAX_RETRIES": "4",
@@ -227,14 +211,14 @@ class ClaudeReader(EventReader):
         usage, cost, source = Usage(), Decimal(0), CostSource.CLI
         for model, raw in own_usage.items():
             entry = as_dict(raw)
-            used = usage_of(entry, _CLI)
-            if used is None:
+            model_usage = usage_of(entry, _CLI)
+            if model_usage is None:
                 continue
-            usage += used
+            usage += model_usage
             figure = money(entry.get("costUSD"))
             if entry.get("costBasis") != "list" or figure is None:
                 # The CLI invents a price for a model it does not know.
-                known_cost = prices.cost_of_calls(model, used)
+                known_cost = prices.cost_of_calls(model, model_usage)
                 source = CostSource.PRICES if known_cost is not None else CostSource.ESTIMATE
                 figure = known_cost if known_cost is not None else figure or Decimal(0)
             cost += figure
@@ -265,11 +249,11 @@ class ClaudeReader(EventReader):
             return self._no_result(end)
         text = result.get("result")
         text = text if isinstance(text, str) else "; ".join(str(e) for e in as_list(result.get("errors")))
-        reason, again = _reason(result)
+        reason, may_retry = _reason(result)
         if reason != "ok":
             wait = self._wait_s if reason in ("rate_limit", "overloaded") else 0.0
             message = _NO_LOGIN if _LOGGED_OUT in text else first_line(text)
-            return Outcome(ok=False, reason=reason, message=message, again=again, not_before_s=wait)
+            return Outcome(ok=False, reason=reason, message=message, again=may_retry, not_before_s=wait)
         return self._success(end, text, result.get("structured_output"))
 
     def _complaint(self) -> str:
@@ -279,7 +263,7 @@ class ClaudeReader(EventReader):
 
 
 def _reason(result: dict[str, Any]) -> tuple[str, bool]:
-    """Return (reason, again) by the CLI's own fields; the reason is `ok` for success."""
+    """Return (reason, may_retry) by the CLI's own fields; the reason is `ok` for success."""
     subtype = result.get("subtype")
     failed = bool(result.get("is_error"))
     terminal = result.get("terminal_reason")

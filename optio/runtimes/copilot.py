@@ -12,13 +12,7 @@ from optio.model.registry import CompiledTask
 from optio.model.run import LogLine, Outcome
 from optio.model.runtimes import DECLARED
 from optio.model.usage import CostSource, Meter
-from optio.runtimes.base import (
-    AttemptContext,
-    Invocation,
-    ProcessEnd,
-    guard_slash,
-    reason_of_status,
-)
+from optio.runtimes.base import AttemptContext, Invocation, ProcessEnd, guard_slash, reason_of_status
 from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result
 from optio.runtimes.event_reader import EventReader, usage_of
 from optio.runtimes.json_events import LastTexts, as_dict, as_list, event_of, first_line, whole_number
@@ -288,8 +282,8 @@ class CopilotReader(EventReader):
                 return no_result_outcome
             return Outcome(ok=False, reason="auth", message=_NO_CREDENTIAL)
         if self._error is not None:
-            reason, again = _reason(self._error, self._failed_call)
-            return Outcome(ok=False, reason=reason, message=first_line(str(self._error.get("message"))), again=again)
+            reason, may_retry = _reason(self._error, self._failed_call)
+            return Outcome(ok=False, reason=reason, message=first_line(str(self._error.get("message"))), again=may_retry)
         if self._interrupted:
             return Outcome(ok=False, reason="signal", message="it was interrupted", again=True)
         if self._exit_code != 0:
@@ -307,7 +301,7 @@ def _failed(call: dict[str, Any]) -> Entry:
 
 
 def _reason(error: dict[str, Any], failed_call: dict[str, Any]) -> tuple[str, bool]:
-    """Return (reason, again) by the fields of Copilot's error and of the model call that failed last, never by the model's
+    """Return (reason, may_retry) by the fields of Copilot's error and of the model call that failed last, never by the model's
     words."""
     message, kind = str(error.get("message")), str(error.get("errorType"))
     status = whole_number(error.get("statusCode"))

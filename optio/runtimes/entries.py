@@ -70,20 +70,20 @@ def tool_result(call_id: Any, output: str, *, ok: bool, exit_code: Any = None) -
     return Entry(LogKind.RESULT, output if ok else f"error: {output}", event)
 
 
-def turn(number: int, model: str | None, used: Usage, cost: Decimal | None, *, subagent: bool = False) -> Entry:
+def turn(number: int, model: str | None, usage: Usage, cost: Decimal | None, *, subagent: bool = False) -> Entry:
     """Return an entry for a model call that has ended."""
     event = TurnEnd(
         model=model or None,
-        fresh=used.fresh,
-        cached=used.cached,
-        cache_write=used.cache_write,
-        output=used.output,
-        reasoning=used.reasoning,
+        fresh=usage.fresh,
+        cached=usage.cached,
+        cache_write=usage.cache_write,
+        output=usage.output,
+        reasoning=usage.reasoning,
         cost_usd=None if cost is None else f"{cost.normalize():f}",
         subagent=subagent,
     )
-    read = used.fresh + used.cached + used.cache_write
-    cached = f" ({used.cached:,} from the cache)" if used.cached else ""
+    read = usage.fresh + usage.cached + usage.cache_write
+    cached = f" ({usage.cached:,} from the cache)" if usage.cached else ""
     paid = "" if cost is None else f", ${event.cost_usd}"
-    who = "a subagent's turn" if subagent else f"turn {number}"
-    return Entry(LogKind.TURN, f"{who}: read {read:,} tokens{cached}, wrote {used.output:,}{paid}", event, number)
+    speaker = "a subagent's turn" if subagent else f"turn {number}"
+    return Entry(LogKind.TURN, f"{speaker}: read {read:,} tokens{cached}, wrote {usage.output:,}{paid}", event, number)

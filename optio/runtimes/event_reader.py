@@ -64,6 +64,8 @@ class EventReader(ABC):
         self._cost: Decimal | None = ZERO_USD  # of the same; None once one of them has no price
         self._began = False
         self._turn = 0
+        self._open_tools: set[str] = set()  # tool calls without a result
+        self._has_answers = False  # of tools, for the next model call
         self._stderr = b""
         self._printed: bytes | None = None
 
@@ -85,8 +87,8 @@ class EventReader(ABC):
 
     def _keep_stderr(self, data: bytes) -> None:
         """Keep the end of standard error, in whole lines: half of a secret would not be masked."""
-        kept = self._stderr + data + b"\n"
-        self._stderr = kept if len(kept) <= _STDERR_BYTES else kept[-_STDERR_BYTES:].partition(b"\n")[2]
+        stderr = self._stderr + data + b"\n"
+        self._stderr = stderr if len(stderr) <= _STDERR_BYTES else stderr[-_STDERR_BYTES:].partition(b"\n")[2]
 
     def _line(self, entry: Entry, at: datetime) -> LogLine:
         turn = entry.turn or self._turn or None
@@ -105,21 +107,30 @@ class EventReader(ABC):
         """Take in a line of the telemetry, and yield what the log shows of it."""
         yield from ()
 
+    def _begin_turn(self) -> None:
+        """Count a model call by its events: the first one after the results of all tool calls is of a new call."""
+        if self._has_answers and not self._open_tools:
+            self._turn, self._has_answers = self._turn + 1, False
+
+    def _end_tool(self, call_id: str) -> None:
+        self._open_tools.discard(call_id)
+        self._has_answers = True
+
     def _identify(self, *, version: Any = None, session: Any = None, model: Any = None) -> None:
         """Remember what the agent tells of itself. Anything but a short printable text counts as not told."""
-        told = {"version": version, "session": session, "model": model}
+        identity = {"version": version, "session": session, "model": model}
         names = {
             key: name
-            for key, name in told.items()
+            for key, name in identity.items()
             if isinstance(name, str) and 0 < len(name) <= _MAX_NAME_LENGTH and name.isprintable()
         }
         self.identity = replace(self.identity, **names)
 
-    def _price(self, model: str, used: Usage) -> Decimal | None:
+    def _price(self, model: str, usage: Usage) -> Decimal | None:
         """Return the cost of a model call that was answered; None where nobody knows it."""
-        if not used.total:
+        if not usage.total:
             return None
-        cost = prices.cost(model, used)
+        cost = prices.cost(model, usage)
         self.unpriced = model if cost is None else self.unpriced
         return cost
 
@@ -146,23 +157,23 @@ class EventReader(ABC):
     def closing(self, at: datetime) -> list[LogLine]:
         return []
 
-    def outcome(self, ended: ProcessEnd) -> Outcome:
-        return common_outcome(ended) or self._conclude(ended)
+    def outcome(self, end: ProcessEnd) -> Outcome:
+        return common_outcome(end) or self._conclude(end)
 
-    def _conclude(self, ended: ProcessEnd) -> Outcome:
+    def _conclude(self, end: ProcessEnd) -> Outcome:
         """Return the outcome of an agent that has started."""
-        return self._no_result(ended)
+        return self._no_result(end)
 
     def _complaint(self) -> str:
         """Return the first line of what is kept of standard error."""
         return first_line(self._stderr.decode("utf-8", "replace"))
 
-    def _no_result(self, ended: ProcessEnd) -> Outcome:
-        declared = declaration_of(self._task.spec.agent_runtime)
-        program = None if declared is None else declared.program
+    def _no_result(self, end: ProcessEnd) -> Outcome:
+        declaration = declaration_of(self._task.spec.agent_runtime)
+        program = None if declaration is None else declaration.program
         text = (self._printed or b"").decode("utf-8", "replace").strip()
-        printed = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
-        return no_result(ended, self._complaint(), began=self._began, printed=printed, program=program)
+        printed = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+        return no_result(end, self._complaint(), began=self._began, printed=printed, program=program)
 
     def _cut_off(self, finish: Any, answer: str) -> Outcome | None:
         """Return the outcome of an answer that its token limit or a filter has ended, by the model's finish reason."""
@@ -172,9 +183,9 @@ class EventReader(ABC):
             return Outcome(ok=False, reason="refusal", message=first_line(answer) or "the model refused to answer")
         return None
 
-    def _success(self, ended: ProcessEnd, text: str, output: Any = None) -> Outcome:
+    def _success(self, end: ProcessEnd, text: str, output: Any = None) -> Outcome:
         """Return the outcome of an agent that reported success: its exit code may say otherwise."""
-        if ended.code != 0:
-            message = f"reported success, then ended with {end_text(ended)}"
+        if end.code != 0:
+            message = f"reported success, then ended with {end_text(end)}"
             return Outcome(ok=False, reason="no_result", message=message, again=True, text=text)
         return Outcome(ok=True, reason="ok", text=text, output=output)

@@ -166,11 +166,11 @@ class OpenCodeReader(EventReader):
     def meter(self) -> Meter:
         """Return the usage. It is unknown (zero, without turns and cost) until a model call has ended or was refused: one that
         broke off may be billed."""
-        told = self._steps > 0 or (self._error is not None and _reason(self._error)[0] != "network")
-        cost = None if self._cost is None or not told else self._cost.normalize() + Decimal(0)
+        is_known = self._steps > 0 or (self._error is not None and _reason(self._error)[0] != "network")
+        cost = None if self._cost is None or not is_known else self._cost.normalize() + Decimal(0)
         return Meter(
             usage=self._usage,
-            turns=self._steps if told else None,
+            turns=self._steps if is_known else None,
             tool_calls=self._tools,
             cost=cost,
             cost_source=None if cost is None else self._source,
@@ -187,24 +187,24 @@ class OpenCodeReader(EventReader):
             return Outcome(ok=False, reason="network", message=message, again=True)
         return None
 
-    def _conclude(self, ended: ProcessEnd) -> Outcome:
+    def _conclude(self, end: ProcessEnd) -> Outcome:
         if self._error is not None:
-            reason, again = _reason(self._error)
+            reason, may_retry = _reason(self._error)
             return Outcome(
                 ok=False,
                 reason=reason,
                 message=first_line(_message(self._error)),
-                again=again,
+                again=may_retry,
                 not_before_s=_wait_s(self._error) if reason in ("rate_limit", "overloaded") else 0.0,
             )
         answer = self._last.joined or ""
         if (cut_off := self._cut_off(self._finish, answer)) is not None:
             return cut_off
-        if self._finish == "tool-calls" and self._denied and ended.code == 0:
+        if self._finish == "tool-calls" and self._denied and end.code == 0:
             return Outcome(ok=False, reason="denied", message="it ended at a tool call that failed, without an answer")
         if self._finish != "stop":
-            return self._no_result(ended)
-        return self._success(ended, answer)
+            return self._no_result(end)
+        return self._success(end, answer)
 
 
 def _message(error: dict[str, Any]) -> str:
@@ -212,7 +212,7 @@ def _message(error: dict[str, Any]) -> str:
 
 
 def _reason(error: dict[str, Any]) -> tuple[str, bool]:
-    """Return (reason, again) by the error's own fields."""
+    """Return (reason, may_retry) by the error's own fields."""
     data, name = as_dict(error.get("data")), str(error.get("name"))
     status = whole_number(data.get("statusCode"))
     if name in _ERRORS:
