@@ -125,7 +125,7 @@ class Reloader:
         before = self._live.current
         known_paths = self._compiler.known()
         try:
-            now = self._look(known_paths)
+            now = self._scan(known_paths)
         except MissingDirectory as err:
             self._lose(err)
             return True
@@ -178,7 +178,7 @@ class Reloader:
         """Wait until the tree is at rest, up to a limit. Return None if nothing is new."""
         started_at = time.monotonic()
         known_paths = self._compiler.known()
-        before = self._look_again(known_paths)
+        before = self._scan_patiently(known_paths)
         if before is None:
             return _NOTHING
         changed_paths = self._changed(before)
@@ -191,7 +191,7 @@ class Reloader:
         patience = started_at + _MAX_SETTLE_S
         while not self._halt.wait(max(pause, self._cost)):
             # For one changed file, its own stamp is enough: other changes are seen by the scan that takes the tree up.
-            now = rescan(self._root, before, changed_paths) if len(changed_paths) == 1 else self._look_again(known_paths)
+            now = rescan(self._root, before, changed_paths) if len(changed_paths) == 1 else self._scan_patiently(known_paths)
             if now is None:
                 return _NOTHING
             changed_paths = self._changed(now)
@@ -217,17 +217,17 @@ class Reloader:
         self._gone_since = {path: self._gone_since.get(path, now) for path in gone_paths}
         return {path for path, since in self._gone_since.items() if now - since < _CONFIRM_GONE_S}
 
-    def _look_again(self, known_paths: Collection[str]) -> TreeScan | None:
+    def _scan_patiently(self, known_paths: Collection[str]) -> TreeScan | None:
         """Scan the tree, and retry for a moment if it is missing. Return None if it stays missing."""
         limit = time.monotonic() + _CONFIRM_GONE_S
         while True:
             try:
-                return self._look(known_paths)
+                return self._scan(known_paths)
             except MissingDirectory:
                 if self._is_lost or time.monotonic() > limit or self._halt.wait(_SETTLE_ONE_S):
                     return None
 
-    def _look(self, known_paths: Collection[str]) -> TreeScan:
+    def _scan(self, known_paths: Collection[str]) -> TreeScan:
         started_at = time.monotonic()
         scan = scan_directory(self._root, known_paths)
         self._cost = time.monotonic() - started_at
