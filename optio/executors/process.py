@@ -404,7 +404,8 @@ class _ForkServer:
             self._connection.shutdown(socket.SHUT_RDWR)
 
     def _receive(self) -> None:
-        self._requests.popleft().append(self._line())
+        line = self._line()  # before its request goes: until then, another thread may wait for it
+        self._requests.popleft().append(line)
 
     def _line(self) -> dict[str, Any]:
         while b"\n" not in self._received:
