@@ -404,7 +404,7 @@ class _ForkServer:
             self._connection.shutdown(socket.SHUT_RDWR)
 
     def _receive(self) -> None:
-        line = self._line()  # before its request goes: until then, another thread may wait for it
+        line = self._line()  # this waits, and meanwhile the request stays in the queue
         self._requests.popleft().append(line)
 
     def _line(self) -> dict[str, Any]:
