@@ -17,8 +17,9 @@ import yaml
 from optio import wiring
 from optio.executors.base import Launch
 from optio.executors.pods import manifest
-from optio.executors.pods.examine import NEEDED
-from optio.executors.pods.network import PRIVATE, PRIVATE6, PROXY_LABEL, PUBLIC6, proxy_of
+from optio.executors.pods.address_report import GUARD
+from optio.executors.pods.examine import NEEDED, SOONER
+from optio.executors.pods.network import EGRESS, PRIVATE, PRIVATE6, PROXY_LABEL, PUBLIC6, proxy_of
 from optio.model.pool import parse_quantity
 from optio.settings import Settings, unknown_variables
 from optio.version import __version__
@@ -330,12 +331,27 @@ def test_the_workers_role_is_what_its_code_needs_and_nobody_else_has_one() -> No
         for resource in rule["resources"]
     }
 
-    assert granted == {key: set(verbs) for key, verbs in NEEDED.items()}
+    assert granted == {key: set(verbs) for key, verbs in {**NEEDED, **SOONER}.items()}
     assert not any("resourceNames" in rule for rule in role["rules"])
     assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == settings()["OPTIO_KUBE_NAMESPACE"]
     assert binding["roleRef"]["name"] == name(role)
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "optio-worker", "namespace": "optio"}]
     assert kind("ClusterRole", "ClusterRoleBinding") == []
+
+
+def test_the_admission_policy_about_addresses_says_what_workers_read_and_knows_their_accounts() -> None:
+    (policy,) = kind("ValidatingAdmissionPolicy")
+    (binding,) = kind("ValidatingAdmissionPolicyBinding")
+
+    assert policy["spec"]["validations"][0]["message"] == GUARD
+    assert policy["spec"]["matchConstraints"]["objectSelector"]["matchExpressions"][0]["key"] == EGRESS
+    assert binding["spec"] == {"policyName": name(policy), "validationActions": ["Deny"]}
+    (expression,) = [each["expression"] for each in policy["spec"]["variables"] if each["name"] == "isByWorker"]
+    pattern = re.compile(expression.partition('"')[2].rpartition('"')[0])
+    subject = kind("RoleBinding")[0]["subjects"][0]
+    assert pattern.search(f"system:serviceaccount:{subject['namespace']}:{subject['name']}")
+    assert pattern.search("system:serviceaccount:optio:optio-worker-a")
+    assert not pattern.search("system:node:a")
 
 
 # Networks

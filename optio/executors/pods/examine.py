@@ -29,6 +29,8 @@ NEEDED: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("networking.k8s.io", "networkpolicies"): ("create", "list", "delete"),
     ("coordination.k8s.io", "leases"): ("create", "get", "update"),
 }
+# Those without which runs start later.
+SOONER: Mapping[tuple[str, str], tuple[str, ...]] = {("", "pods/status"): ("patch",)}
 _HERE, _OWN, _EVERYWHERE = "here", "own", "everywhere"
 # What would be of use to who takes a worker over, and to the worker of none: (where, group, resource, verb).
 _TOO_MUCH = (
@@ -77,7 +79,7 @@ async def _examine(cluster: Cluster, settings: PodSettings) -> AsyncIterator[Pro
         return
     yield ProbeResult("cluster", OK, f"Kubernetes {version} answers, to {account}")
     try:
-        async for finding in _permissions(cluster, settings.namespace, account):
+        async for finding in _permissions(cluster, settings.namespace, account, fenced=settings.fence is not None):
             yield finding
         async for finding in _namespace(cluster, settings.namespace):
             yield finding
@@ -109,8 +111,12 @@ async def _may(cluster: Cluster, namespace: str, group: str, resource: str, verb
     return bool((await cluster.ask("POST", _REVIEWS, body))["status"]["allowed"])
 
 
-async def _permissions(cluster: Cluster, namespace: str, account: str) -> AsyncIterator[ProbeResult]:
-    rights = [(group, resource, verb) for (group, resource), verbs in NEEDED.items() for verb in verbs]
+def _listed(rights: Mapping[tuple[str, str], tuple[str, ...]]) -> list[tuple[str, str, str]]:
+    return [(group, resource, verb) for (group, resource), verbs in rights.items() for verb in verbs]
+
+
+async def _permissions(cluster: Cluster, namespace: str, account: str, *, fenced: bool) -> AsyncIterator[ProbeResult]:
+    rights = _listed(NEEDED)
     try:
         granted = await asyncio.gather(*(_may(cluster, namespace, *right) for right in rights))
     except Refused as err:
@@ -123,6 +129,11 @@ async def _permissions(cluster: Cluster, namespace: str, account: str) -> AsyncI
         )
     else:
         yield ProbeResult("permissions", OK, f"all {len(rights)} that runs need in {namespace}")
+    slower = [right for right in _listed(SOONER) if fenced and not await _may(cluster, namespace, *right)]
+    if slower:
+        lacking = ", ".join(f"{verb} {resource}" for _, resource, verb in slower)
+        detail = f"{account} may not, in {namespace}: {lacking}; pods with a network policy start up to a second later"
+        yield ProbeResult("permissions", WARNING, detail, f"{_APPLY}: its Role has it")
     yield await _surplus(cluster, namespace, account)
 
 

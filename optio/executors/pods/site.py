@@ -8,6 +8,7 @@ from typing import Any
 
 from optio.executors.base import Exit, Launch
 from optio.executors.pods import manifest as pod
+from optio.executors.pods.address_report import AddressReports
 from optio.executors.pods.api_client import Refused, Unreachable
 from optio.executors.pods.cluster import Cluster
 from optio.executors.pods.given_up import GivenUp
@@ -43,7 +44,10 @@ class PodSite:
         self.pools = Pools(cluster, self.informer, policies, settings, worker)
         standby = Standby(cluster, self.pools)
         starts = StartEvents(cluster, self.informer)
-        self._starter = Starter(cluster, self.informer, starts, self.pools, standby, policies, self._given_up, start_s)
+        self._addresses = AddressReports(cluster, self.informer, starts)
+        self._starter = Starter(
+            cluster, self.informer, starts, self.pools, standby, policies, self._given_up, self._addresses, start_s
+        )
         self._log_reader = PodLogReader(cluster, self.informer, settings.gate_s)
         self._renewals = PodRenewals(cluster)
         self.removal = PodRemoval(cluster, self.informer, settings)
@@ -83,6 +87,7 @@ class PodSite:
         await asyncio.gather(*tasks, return_exceptions=True)
         for handle in self._tasks:  # handles that were not closed
             handle.spool.close()
+        await self._addresses.close()
         await self.pools.stop()
         await self.cluster.close()
 

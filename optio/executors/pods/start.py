@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from optio.executors.base import Exit, Launch
 from optio.executors.pods import exit_status, launch_script
 from optio.executors.pods import manifest as pod
+from optio.executors.pods.address_report import AddressReports
 from optio.executors.pods.api_client import Refused, Unreachable
 from optio.executors.pods.cluster import Cluster
 from optio.executors.pods.delays import Delays, command_refusal, refusal
@@ -134,10 +135,12 @@ class Starter:
         standby: Standby,
         policies: NetworkPolicies,
         given_up: GivenUp,
+        addresses: AddressReports,
         start_s: float,
     ) -> None:
         self._cluster, self._informer, self._pools, self._policies = cluster, informer, pools, policies
         self._events, self._standby, self._given_up, self._start_s = events, standby, given_up, start_s
+        self._addresses = addresses
 
     async def start(self, start: Start) -> tuple[str, bool]:
         """Start an attempt. Return (mark of its pod, whether the pod has confirmed the launch); an unconfirmed launch may have
@@ -157,6 +160,7 @@ class Starter:
             pod_object = await start.unless_stopped(self._made(start, deadline))
             start.handle.take(pod_object)
             self._informer.put(pod_object)
+            self._addresses.begin(pod_object)
             await start.unless_stopped(self._check_wanted(start))
             return await self._delivered(start, pod_object, deadline)
 

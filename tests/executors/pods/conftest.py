@@ -21,7 +21,7 @@ _LONG = re.compile(
     r"|test_one_very_long_line|test_a_run_costs|test_a_log_that_breaks_off.*\[(cut-0|cut-30|end-0|end-3000|status-\d+)\]"
     r"|test_what_an_agent_said_is_read_to_its_end(?!.*'cut': 3000)|test_output_that_the_kubelet_has_thrown_away"
 )
-collect_ignore = [*([] if CLUSTER else ("test_cluster.py", "test_egress.py")), *([] if IMAGE else _ANY)]
+collect_ignore = [*([] if CLUSTER else ("test_addresses.py", "test_cluster.py", "test_egress.py")), *([] if IMAGE else _ANY)]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from optio.executors.pods.examine import NEEDED, examine
+from optio.executors.pods.examine import NEEDED, SOONER, examine
 from optio.executors.pods.manifest import Fence, PodSettings
 from optio.executors.pods.network import proxy_of
 from optio.model.probe_result import ProbeResult
 from tests.executors.pods.standin import server_on
 
-ALL = {(group, resource, verb) for (group, resource), verbs in NEEDED.items() for verb in verbs}
+ALL = {(group, resource, verb) for (group, resource), verbs in {**NEEDED, **SOONER}.items() for verb in verbs}
+NEEDED_ALONE = {(group, resource, verb) for (group, resource), verbs in NEEDED.items() for verb in verbs}
 CLOSED = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 FENCE = Fence(proxy=proxy_of("optio-egress.optio.svc:3128"), image="egress:1", key=b"k" * 32)
 
@@ -129,13 +130,22 @@ def test_every_permission_that_is_missing_is_named(look: Look) -> None:
     assert check.status == "error"
     assert check.hint is not None
     named = sorted(check.detail.partition("runs: ")[2].split(", "))
-    assert named == sorted(f"{verb} {resource}" for _, resource, verb in ALL)
+    assert named == sorted(f"{verb} {resource}" for _, resource, verb in NEEDED_ALONE)
 
 
 def test_one_that_is_missing_is_named_alone(look: Look) -> None:
     check = look(granted=ALL - {("", "pods/exec", "create")})["permissions"][0]
 
     assert (check.status, check.detail) == ("error", "somebody may not, in runs: create pods/exec")
+
+
+def test_without_the_right_to_report_addresses_fenced_pods_are_said_to_start_later_and_others_are_not(look: Look) -> None:
+    needed, slower, _ = look(granted=NEEDED_ALONE)["permissions"]
+    unfenced = look(granted=NEEDED_ALONE, fence=None)["permissions"]
+
+    assert (needed.status, slower.status) == ("ok", "warning")
+    assert "may not, in runs: patch pods/status; pods with a network policy start up to a second later" in slower.detail
+    assert {each.status for each in unfenced} == {"ok"}
 
 
 @pytest.mark.parametrize(
