@@ -238,8 +238,8 @@ def executor(settings: Settings, *, is_open: bool = False) -> Executor:
 def _sandbox(settings: Settings, *, is_open: bool) -> SandboxOptions:
     """Return the sandbox of agents as processes. It hides the data directory, the secrets, the database, and files with
     credentials that variables of this process name, for settings and for the program of `OPTIO_SECRET_COMMAND`."""
-    named = [text for name, text in os.environ.items() if name in _CREDENTIALS or _CREDENTIAL_FILE.fullmatch(name)]
-    files = [path for text in named for path in text.split(":") if path.startswith("/") or Path(path).is_file()]
+    values = [text for name, text in os.environ.items() if name in _CREDENTIALS or _CREDENTIAL_FILE.fullmatch(name)]
+    files = [path for text in values for path in text.split(":") if path.startswith("/") or Path(path).is_file()]
     database = settings.database
     hidden = [settings.data_dir, settings.secrets, *map(Path, files)]
     hidden += [] if database is None else [Path(f"{database}{suffix}") for suffix in ("", "-wal", "-shm", "-journal")]
@@ -300,20 +300,20 @@ def _template(settings: Settings) -> "Template":
         data = path.read_bytes()
     except OSError as err:
         raise SettingsError(f"{origin}: the file {path} cannot be read: {err.strerror}") from err
-    document, found = parse(SourceFile(str(path), data))
-    told = [(each.span, each.message, each.hint) for each in found if each.severity == "error"]
-    if document is not None and not told:
+    document, diagnostics = parse(SourceFile(str(path), data))
+    problems = [(finding.span, finding.message, finding.hint) for finding in diagnostics if finding.severity == "error"]
+    if document is not None and not problems:
         for fault in faults(document.value):
             span = document.key_span(fault.route) if fault.key else document.span(fault.route)
-            told.append((span, fault.message, fault.cure))
-    if document is None and not told:
-        raise SettingsError(f"{origin}: the file {path} holds nothing: write `metadata:` or `spec:`, or unset it")
-    if told or document is None:
-        lines = [
-            f"{path}:{span.start.line}:{span.start.column}: {message}" + (f" ({cure})" if cure else "")
-            for span, message, cure in told
-        ]
+            problems.append((span, fault.message, fault.cure))
+    lines = [
+        f"{path}:{span.start.line}:{span.start.column}: {message}" + (f" ({cure})" if cure else "")
+        for span, message, cure in problems
+    ]
+    if lines:
         raise SettingsError(f"{origin}: {'; '.join(lines)}")
+    if document is None:
+        raise SettingsError(f"{origin}: the file {path} holds nothing: write `metadata:` or `spec:`, or unset it")
     return Template.of(document.value)
 
 

@@ -61,6 +61,11 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
         "report it to the maker of the package that the message names",
     ),
     ("environment", "variables or arguments are too large or not allowed", "read the message"),
+    (
+        "pod_refused foreign_pod",
+        "the cluster refuses the pod as it is, or a pod of another installation has its name",
+        "read the message",
+    ),
     ("sandbox", "the sandbox cannot be made", "read the message, run `optio doctor`"),
     (
         "not_isolated",
