@@ -1,4 +1,5 @@
-"""Report secrets in plain text: tokens of well-known shapes in any file that the task is made of."""
+"""Report secrets in plain text: tokens of well-known shapes in any file that the task is made of, and
+variables that are named after a secret and hold what looks like one."""
 
 import re
 from collections.abc import Iterator
@@ -41,6 +42,6 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         if names_secret(name, value) and not any(match_tokens(value)):
             gone = "delete `env`" if len(task.spec.environment.env) == 1 else "delete the entry"
             hint = f"{EXPOSED}; then {gone}, and add `{name}` to `environment.secrets`"
-            yield task.at("OPT503", f"`{name}` holds a secret in plain text", route, key=True, hint=hint)
+            yield task.at("OPT533", f"`{name}` looks like a secret in plain text", route, key=True, hint=hint)
     if task.prompt_path is not None:
         yield from find_tokens(task.prompt_path, task.prompt)

@@ -50,17 +50,6 @@ _FILES = (".md", ".mdx", ".markdown", ".txt", ".prompt", ".j2", ".jinja", ".jinj
 SINGLE = r"(?<!\{)[$%]{0,2}\{([A-Za-z0-9_]+)\}(?!\})"
 
 
-# Settings in the front matter of other systems' prompts.
-_FRONT_MATTER = r"---[ \t]*\n((?:[^\n]*\n){1,40}?)---[ \t]*(?:\n|\Z)"
-_SETTING = (
-    r"(?m)^(model|description|name|tools|allowed-tools|argument-hint|agent|mode|temperature|engine|on|permissions|applyTo"
-    r"|max-turns|timeout-minutes|safe-outputs|globs|alwaysApply)[ \t]*:"
-)
-# `@docs/style.md`: a path with a folder and the end of a file's name. `@scope/name` is a package, and `@name` a person.
-_MENTION = (
-    r"(?<![\w@/.`:-])@((?:\.{1,2}/|~/|/)?(?:[\w.-]{1,60}/){1,8}[\w.-]{1,80}"
-    r"\.(?:md|mdc|txt|ya?ml|json|toml|py|ts|tsx|jsx|go|rs|java|rb|sh|sql|css|html|cfg|ini|csv|xml|adoc|rst))(?![\w/@-]|\.\w)"
-)
 # A command of LaTeX, with its arguments so far, or a sign that raises or lowers what follows.
 _LATEX = r"(?:\\[A-Za-z]{1,30}\*?(?:\[[^\[\]]{0,40}\]|\{{1,2}[^{}]{0,40}\}{1,2}){0,4}|[_^])\Z"
 _MAX_LATEX = 200
@@ -79,16 +68,12 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         return
     if task.prompt_path is not None:
         yield from _prompt_file(task, task.prompt_path)
-    if task.spec.agent_runtime != "command" and ("@" in task.prompt or task.prompt.startswith("---")):
-        yield from _text_of_others(task)
     parameters = declared_parameters(task)
     if parameters is None:
         return
     if "{" in task.prompt or "$" in task.prompt:
         yield from _syntax(task, parameters)
         yield from _names(task, parameters)
-    if "!`" in task.prompt and task.spec.agent_runtime == "claude-code":
-        yield from report_first(re.finditer(r"(?<!\S)!`([^`\n]{1,200})`", task.prompt), partial(_not_run, task))
     if (path := _only_path(task)) is not None:
         hint = f"write `promptFile: {path}`, with the path relative to this file"
         yield task.at("OPT231", f"the whole prompt is `{path}`, the name of a file", task.prompt_route, hint=hint)
@@ -117,25 +102,6 @@ def _only_path(task: ResolvedTask) -> str | None:
     return path if is_path and task.prompt_path is None and task.spec.agent_runtime != "command" else None
 
 
-def _text_of_others(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Report front matter, and `@docs/style.md` where an agent's own terminal would read the file."""
-    front = re.match(_FRONT_MATTER, task.prompt) if task.prompt.startswith("---") else None
-    settings = [] if front is None else re.findall(_SETTING, front[1])
-    if front is not None and settings:
-        message = f"`{settings[0]}:` above the prompt is text for the agent, and sets nothing"
-        end = front[0].index("\n")
-        hint = f"delete all from `---` to `---`, and write what is meant into `{task.path}`"
-        yield task.in_prompt("OPT203", message, 0, end, hint=hint)
-    code, mentions = code_ranges(task.prompt), re.finditer(_MENTION, task.prompt)
-
-    def mention(match: re.Match[str]) -> Diagnostic:
-        message = f"`{match[0]}` stays as it is: no file takes its place"
-        hint = f"name the file for the agent to read: `{match[1]}`"
-        return task.in_prompt("OPT203", message, *match.span(), hint=hint, write=match[1], safe=False)
-
-    yield from report_first((match for match in mentions if not is_inside(code, match.start())), mention)
-
-
 def _marked(task: ResolvedTask, unused: set[str]) -> Iterator[re.Match[str]]:
     """Find unused parameters that the prompt marks in the style of another template language, outside code."""
     code = code_ranges(task.prompt)
@@ -154,14 +120,12 @@ def _name(match: re.Match[str]) -> str:
 def _literal(
     task: ResolvedTask, match: re.Match[str], hint: str, write: str | None = None, *, safe: bool = False
 ) -> Diagnostic:
+    """Report text that stays as it is: a mistake if it has a parameter's name in the braces of a placeholder."""
+    parameters = declared_parameters(task)
+    names = set() if parameters is None else _words(match) & set(parameters.properties)
+    code = "OPT203" if names and "{{" in match[0] else "OPT234"
     message = f"`{match[0]}` is not a placeholder and stays as it is"
-    return task.in_prompt("OPT203", message, *match.span(), hint=hint, write=write, safe=safe)
-
-
-def _not_run(task: ResolvedTask, match: re.Match[str]) -> Diagnostic:
-    message = f"`!` runs nothing here, as it does in a command file of Claude Code: `{match[1]}` stays a text"
-    hint = f"ask for it in words, such as: the output of `{match[1]}`"
-    return task.in_prompt("OPT203", message, *match.span(), hint=hint, write=f"the output of `{match[1]}`", safe=False)
+    return task.in_prompt(code, message, *match.span(), hint=hint, write=write, safe=safe)
 
 
 def _mark(task: ResolvedTask, match: re.Match[str], name: str) -> Diagnostic:

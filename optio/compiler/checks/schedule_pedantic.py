@@ -1,5 +1,5 @@
 """Advise on schedules that are valid and may not fire as they read: steps that are too long or leave an uneven gap, runs that
-overlap, days that few years have, and nights on which the clocks change."""
+overlap, and nights on which the clocks change."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -19,8 +19,6 @@ _STEPPED = (
     (60, 0, "at minute", "hour"), (24, 0, "at hour", "day"), (31, 1, "on day", "month"), (12, 1, "in month", "year"),
     (7, 0, "on day", "week"),
 )  # fmt: skip
-# Signs that not every cron supports.
-_DIALECT = frozenset("LW#?@")
 # Any start will do, because the pattern repeats.
 _START = datetime(2024, 1, 1, tzinfo=UTC)
 _MAX_FIRES_EXAMINED = 500
@@ -60,10 +58,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from _steps(task, route, expression, fields) if "/" in expression else ()
         each_minute = list(_each_minute(task, route, expression, fields))
         yield from each_minute or _overlap(task, route, trigger, fields)
-        yield from _dialect(task, route, expression, fields) if not _DIALECT.isdisjoint(expression) else ()
         yield from _start_limit(task, trigger)
         yield from _month_cost(task, route, expression)
-        yield from _rare(task, route, expression, fields)
         yield from _short_months(task, route, expression, fields)
         yield from _clock_changes(task, route, trigger.config, fields)
 
@@ -88,7 +84,7 @@ def _steps(task: ResolvedTask, route: Route, expression: str, fields: list[str])
         elif size // 2 < step < size and index < 2:
             times = f"{name}{'s' * (len(values) > 1)} {' and '.join(map(str, values))}"
             message = f"`{field}` fires at {times} of each {period}, not every {interval}"
-            yield task.at("OPT317", message, route, hint=f"write `{better}` if that is intended", span=span)
+            yield task.at("OPT305", message, route, hint=f"write `{better}` if that is intended", span=span)
         elif first == 0 and index < 2 and size % step:
             message = f"every {interval}, but {size - values[-1]} from {name} {values[-1]} to 0"
             near = min((divisor for divisor in range(2, size) if not size % divisor), key=lambda n: (abs(n - step), n))
@@ -131,22 +127,6 @@ def _short_months(task: ResolvedTask, route: Route, expression: str, fields: lis
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-
-
-def _dialect(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
-    # `JUL` and `WED` are names; `L`, `15W` and `5L` are not.
-    parts = [part for field in fields for part in field.split(",")]
-    signs = [
-        sign
-        for sign in "LW#?"
-        if any(sign in part if sign in "#?" else part.endswith(sign) and (part == sign or not part.isalpha()) for part in parts)
-    ]
-    if expression.strip().startswith("@"):
-        hint = f"in five plain fields: `{' '.join(fields)}`"
-        yield task.at("OPT316", f"`{expression.strip()}` is not supported by every cron", route, hint=hint)
-    elif signs and signs[0] in expression:
-        hint = "keep it if only Optio reads it"
-        yield task.at("OPT316", f"`{signs[0]}` is not supported by every cron", route, hint=hint)
 
 
 def _overlap(task: ResolvedTask, route: Route, trigger: ScheduleTrigger, fields: list[str]) -> Iterator[Diagnostic]:
@@ -232,20 +212,6 @@ def _fires_per(expression: str, window: timedelta) -> int | None:
     is_even = all(times[0] * _MINUTE + place * gap == at * _MINUTE for place, at in enumerate(times))
     each_day = expand(expression).split()[2:] == ["*", "*", "*"]
     return window // gap if each_day and not window % (gap if is_even else _DAY) else None
-
-
-def _rare(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
-    # Whoever writes 29 February knows that day.
-    if fields[2] == "29" and fields[3].upper() in ("2", "02", "FEB") and fields[4] == "*":
-        return
-    from optio.scheduling.cron import longest_gap
-
-    gap = longest_gap(expression)
-    if gap is not None:
-        years = gap[1].year - gap[0].year
-        dates = f"from {gap[0]:%Y-%m-%d} to {gap[1]:%Y-%m-%d}"
-        message = f"not every year has such a day: it pauses for {years} years, for instance {dates}"
-        yield task.at("OPT315", message, route, hint="keep it if that is intended")
 
 
 def _clock_changes(task: ResolvedTask, route: Route, config: ScheduleConfig, fields: list[str]) -> Iterator[Diagnostic]:
