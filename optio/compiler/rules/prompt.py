@@ -58,8 +58,8 @@ RULES = (
     ),
     Rule(
         "OPT234", "foreign-placeholder", INFO, SUSPECTS, "text that other systems would fill in",
-        "`{NAME}`, `$NAME` and `{{ path.to.value }}` stay as they are.",
-        "promptTemplate: Report on {REPO_NAME}\n" + _SCHEMA,
+        "Paths, filters and conditions in double braces stay as they are, if no parameter has such a name.",
+        "promptTemplate: Report on {{REPO_NAME}} of {{ repository.owner }}\n" + _SCHEMA,
         "promptTemplate: Report on {{REPO_NAME}}\n" + _SCHEMA,
     ),
     Rule(
