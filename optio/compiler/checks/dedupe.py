@@ -36,9 +36,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if rule.window is not None and rule.on_duplicate == "replace":
         hint = "delete `window`, or write `onDuplicate: join`"
         yield task.at("OPT229", "`window` has no effect with `onDuplicate: replace`", WINDOW, key=True, hint=hint)
-    constant = list(_constant(task, rule.key))
-    yield from constant
-    if rule.window is not None and rule.on_duplicate != "replace" and task.spec.schedule is not None and not constant:
+    yield from _constant(task, rule.key)
+    if rule.window is not None and rule.on_duplicate != "replace" and task.spec.schedule is not None:
         yield from _past_the_next_fire(task, rule.key, rule.window, task.spec.schedule.config)
     parameters = declared_parameters(task)
     if parameters is not None:

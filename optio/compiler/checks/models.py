@@ -4,7 +4,6 @@ mistakes are reported: another maker's model, and, as a suspicion, names close t
 import re
 from collections.abc import Iterable, Iterator
 
-from optio.compiler.checks.plaintext_secrets import is_secret
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
@@ -215,14 +214,11 @@ def check_credential(task: ResolvedTask) -> Iterator[Diagnostic]:
     fitting = [name for name in names if re.match(credentials, name) and not re.fullmatch(_NO_CREDENTIAL, name)]
     routes: tuple[Route, ...] = (("agentRuntime",), ("environment", "secrets"), ("environment", "env"))
     is_known = all(task.is_known(route) for route in routes)
-    if any(name in environment.secrets for name in fitting) or not is_known or _is_signed_in_elsewhere(task):
+    if fitting or not is_known or _is_signed_in_elsewhere(task):
         return
     agent = declaration_of(runtime)
     title = runtime if agent is None else agent.title
-    if fitting:
-        yield from _written_out(task, fitting, title)
-        return
-    list_text = ", ".join([key, *(name for name in environment.secrets if not _is_misspelt(name, key, title))])
+    list_text = ", ".join(dict.fromkeys([key, *environment.secrets]))
     hint = f"add `environment: {{secrets: [{list_text}]}}`, or another credential of {title}"
     if environment.secrets:
         hint = f"write `secrets: [{list_text}]`, or add another credential of {title}"
@@ -267,23 +263,3 @@ def _agent_of(model: str) -> str | None:
 def _has_key(task: ResolvedTask, agent: str) -> bool:
     service = DECLARED[agent].service
     return service is not None and any(re.match(service.credentials, name) for name in task.spec.environment.secrets)
-
-
-def _written_out(task: ResolvedTask, fitting: list[str], title: str) -> Iterator[Diagnostic]:
-    """Report a credential that only stands under `env`, with a word in its place such as `my-key`."""
-    env, secrets = task.spec.environment.env, task.spec.environment.secrets
-    if len(fitting) > 1 or not (name := fitting[0]).endswith(("_KEY", "_TOKEN")):
-        return
-    value = env[name]
-    if any(each.endswith(_ELSEWHERE) for each in env) or not re.fullmatch(r"[\w.<>-]{0,40}", value) or is_secret(value):
-        return
-    message = f"`{name}` is the text `{value}`: {title} cannot reach its model"
-    list_text = ", ".join([name, *secrets])
-    hint = f"delete the line, and write `secrets: [{list_text}]` under `environment`: its value goes into the secrets directory"
-    yield task.at("OPT525", message, ("environment", "env", name), hint=hint)
-
-
-def _is_misspelt(name: str, key: str, title: str) -> bool:
-    """Return True if the name of a secret is a misspelling of the credential, such as `CLAUDE_API_KEY`."""
-    words = {title.partition(" ")[0].upper(), key.partition("_")[0]}
-    return name.upper() == key or re.fullmatch(rf"(?i)(?:{'|'.join(sorted(words))})_?(?:API_?)?(?:KEY|TOKEN)", name) is not None

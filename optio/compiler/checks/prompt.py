@@ -64,7 +64,6 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if (path := _only_path(task)) is not None:
         hint = f"write `promptFile: {path}`, with the path relative to this file"
         yield task.at("OPT231", f"the whole prompt is `{path}`, the name of a file", task.prompt_route, hint=hint)
-        return
     yield from _unused(task, parameters)
 
 
