@@ -52,7 +52,7 @@ def _past_the_next_fire(task: ResolvedTask, key: str, written: str, config: Sche
     from optio.scheduling.cron import CronError
 
     try:
-        gap, window = shortest_gap(config.cron_expression, "UTC", 1), parse_duration(written)
+        gap, window = shortest_gap(config.cron_expression), parse_duration(written)
     except (CronError, ValueError):
         return  # reported by `schedule`
     if window >= gap:

@@ -40,6 +40,7 @@ RULES: dict[str, Rule] = {
 RETIRED: dict[str, str] = {
     "OPT023": "tab-in-prompt-indent",
     "OPT312": "herd",
+    "OPT314": "overlap",
     "OPT315": "far-future",
     "OPT316": "cron-dialect",
     "OPT431": "constant-body",

@@ -95,12 +95,6 @@ RULES = (
         _capped('monthUsd: "50.00"', "*/30 9-17 * * *"), _capped('monthUsd: "30.00"', "0 9 * * *"),
     ),
     Rule(
-        "OPT314", "overlap", INFO, SUSPECTS, "a run may last longer than the gap to the next one",
-        "With one slot the next runs wait, and the queue grows as long as runs are slow.",
-        "timeout: 20m\nmaxConcurrent: 1\n" + _schedule('cronExpression: "*/10 * * * *"'),
-        "timeout: 5m\nmaxConcurrent: 1\n" + _schedule('cronExpression: "*/10 * * * *"'),
-    ),
-    Rule(
         "OPT317", "cron-long-step", WARNING, PROVES, "a step that is longer than its field",
         "The step starts again in each hour, day, month, year or week, so only the first value of the field is left.",
         _schedule('cronExpression: "*/90 * * * *"'),
@@ -147,6 +141,7 @@ RULES = (
         "Each fire may spend the whole budget of its run. Without `ceilings.monthUsd` in the policy nothing limits the month.",
         'budgetUsd: "2.00"\n' + _schedule('cronExpression: "*/5 * * * *"'),
         'budgetUsd: "2.00"\n' + _schedule('cronExpression: "0 9 * * 1-5"'),
+        strict=WARNING,
     ),
     Rule(
         "OPT603", "worst-case", ERROR, PROVES, "triggers may spend more in 24 hours than the policy allows",
