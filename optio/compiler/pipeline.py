@@ -381,7 +381,7 @@ def _compiled(
         # A model that is wrong has no price either.
         line = whole.span(("model",)).start.line if task.spec.model is not None else None
         others = [d for d in findings if d.code not in ("OPT608", "OPT616")]
-        if any(d.code in ("OPT607", "OPT609") or d.span.start.line == line for d in others):
+        if any(d.code in ("OPT607", "OPT621") or d.span.start.line == line for d in others):
             findings = [d for d in findings if d.code != "OPT616"]
     if any(d.code == "OPT405" for d in findings):
         # A webhook's secret in plain text is reported by its own rule.

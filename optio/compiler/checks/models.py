@@ -94,7 +94,7 @@ def _of_service(task: ResolvedTask, model: str, service: ModelService) -> Iterat
         yield task.at("OPT607", message, ("model",), hint=f"write `{better}`", value=better, safe=False)
     elif (similar := _similar(model, _known_models(examples))) is not None:
         message = f"`{model}` is not among the known models of `{runtime}`"
-        yield task.at("OPT609", message, ("model",), hint=f"did you mean `{similar}`?", value=similar, safe=False)
+        yield task.at("OPT621", message, ("model",), hint=f"did you mean `{similar}`?", value=similar, safe=False)
 
 
 def _known_models(examples: Iterable[str]) -> list[str]:
@@ -159,7 +159,7 @@ def _provider_of(task: ResolvedTask, model: str) -> Iterator[Diagnostic]:
         if prefix in _MAKERS and provider not in (None, prefix):
             message, better = f"`{name}` is a model of another provider than `{prefix}`", f"{provider}/{name}"
         elif similar is not None and _provider(name) in (None, similar):
-            code, better = "OPT609", f"{similar}/{name}"
+            code, better = "OPT621", f"{similar}/{name}"
             message = f"`{prefix}` is not among the known providers of `opencode`"
     if message:
         hint = f"write `{better}`" if better else "write its provider before it, as in `anthropic/claude-sonnet-4-5`"

@@ -1,5 +1,5 @@
-"""Check the prompt: its size, and its placeholders against the declared parameters. Text in double braces that
-is not a placeholder (`{{ NAME }}`, `{{#if NAME}}`) stays as it is, and is reported."""
+"""Check the prompt: its size, and its placeholders against the declared parameters. Text in double braces that is not a
+placeholder (`{{ NAME }}`, `{{#if NAME}}`) stays as it is, and is reported."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -89,7 +89,7 @@ def _literal(
     """Report text that stays as it is: a mistake if it has a parameter's name in the braces of a placeholder."""
     parameters = declared_parameters(task)
     names = set() if parameters is None else _words(match) & set(parameters.properties)
-    code = "OPT203" if names and "{{" in match[0] else "OPT234"
+    code = "OPT203" if names else "OPT234"
     message = f"`{match[0]}` is not a placeholder and stays as it is"
     return task.in_prompt(code, message, *match.span(), hint=hint, write=write, safe=safe)
 

@@ -1,4 +1,4 @@
-"""Rules OPT502 to OPT532, OPT607, OPT613 and OPT713: the environment of the agent, and the limits of the policy."""
+"""Rules OPT502 to OPT533, OPT607, OPT613, OPT621 and OPT713: the environment of the agent, and the limits of the policy."""
 
 from optio.compiler.rules.rule import ERROR, INFO, PROVES, SUSPECTS, WARNING, Rule
 
@@ -192,7 +192,7 @@ RULES = (
         strict=ERROR,
     ),
     Rule(
-        "OPT609", "similar-model", INFO, SUSPECTS, "a model whose name resembles a known one",
+        "OPT621", "similar-model", INFO, SUSPECTS, "a model whose name resembles a known one",
         "Lists of models are never complete: the name may be misspelt, or new.",
         "model: claude-sonet-4-5\n",
         "model: claude-sonnet-4-5\n",

@@ -1,4 +1,4 @@
-"""Rules OPT201 to OPT204, OPT217 to OPT219 and OPT231: the prompt and its placeholders."""
+"""Rules OPT201 to OPT204, OPT217 to OPT219, OPT231 and OPT234: the prompt and its placeholders."""
 
 from optio.compiler.rules.rule import ERROR, INFO, PROVES, SUSPECTS, WARNING, Rule
 
