@@ -114,7 +114,8 @@ class TreeNews:
         ):
             yield "  " + render_run.coloured(f"{self._root}/{text}", "31" if diagnostic.severity is Severity.ERROR else "33")
         count = render_summary(now.diagnostics, now.files, len(now.registry.tasks))
-        yield f"  {count}: `optio check {self._root}` shows them all"
+        verbose = " --verbose" if any(d.severity is Severity.INFO for d in now.diagnostics) else ""
+        yield f"  {count}: `optio check {self._root}{verbose}` shows them all"
 
 
 class RunNews:

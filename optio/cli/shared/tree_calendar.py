@@ -35,7 +35,7 @@ _FIRST_YEAR, _LAST_YEAR = 1970, 2999
 # JSON lists up to this many fires of a task and day: one per hour of the longest day.
 _MAX_LISTED = 25
 # Diagnostics about schedules that fire differently from what they seem to say.
-_SURPRISES = ("OPT304", "OPT305", "OPT314", "OPT317")
+_SURPRISES = ("OPT304", "OPT305", "OPT317")
 
 
 @dataclass(frozen=True, slots=True)

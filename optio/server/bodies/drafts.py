@@ -44,6 +44,8 @@ class DiagnosticBody(Body, frozen=True, kw_only=True):
     rule: str
     """The name of the rule."""
     severity: Literal["error", "warning", "info"]
+    certainty: Literal["proves", "suspects"]
+    """Whether the rule proves what it reports, or suspects it."""
     message: str
     path: str
     """The file, relative to the tree."""
