@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from optio.compiler import checks, text_hygiene
-from optio.compiler.checks import models
 from optio.compiler.checks.across import check_across
 from optio.compiler.diagnostics import (
     Diagnostic,
@@ -48,7 +47,7 @@ from optio.compiler.yaml.document import Document, parse
 from optio.model.credential import lacks_credential
 from optio.model.isolation import POD, not_applied
 from optio.model.registry import CompiledTask, Registry
-from optio.model.route import show
+from optio.model.route import show, value_at
 
 if TYPE_CHECKING:
     from optio.model.policy import PolicySpec
@@ -230,11 +229,9 @@ def check_results(
 ) -> TreeResult:
     """Return the findings of all files together: each file's own, those across files, with severities and ignore comments
     applied."""
-    advised = pedantic or asks_advice(levels)
     facts = [file.facts for file in files if file.facts is not None]
-    across = check_across(facts, pedantic=advised, executor=executor, is_whole=is_whole)
-    by_file = _with_findings_across(files, across)
-    if executor is not None and advised:
+    by_file = _with_findings_across(files, check_across(facts, executor=executor, is_whole=is_whole))
+    if executor is not None and (pedantic or asks_advice(levels)):
         by_file = _without_vain_advice(by_file, facts, executor)
     if levels:
         by_file = {path: apply_severities(found, levels, pedantic=pedantic) for path, found in by_file.items()}
@@ -311,14 +308,9 @@ def compile_file(
     facts, compiled = (policy.facts if path == POLICY else None), None
     if task is not None:
         demands = policy.demands(task)
-        needs_credential = executor == "kubernetes" or POD in demands or models.is_credential_replaced(task)
-        if needs_credential and not any(finding.code == "OPT004" for finding in findings):
-            # A pod has no login of its own, and a list that replaces one with a credential has lost it: elsewhere it is advice.
-            findings = [finding for finding in findings if finding.code != "OPT525"]
-            findings += [replace(finding, severity=Severity.WARNING) for finding in models.check_credential(task)]
         # A policy that cannot be read may name the executor.
         runs_on = None if policy.unreadable else executor
-        facts = task_facts(task, pedantic=pedantic, executor=runs_on, priced=policy.facts is not None, demands=demands)
+        facts = task_facts(task, executor=runs_on, priced=policy.facts is not None, demands=demands)
         compiled = emit(task, demands, policy.namespace(path), policy.allowed_secrets(task))
         if task.samples and not samples:
             task = replace(task, samples=())
@@ -394,16 +386,18 @@ def _without_repeats(findings: list[Diagnostic], document: Document | MergedDocu
     webhook's secret in plain text is reported by its own rule."""
     if _REPEATS.isdisjoint(finding.code for finding in findings):
         return findings
-    model_line = document.span(("model",)).start.line
-    lines = {code: {finding.span.start.line for finding in findings if finding.code == code} for code in ("OPT405", "OPT607")}
-    is_wrong = bool(lines["OPT607"]) or any(
-        finding.span.start.line == model_line for finding in findings if finding.code not in ("OPT608", "OPT616")
+    model_line = document.span(("model",)).start.line if value_at(document.value, ("model",)) is not None else None
+    secret_lines = {finding.span.start.line for finding in findings if finding.code == "OPT405"}
+    is_wrong = any(
+        finding.code in ("OPT607", "OPT621") or finding.span.start.line == model_line
+        for finding in findings
+        if finding.code not in ("OPT608", "OPT616")
     )
     return [
         finding
         for finding in findings
         if not (finding.code == "OPT616" and is_wrong)
-        and not (finding.code == "OPT503" and finding.span.start.line in lines["OPT405"])
+        and not (finding.code == "OPT503" and finding.span.start.line in secret_lines)
     ]
 
 

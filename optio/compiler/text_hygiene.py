@@ -1,4 +1,4 @@
-"""Check the text of a file that parses for what its author may not see: invisible characters, tabs, values cut off by `#`,
+"""Check the text of a file that parses for what its author may not see: invisible characters, values cut off by `#`,
 unused anchors, and text that other YAML readers read differently."""
 
 import re
@@ -26,8 +26,6 @@ _CUT = r"(?m)^[^\n#]*[^\s#'\"\[{,:|>-][ \t]+(#(?:[A-Za-z0-9_]|\$?\{\{?\w)[^\n]*)
 _PROMPT: Route = ("promptTemplate",)
 # Required keys, and the type of the document: a blank one must be filled in, not deleted.
 _NEEDED = ("type", "name", "agentRuntime", "promptTemplate")
-# The beginning of a new command.
-_COMMAND = r"(?:cd|set|export|source|echo|exit|mkdir|rm|cp|mv)\s+\S|\./\w|(?:if|for|while)\s.*;\s*(?:then|do)\b"
 _ITEM = r"(?:[-*+]|\d{1,2}[.)])[ \t]+\S|#{1,6} \S|```|~~~"
 _MISREAD = r"(?m)&[A-Za-z0-9_-]+[^\sA-Za-z0-9_\-,\[\]{}]|[\[{,]\s*\?[^\s,\]}]|(?:^|[\s\[{,])!(?=[\s,\]}]|\Z)"
 _ODD_ANCHOR = r"&([A-Za-z0-9_-]+)([^\sA-Za-z0-9_\-,\[\]{}])[^\s,\[\]{}]*"
@@ -49,8 +47,6 @@ def check(file: SourceFile, document: Document) -> Iterator[Diagnostic]:
         yield from _merges(document)
     if " #" in text or "\t#" in text:
         yield from _cut(document)
-    if "\t" in text:
-        yield from _tabs(document)
     if ">" in text:
         yield from _folded(document)
     yield from _blank(document)
@@ -197,53 +193,24 @@ def _cut(document: Document) -> Iterator[Diagnostic]:
 
 
 def _folded(document: Document) -> Iterator[Diagnostic]:
-    """Report a text below `>`, which joins lines: a prompt with a list, a heading or a fence, or a script of several
-    commands."""
-    value = document.value if isinstance(document.value, dict) else {}
-    environment = value.get("environment")
-    commands = environment.get("setupCommands") if isinstance(environment, dict) else None
-    texts: dict[Route, tuple[str, str]] = {_PROMPT: ("prompt", _ITEM), ("command",): ("script", _COMMAND)}
-    for index in range(len(commands) if isinstance(commands, list) else 0):
-        texts["environment", "setupCommands", index] = ("script", _COMMAND)
-    for route, (kind, beginning) in texts.items():
-        source = document.source(route) if document.has(route) else ""
-        lines = source.split("\n")[1:] if source.startswith(">") else []
-        margin = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
-        # Lines that are indented deeper are not joined.
-        pairs = ((before[margin:], line[margin:]) for before, line in pairwise(lines))
-        joined = next((line for before, line in pairs if _is_joined(before, line, beginning)), None)
-        if joined is not None:
-            start = document.span(route).start
-            span = Span(start, Position(start.line, start.column + 1))
-            message = f"`>` joins the lines of the {kind}: `{_short(joined.strip())}` continues the line above"
-            fix, hint = Fix.write("|", span, safe=False), "write `|`, which keeps the lines"
-            yield diagnostic("OPT024", message, path=document.path, span=span, route=route, hint=hint, fix=fix)
+    """Report a prompt below `>`, which joins lines, if it holds a list, a heading or a fence."""
+    source = document.source(_PROMPT) if isinstance(document.value, dict) and document.has(_PROMPT) else ""
+    lines = source.split("\n")[1:] if source.startswith(">") else []
+    margin = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+    # Lines that are indented deeper are not joined.
+    pairs = ((before[margin:], line[margin:]) for before, line in pairwise(lines))
+    joined = next((line for before, line in pairs if _is_joined(before, line)), None)
+    if joined is not None:
+        start = document.span(_PROMPT).start
+        span = Span(start, Position(start.line, start.column + 1))
+        message = f"`>` joins the lines of the prompt: `{_short(joined.strip())}` continues the line above"
+        fix, hint = Fix.write("|", span, safe=False), "write `|`, which keeps the lines"
+        yield diagnostic("OPT024", message, path=document.path, span=span, route=_PROMPT, hint=hint, fix=fix)
 
 
-def _is_joined(before: str, line: str, beginning: str) -> bool:
-    """Return True if `>` joins a line that begins something of its own to the line before it. In a script, a line behind an
-    operator goes on."""
-    if not before.strip() or before[0].isspace():
-        return False
-    goes_on = beginning == _COMMAND and re.search(r"(?:[\\|&;({,=]|\b(?:do|then|else|in))\s*$", before)
-    return not goes_on and re.match(beginning, line) is not None
-
-
-def _tabs(document: Document) -> Iterator[Diagnostic]:
-    """Report a tab that indents one line of a text whose other lines are indented by spaces."""
-    for route, node in walk(document.root, ()):
-        if node.id != "scalar" or node.style not in ("|", ">") or "\t" not in node.value:
-            continue
-        starts = [re.match(r"[ \t]*", line) for line in node.value.split("\n")]
-        inner = [blanks_match[0] for blanks_match in starts if blanks_match is not None]
-        if not (any("\t" in blanks for blanks in inner) and any(blanks.startswith(" ") for blanks in inner)):
-            continue
-        match = re.compile(r"^[ ]*\t", re.MULTILINE).search(document.text, node.start_mark.index, node.end_mark.index)
-        if match is not None:
-            span = span_at(document.text, match.end() - 1, match.end())
-            message = "a tab indents this line of the text, and spaces indent others"
-            hint = "write spaces in all of them, or tabs"
-            yield diagnostic("OPT023", message, path=document.path, span=span, route=route, hint=hint)
+def _is_joined(before: str, line: str) -> bool:
+    """Return True if `>` joins a line that begins something of its own to the line before it."""
+    return bool(before.strip()) and not before[0].isspace() and re.match(_ITEM, line) is not None
 
 
 def _blank(document: Document) -> Iterator[Diagnostic]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
-from optio.compiler.checks.prompt import ALMOST_PLACEHOLDER, SINGLE, almost_placeholders, parameter_of_path, sources_of
+from optio.compiler.checks.prompt import ALMOST_PLACEHOLDER, almost_placeholders, parameter_of_path, sources_of
 from optio.compiler.diagnostics import Diagnostic, report_first
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, parameter_names
 from optio.compiler.resolved_task import ResolvedTask
@@ -16,6 +16,8 @@ from optio.model.text import format_duration, parse_duration
 from optio.model.trigger import ScheduleConfig
 
 KEY: Route = ("dedupe", "key")
+# `{NAME}`, `${NAME}` and `%{NAME}`.
+_SINGLE_BRACES = r"(?<!\{)[$%]{0,2}\{([A-Za-z0-9_]+)\}(?!\})"
 # A path into a payload, or a shell variable.
 _DOLLAR = r"(?a)\$(?:\.[\w.]*\w|([A-Za-z_]\w*))"
 # The end of a name or of a path that tells one thing from another.
@@ -34,9 +36,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if rule.window is not None and rule.on_duplicate == "replace":
         hint = "delete `window`, or write `onDuplicate: join`"
         yield task.at("OPT229", "`window` has no effect with `onDuplicate: replace`", WINDOW, key=True, hint=hint)
-    constant = list(_constant(task, rule.key))
-    yield from constant
-    if rule.window is not None and rule.on_duplicate != "replace" and task.spec.schedule is not None and not constant:
+    yield from _constant(task, rule.key)
+    if rule.window is not None and rule.on_duplicate != "replace" and task.spec.schedule is not None:
         yield from _past_the_next_fire(task, rule.key, rule.window, task.spec.schedule.config)
     parameters = declared_parameters(task)
     if parameters is not None:
@@ -51,7 +52,7 @@ def _past_the_next_fire(task: ResolvedTask, key: str, written: str, config: Sche
     from optio.scheduling.cron import CronError
 
     try:
-        gap, window = shortest_gap(config.cron_expression, "UTC", 1), parse_duration(written)
+        gap, window = shortest_gap(config.cron_expression), parse_duration(written)
     except (CronError, ValueError):
         return  # reported by `schedule`
     if window >= gap:
@@ -155,7 +156,7 @@ def _placeholders(task: ResolvedTask, key: str, parameters: DeclaredParameters) 
         (name for name in given if name not in parameters.required and not parameters.has_default(name)), unset
     )
     almost = list(almost_placeholders(key, parameters.properties))
-    singles = (found for found in re.finditer(SINGLE, key) if found[1] in parameters.properties)
+    singles = (found for found in re.finditer(_SINGLE_BRACES, key) if found[1] in parameters.properties)
     others = chain(singles, _dollars(key, parameters))
     apart = [found for found in others if not any(each.start() <= found.start() < each.end() for each in almost)]
     yield from report_first((found[0] for found in (*almost, *apart)), no_placeholder)

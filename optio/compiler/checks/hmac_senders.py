@@ -176,5 +176,5 @@ def _name(event: str, sender: _Known) -> str | None:
     folded = {re.sub(r"\W|_", "", each.lower()): each for each in sender.events}
     folded |= {re.sub(r"\W|_", "", each.lower().partition(":")[2]): each for each in sender.events if ":" in each}
     bare = re.sub(r"\W|_", "", event.lower())
-    near = folded.get(bare) or folded.get(bare.removesuffix("s")) or suggest(event, sender.events)
+    near = folded.get(bare) or folded.get(bare.removesuffix("s"))
     return f"did you mean `{near}`?" if near is not None else None

@@ -1,8 +1,7 @@
-"""Check the prompt: its size, and its placeholders against the declared parameters. Text that other template languages would
-fill in (`{NAME}`, `%(NAME)s`, `{% if %}`) is reported where it names a parameter."""
+"""Check the prompt: its size, and its placeholders against the declared parameters. Text in double braces that is not a
+placeholder (`{{ NAME }}`, `{{#if NAME}}`) stays as it is, and is reported."""
 
 import re
-import sys
 from collections.abc import Collection, Iterator
 from functools import partial
 from itertools import chain
@@ -12,11 +11,9 @@ from optio.compiler.conversions.known_keys import CREDENTIAL_NAME
 from optio.compiler.diagnostics import Diagnostic, report_first
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.source import Position, Span
 from optio.compiler.suggest import suggest
 from optio.compiler.text_hygiene import check_invisible
 from optio.model.prompt import PLACEHOLDER, placeholders
-from optio.model.route import Route
 from optio.model.trigger import Trigger, WebhookTrigger
 
 MAX_PROMPT_BYTES = 256 * 1024
@@ -28,18 +25,9 @@ ALMOST_PLACEHOLDER = (
     r"(?:[ \t]{0,20}(?:[#/^>!&]|\$\.)?[ \t]{0,20}[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,60}[ \t]{0,20}\}\}"
     r"|[A-Za-z0-9_]{1,60}(?![A-Za-z0-9_])\}?)"
 )
-# Syntax of other template languages. It may be meant literally, unless it names a parameter.
-_TEMPLATED = r"\{%[^%{}\n]{1,200}%\}"
-_SHELLS = r"(?<![\\$\w])\$([A-Za-z_][A-Za-z0-9_]*)(?![A-Za-z0-9_({\[])"
 # Any other text between the braces: a path, a filter, an expression.
 _BRACED = r"\$?\{\{(?![A-Za-z0-9_]+\}\})(?=[^{}]{0,200}[^{}\s])[^{}]{1,200}\}\}"
 _CODE = r"(?s)```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`"
-# Marks of other template languages. They may be literal, unless they name a parameter that the prompt does not use otherwise.
-_MARKED = (
-    r"(?a)%\((\w+)\)s|<<\s?(\w+)\s?>>|<(\w+)>|\[\[?(\w+)\]\]?(?!\()|%%?(\w+)%%?|\(\((\w+)\)\)"
-    r"|(?<!\{)\{(\w+)[:!][^{}\n]{0,20}\}(?!\})|(?<!\w)__(\w+?)__(?!\w)"
-    r"|\$\((?:\w+\.){0,4}(\w+)\)|\$\{(?:\w+\.){1,4}(\w+)\}|<%[=-]?\s?(?:\w+\.){0,4}(\w+)\s?-?%>|(?<!\w)([@!#])(\w+)\12(?!\w)"
-)
 _IN_WORDS = "describe the condition in words: only placeholders are filled in"
 # What fills in a date in other systems.
 _DATES = (
@@ -47,20 +35,8 @@ _DATES = (
 )
 # A one-word prompt with such an ending is the name of a file.
 _FILES = (".md", ".mdx", ".markdown", ".txt", ".prompt", ".j2", ".jinja", ".jinja2", ".tmpl", ".tpl")
-SINGLE = r"(?<!\{)[$%]{0,2}\{([A-Za-z0-9_]+)\}(?!\})"
 
 
-# Settings in the front matter of other systems' prompts.
-_FRONT_MATTER = r"---[ \t]*\n((?:[^\n]*\n){1,40}?)---[ \t]*(?:\n|\Z)"
-_SETTING = (
-    r"(?m)^(model|description|name|tools|allowed-tools|argument-hint|agent|mode|temperature|engine|on|permissions|applyTo"
-    r"|max-turns|timeout-minutes|safe-outputs|globs|alwaysApply)[ \t]*:"
-)
-# `@docs/style.md`: a path with a folder and the end of a file's name. `@scope/name` is a package, and `@name` a person.
-_MENTION = (
-    r"(?<![\w@/.`:-])@((?:\.{1,2}/|~/|/)?(?:[\w.-]{1,60}/){1,8}[\w.-]{1,80}"
-    r"\.(?:md|mdc|txt|ya?ml|json|toml|py|ts|tsx|jsx|go|rs|java|rb|sh|sql|css|html|cfg|ini|csv|xml|adoc|rst))(?![\w/@-]|\.\w)"
-)
 # A command of LaTeX, with its arguments so far, or a sign that raises or lowers what follows.
 _LATEX = r"(?:\\[A-Za-z]{1,30}\*?(?:\[[^\[\]]{0,40}\]|\{{1,2}[^{}]{0,40}\}{1,2}){0,4}|[_^])\Z"
 _MAX_LATEX = 200
@@ -79,26 +55,16 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         return
     if task.prompt_path is not None:
         yield from _prompt_file(task, task.prompt_path)
-    if task.spec.agent_runtime != "command" and ("@" in task.prompt or task.prompt.startswith("---")):
-        yield from _text_of_others(task)
     parameters = declared_parameters(task)
     if parameters is None:
         return
     if "{" in task.prompt or "$" in task.prompt:
         yield from _syntax(task, parameters)
         yield from _names(task, parameters)
-    if "!`" in task.prompt and task.spec.agent_runtime == "claude-code":
-        yield from report_first(re.finditer(r"(?<!\S)!`([^`\n]{1,200})`", task.prompt), partial(_not_run, task))
     if (path := _only_path(task)) is not None:
         hint = f"write `promptFile: {path}`, with the path relative to this file"
         yield task.at("OPT231", f"the whole prompt is `{path}`, the name of a file", task.prompt_route, hint=hint)
-        return
-    unused = set(parameters.properties).difference(placeholders(task.prompt))
-    if unused:
-        single = next(iter(unused))
-        marks = [(match, _name(match) if match.lastindex else single) for match in _marked(task, unused)]
-        yield from report_first(marks, lambda mark: _mark(task, *mark))
-        yield from _unused(task, parameters, {name for _, name in marks})
+    yield from _unused(task, parameters)
 
 
 def _prompt_file(task: ResolvedTask, path: str) -> Iterator[Diagnostic]:
@@ -117,56 +83,15 @@ def _only_path(task: ResolvedTask) -> str | None:
     return path if is_path and task.prompt_path is None and task.spec.agent_runtime != "command" else None
 
 
-def _text_of_others(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Report front matter, and `@docs/style.md` where an agent's own terminal would read the file."""
-    front = re.match(_FRONT_MATTER, task.prompt) if task.prompt.startswith("---") else None
-    settings = [] if front is None else re.findall(_SETTING, front[1])
-    if front is not None and settings:
-        message = f"`{settings[0]}:` above the prompt is text for the agent, and sets nothing"
-        end = front[0].index("\n")
-        hint = f"delete all from `---` to `---`, and write what is meant into `{task.path}`"
-        yield task.in_prompt("OPT203", message, 0, end, hint=hint)
-    code, mentions = code_ranges(task.prompt), re.finditer(_MENTION, task.prompt)
-
-    def mention(match: re.Match[str]) -> Diagnostic:
-        message = f"`{match[0]}` stays as it is: no file takes its place"
-        hint = f"name the file for the agent to read: `{match[1]}`"
-        return task.in_prompt("OPT203", message, *match.span(), hint=hint, write=match[1], safe=False)
-
-    yield from report_first((match for match in mentions if not is_inside(code, match.start())), mention)
-
-
-def _marked(task: ResolvedTask, unused: set[str]) -> Iterator[re.Match[str]]:
-    """Find unused parameters that the prompt marks in the style of another template language, outside code."""
-    code = code_ranges(task.prompt)
-    if len(unused) == 1 and (argument := re.search(r"(?<![\\$\w])\$ARGUMENTS\b", task.prompt)) is not None:
-        yield argument
-        return
-    yield from (
-        each for each in re.finditer(_MARKED, task.prompt) if _name(each) in unused and not is_inside(code, each.start())
-    )
-
-
-def _name(match: re.Match[str]) -> str:
-    return str(match[match.lastindex or 0])
-
-
 def _literal(
     task: ResolvedTask, match: re.Match[str], hint: str, write: str | None = None, *, safe: bool = False
 ) -> Diagnostic:
+    """Report text that stays as it is: a mistake if it has a parameter's name in the braces of a placeholder."""
+    parameters = declared_parameters(task)
+    names = set() if parameters is None else _words(match) & set(parameters.properties)
+    code = "OPT203" if names else "OPT234"
     message = f"`{match[0]}` is not a placeholder and stays as it is"
-    return task.in_prompt("OPT203", message, *match.span(), hint=hint, write=write, safe=safe)
-
-
-def _not_run(task: ResolvedTask, match: re.Match[str]) -> Diagnostic:
-    message = f"`!` runs nothing here, as it does in a command file of Claude Code: `{match[1]}` stays a text"
-    hint = f"ask for it in words, such as: the output of `{match[1]}`"
-    return task.in_prompt("OPT203", message, *match.span(), hint=hint, write=f"the output of `{match[1]}`", safe=False)
-
-
-def _mark(task: ResolvedTask, match: re.Match[str], name: str) -> Diagnostic:
-    write = f"{{{{{name}}}}}"
-    return _literal(task, match, f"write `{write}`", write)
+    return task.in_prompt(code, message, *match.span(), hint=hint, write=write, safe=safe)
 
 
 def _names(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[Diagnostic]:
@@ -399,23 +324,7 @@ def _syntax(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[Diag
         is_same = word == re.sub(r"\W", "", match[0])
         return _literal(task, match, f"write `{write}`", write if match[0].endswith("}}") else None, safe=is_same)
 
-    def templated(match: re.Match[str]) -> Diagnostic:
-        word = next(word for word in re.findall(r"\w+", match[0]) if word in parameters.properties)
-        return _literal(task, match, f"write `{{{{{word}}}}}`, and {_IN_WORDS}")
-
-    def single(match: re.Match[str]) -> Diagnostic:
-        return _mark(task, match, match[1])
-
     yield from report_first(almost_placeholders(task.prompt, parameters.properties), almost)
-    if "{%" in task.prompt:
-        conditions = (match for match in re.finditer(_TEMPLATED, task.prompt) if _words(match) & set(parameters.properties))
-        yield from report_first(conditions, templated)
-    secrets = {*task.spec.environment.secrets, *task.spec.environment.env}
-    code = code_ranges(task.prompt) if "$" in task.prompt else []
-    dollars = re.finditer(_SHELLS, task.prompt) if "$" in task.prompt else iter(())
-    shells = (match for match in dollars if match[1] in parameters.properties and match[1] not in secrets)
-    yield from report_first((match for match in shells if not is_inside(code, match.start())), single)
-    yield from report_first((match for match in re.finditer(SINGLE, task.prompt) if match[1] in parameters.properties), single)
 
 
 def _is_left_out(task: ResolvedTask, name: str) -> bool:
@@ -426,28 +335,22 @@ def _is_left_out(task: ResolvedTask, name: str) -> bool:
     return any(name not in mapping for mapping in mappings)
 
 
-def _after_prompt(task: ResolvedTask) -> str:
-    """Return what follows the prompt on its last line: a comment there may be a part of the prompt, as `text_hygiene` says."""
-    route: Route = ("promptTemplate",)
-    if task.prompt_path is not None or not task.document.plain(route):
-        return ""
-    end = task.document.span(route).end
-    return task.document.text_at(Span(end, Position(end.line, sys.maxsize)), route) or ""
-
-
-def _unused(task: ResolvedTask, parameters: DeclaredParameters, marked: set[str]) -> Iterator[Diagnostic]:
+def _unused(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[Diagnostic]:
     if task.spec.agent_runtime == "command":
         return  # the program reads parameters from a file
     used_names = set(placeholders(task.prompt)) | set(placeholders(task.spec.dedupe.key if task.spec.dedupe else ""))
     folded = {name.casefold() for name in used_names}
-    reported = _reported_elsewhere(task, parameters, used_names) | marked
+    reported = _reported_elsewhere(task, parameters, used_names)
     for name, sub in parameters.properties.items():
         if name in reported or sub is False:  # with False no value is allowed, so it is not a usable parameter
             continue
         is_elsewhere = isinstance(sub, dict) and "x-optio-used-by" in sub
-        if name.casefold() not in folded and not is_elsewhere and f"{{{name}}}" not in task.prompt:
+        if name.casefold() not in folded and not is_elsewhere:
             mapped = ", here and in `paramMapping`" if name in parameters_of_triggers(task) else ""
-            hint = f"use `{{{{{name}}}}}` or delete it{mapped}"
+            used = name if _is_name(name) else re.sub(r"\W+", "_", name)
+            hint = f"use `{{{{{used}}}}}` or delete it{mapped}"
+            if used != name:
+                hint = f"call it `{used}`, and use `{{{{{used}}}}}`, or delete it{mapped}"
             route = ("paramsSchema", "properties", name)
             yield task.at("OPT202", f"the prompt does not use `{name}`", route, key=True, hint=hint)
 
@@ -457,11 +360,6 @@ def _reported_elsewhere(task: ResolvedTask, parameters: DeclaredParameters, used
     reported at that place."""
     names = [name for name in parameters.properties if name not in parameters.undeclared]
     strange = sorted(used_names.difference(names) | parameters.undeclared)
-    reported = {*parameters.undeclared} | {_only_unused(task, parameters) or ""} | set(placeholders(_after_prompt(task)))
+    reported = {*parameters.undeclared} | {_only_unused(task, parameters) or ""}
     reported |= {suggest(name, names) or "" for name in strange}
-    if "{" in task.prompt:
-        almost = list(almost_placeholders(task.prompt, parameters.properties))
-        reported = reported.union(*map(_words, chain(almost, re.finditer(_TEMPLATED, task.prompt))))
-        reported |= {parameter_of_path(match[0].strip("${} \t"), parameters) for match in almost}
-        reported |= {name for source, name in sources_of(task).items() if source in task.prompt}
-    return reported
+    return reported.union(*map(_words, almost_placeholders(task.prompt, parameters.properties)))
