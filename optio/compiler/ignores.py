@@ -46,25 +46,29 @@ class IgnoreComment(NamedTuple):
 
     def covers(self, finding: Diagnostic, path: str) -> bool:
         """Return True if the comment silences this finding; `path` is the file of the comment."""
-        if not any(code.name == finding.code for code in self.codes):
-            return False
-        return finding.span.start.line in self.lines if finding.path == path else self.prompt_file and not finding.route
+        return any(code.name == finding.code for code in self.codes) and self.covers_place_of(finding, path)
+
+    def covers_place_of(self, finding: Diagnostic, path: str) -> bool:
+        """Return True if the comment would silence this finding if it named its rule."""
+        if finding.path == path:
+            return finding.span.start.line in self.lines
+        return self.prompt_file and not finding.route
 
 
 def find_ignores(document: Document) -> tuple[tuple[IgnoreComment, ...], list[Diagnostic]]:
     """Return the comments of a file, and findings about comments beyond `MAX_CODES`, which are not applied."""
     if _PREFIX not in document.text:
         return (), []
-    comments: list[IgnoreComment] = []
+    found: list[IgnoreComment] = []
     count = 0
     for comment in _ignores(document):
         count += max(1, len(comment.codes))
         if count > MAX_CODES:
             message = f"more than {MAX_CODES:,} rules are ignored in this file: the comments from here on have no effect"
             hint = f"delete comments; `{POLICY}` turns a rule off for all files"
-            return tuple(comments), [diagnostic("OPT709", message, path=document.path, span=comment.span, hint=hint)]
-        comments.append(comment)
-    return tuple(comments), []
+            return tuple(found), [diagnostic("OPT709", message, path=document.path, span=comment.span, hint=hint)]
+        found.append(comment)
+    return tuple(found), []
 
 
 def _ignores(document: Document) -> Iterator[IgnoreComment]:
@@ -96,14 +100,11 @@ def _codes(match: re.Match[str], start: Position) -> tuple[IgnoredCode, ...]:
     """Return the codes of a comment, which is on one line and begins at `start`."""
     if match["codes"] is None:
         return ()
-    matches = _CODE.finditer(match.string, match.start("codes"), match.end("codes"))
+    found = _CODE.finditer(match.string, match.start("codes"), match.end("codes"))
     shift = start.column - match.start()
     return tuple(
-        IgnoredCode(
-            code[0],
-            Span(Position(start.line, code.start() + shift), Position(start.line, code.end() + shift)),
-        )
-        for code in islice(matches, MAX_CODES + 1)
+        IgnoredCode(each[0], Span(Position(start.line, each.start() + shift), Position(start.line, each.end() + shift)))
+        for each in islice(found, MAX_CODES + 1)
     )
 
 
@@ -111,7 +112,7 @@ class _ScalarRanges:
     """The ranges of a document's texts, to tell a comment from a `#` inside a text."""
 
     def __init__(self, root: Node, text: str) -> None:
-        ends: dict[int, int] = {}
+        held: dict[int, int] = {}
         self._last: dict[int, int] = {}
         for node in _scalars(root):
             start, end = node.start_mark, node.end_mark
@@ -119,8 +120,8 @@ class _ScalarRanges:
             # A comment may stand behind the `|` that begins one.
             begin = text.find("\n", start.index) if node.style in ("|", ">") else start.index
             if begin >= 0:
-                ends[begin] = max(end.index, ends.get(begin, 0))
-        self._begins, self._ends = sorted(ends), ends
+                held[begin] = max(end.index, held.get(begin, 0))
+        self._begins, self._ends = sorted(held), held
 
     def hold(self, offset: int) -> bool:
         """Return True if the character at `offset` is part of a text."""
@@ -136,8 +137,8 @@ def _scalars(node: Node) -> Iterator[Node]:
     if node.id == "scalar":
         yield node
     for part in node.value if node.id in ("sequence", "mapping") else ():
-        for child in part if isinstance(part, tuple) else (part,):
-            yield from _scalars(child)
+        for each in part if isinstance(part, tuple) else (part,):
+            yield from _scalars(each)
 
 
 def drop_ignored(
@@ -146,30 +147,31 @@ def drop_ignored(
     """Return the findings of each file that no comment covers, plus findings about the comments themselves. A finding may be in
     another file, such as a prompt or a template, whose own comments cover it. Unused comments for pedantic rules are not
     reported unless `pedantic` is set."""
-    used_codes: set[tuple[int, str]] = set()
-    remaining: dict[str, list[Diagnostic]] = {}
-    for path, findings in found.items():
-        remaining[path] = []
-        for finding in findings:
+    used: set[tuple[int, str]] = set()
+    left: dict[str, list[Diagnostic]] = {}
+    for path, mine in found.items():
+        left[path] = []
+        for each in mine:
             covering = [
-                c for place in dict.fromkeys((path, finding.path)) for c in comments.get(place, ()) if c.covers(finding, place)
+                c for place in dict.fromkeys((path, each.path)) for c in comments.get(place, ()) if c.covers(each, place)
             ]
-            used_codes |= {(id(comment), finding.code) for comment in covering}
-            if not covering or finding.severity is Severity.ERROR:
-                remaining[path].append(finding)
-    for path, own_comments in comments.items():
-        errors = [finding for finding in remaining.get(path, ()) if finding.severity is Severity.ERROR and finding.path == path]
-        for comment in own_comments:
-            effective = {code.name for code in comment.codes if (id(comment), code.name) in used_codes}
-            remaining.setdefault(path, []).extend(_wrong(path, comment, effective, errors, pedantic))
-    return remaining
+            used |= {(id(comment), each.code) for comment in covering}
+            if not covering or each.severity is Severity.ERROR:
+                left[path].append(each)
+    for path, own in comments.items():
+        errors = [each for each in left.get(path, ()) if each.severity is Severity.ERROR and each.path == path]
+        for comment in own:
+            effective = {code.name for code in comment.codes if (id(comment), code.name) in used}
+            below = {each.code for each in left.get(path, ()) if comment.covers_place_of(each, path)}
+            left.setdefault(path, []).extend(_wrong(path, comment, effective, errors, below, pedantic))
+    return left
 
 
 def _wrong(
-    path: str, comment: IgnoreComment, used_names: set[str], errors: list[Diagnostic], pedantic: bool
+    path: str, comment: IgnoreComment, used_names: set[str], errors: list[Diagnostic], below: set[str], pedantic: bool
 ) -> Iterator[Diagnostic]:
-    """Yield what is wrong with a comment. `used_names` are its codes that silence something."""
-    from optio.compiler.rules.codes import RETIRED, RULES, suggest_code
+    """Yield what is wrong with a comment. `below` are the rules that report something at its place."""
+    from optio.compiler.rules.codes import RETIRED, RULES
 
     if not comment.codes:
         hint = "write `# optio: ignore[CODE] why`"
@@ -179,9 +181,7 @@ def _wrong(
         if code.name in RETIRED:
             continue  # an upgrade must not fail a check for a comment that was right
         if code.name not in RULES:
-            sure, near = suggest_code(code.name)
-            hint = f"write `{sure}`" if sure else f"did you mean `{near}`?" if near else "delete it"
-            fix = Fix.write(sure, code.span, safe=False) if sure else None
+            hint, fix = _cure_for_unknown_rule(comment, code, None if errors else below, pedantic)
             yield diagnostic("OPT709", f"unknown rule `{code.name}`", path=path, span=code.span, hint=hint, fix=fix)
         elif code.name not in used_names:
             rule = RULES[code.name]
@@ -193,12 +193,34 @@ def _wrong(
             message = f"an error cannot be ignored: {code.name} {RULES[code.name].name}"
             yield diagnostic("OPT709", message, path=path, span=code.span, hint="correct the mistake, and delete this comment")
     if not comment.reason:
-        hint = "write why behind the bracket: `ignore[CODE] why`"
-        yield diagnostic("OPT710", "the comment gives no reason", path=path, span=comment.span, hint=hint)
+        yield diagnostic(
+            "OPT710",
+            "the comment gives no reason",
+            path=path,
+            span=comment.span,
+            hint="write why behind the bracket: `ignore[CODE] why`",
+        )
 
 
 def _is_checked(rule: "Rule", pedantic: bool) -> bool:
     return not rule.by_executor and (pedantic or not rule.pedantic)
+
+
+def _cure_for_unknown_rule(
+    comment: IgnoreComment, code: IgnoredCode, below: set[str] | None, pedantic: bool
+) -> tuple[str, Fix | None]:
+    """Return hint and fix for a code that no rule has, which may be another spelling of one. `below` is None where an error
+    may hide findings."""
+    from optio.compiler.rules.codes import RULES, suggest_code
+
+    sure, near = suggest_code(code.name)
+    if sure is None:
+        return f"did you mean `{near}`?" if near else "delete it", None
+    if below is None or not _is_checked(RULES[sure], pedantic):
+        return f"write `{sure}`", None
+    if sure in below:
+        return f"write `{sure}`", Fix(Fix.write(sure, code.span).edits, checked=True)
+    return f"delete it: `{sure}` reports nothing here", _delete(comment, code)
 
 
 def _delete(comment: IgnoreComment, code: IgnoredCode) -> Fix:
