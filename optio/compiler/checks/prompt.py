@@ -3,7 +3,7 @@ fill in (`{NAME}`, `%(NAME)s`, `{% if %}`) is reported where it names a paramete
 
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -20,19 +20,14 @@ from optio.model.route import Route
 from optio.model.trigger import Trigger, WebhookTrigger
 
 MAX_PROMPT_BYTES = 256 * 1024
-# Where expressions of other tools read the body of a delivery.
-_OF_EVENTS = ("github.event.", "body.", "payload.", "event.", "trigger.body.")
-# `{{ NAME }}`, `{{a-b}}`, `{{a.b}}`, `${{ a.b }}`, `{{$.a.b}}`, `{{#if x}}`, and `{{NAME` or `{{NAME}` that is not closed.
+# Text in double braces that is not a placeholder (`{{ NAME }}`, `${{ a.b }}`, `{{#if x}}`), and `{{NAME` or `{{NAME}`.
 ALMOST_PLACEHOLDER = (
-    r"(?:\$(?=\{\{[ \t]{0,20}[a-z]+\.))?\{\{(?![A-Za-z0-9_]+\}\})"
-    r"(?:[ \t]{0,20}(?:[#/^>!&]|\$\.)?[ \t]{0,20}[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,60}[ \t]{0,20}\}\}"
-    r"|[A-Za-z0-9_]{1,60}(?![A-Za-z0-9_])\}?)"
+    r"\$?\{\{(?![A-Za-z0-9_]+\}\})(?=[^{}]{0,200}[^{}\s])[^{}]{1,200}\}\}"
+    r"|\{\{(?![A-Za-z0-9_]+\}\})[A-Za-z0-9_]{1,60}(?![A-Za-z0-9_])\}?"
 )
 # Syntax of other template languages. It may be meant literally, unless it names a parameter.
 _TEMPLATED = r"\{%[^%{}\n]{1,200}%\}"
 _SHELLS = r"(?<![\\$\w])\$([A-Za-z_][A-Za-z0-9_]*)(?![A-Za-z0-9_({\[])"
-# Any other text between the braces: a path, a filter, an expression.
-_BRACED = r"\$?\{\{(?![A-Za-z0-9_]+\}\})(?=[^{}]{0,200}[^{}\s])[^{}]{1,200}\}\}"
 _CODE = r"(?s)```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`"
 # Marks of other template languages. They may be literal, unless they name a parameter that the prompt does not use otherwise.
 _MARKED = (
@@ -40,27 +35,10 @@ _MARKED = (
     r"|(?<!\{)\{(\w+)[:!][^{}\n]{0,20}\}(?!\})|(?<!\w)__(\w+?)__(?!\w)"
     r"|\$\((?:\w+\.){0,4}(\w+)\)|\$\{(?:\w+\.){1,4}(\w+)\}|<%[=-]?\s?(?:\w+\.){0,4}(\w+)\s?-?%>|(?<!\w)([@!#])(\w+)\12(?!\w)"
 )
-_IN_WORDS = "describe the condition in words: only placeholders are filled in"
-# What fills in a date in other systems.
-_DATES = (
-    "ds|ds_nodash|ts|ts_nodash|execution_date|logical_date|data_interval_start|data_interval_end|now|today|yesterday|ds_add"
-)
 # A one-word prompt with such an ending is the name of a file.
 _FILES = (".md", ".mdx", ".markdown", ".txt", ".prompt", ".j2", ".jinja", ".jinja2", ".tmpl", ".tpl")
+# `{NAME}`, `${NAME}` and `%{NAME}`.
 SINGLE = r"(?<!\{)[$%]{0,2}\{([A-Za-z0-9_]+)\}(?!\})"
-
-
-# Settings in the front matter of other systems' prompts.
-_FRONT_MATTER = r"---[ \t]*\n((?:[^\n]*\n){1,40}?)---[ \t]*(?:\n|\Z)"
-_SETTING = (
-    r"(?m)^(model|description|name|tools|allowed-tools|argument-hint|agent|mode|temperature|engine|on|permissions|applyTo"
-    r"|max-turns|timeout-minutes|safe-outputs|globs|alwaysApply)[ \t]*:"
-)
-# `@docs/style.md`: a path with a folder and the end of a file's name. `@scope/name` is a package, and `@name` a person.
-_MENTION = (
-    r"(?<![\w@/.`:-])@((?:\.{1,2}/|~/|/)?(?:[\w.-]{1,60}/){1,8}[\w.-]{1,80}"
-    r"\.(?:md|mdc|txt|ya?ml|json|toml|py|ts|tsx|jsx|go|rs|java|rb|sh|sql|css|html|cfg|ini|csv|xml|adoc|rst))(?![\w/@-]|\.\w)"
-)
 # A command of LaTeX, with its arguments so far, or a sign that raises or lowers what follows.
 _LATEX = r"(?:\\[A-Za-z]{1,30}\*?(?:\[[^\[\]]{0,40}\]|\{{1,2}[^{}]{0,40}\}{1,2}){0,4}|[_^])\Z"
 _MAX_LATEX = 200
@@ -79,26 +57,21 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         return
     if task.prompt_path is not None:
         yield from _prompt_file(task, task.prompt_path)
-    if task.spec.agent_runtime != "command" and ("@" in task.prompt or task.prompt.startswith("---")):
-        yield from _text_of_others(task)
     parameters = declared_parameters(task)
     if parameters is None:
         return
     if "{" in task.prompt or "$" in task.prompt:
         yield from _syntax(task, parameters)
         yield from _names(task, parameters)
-    if "!`" in task.prompt and task.spec.agent_runtime == "claude-code":
-        yield from report_first(re.finditer(r"(?<!\S)!`([^`\n]{1,200})`", task.prompt), partial(_not_run, task))
     if (path := _only_path(task)) is not None:
         hint = f"write `promptFile: {path}`, with the path relative to this file"
         yield task.at("OPT231", f"the whole prompt is `{path}`, the name of a file", task.prompt_route, hint=hint)
         return
     unused = set(parameters.properties).difference(placeholders(task.prompt))
     if unused:
-        single = next(iter(unused))
-        marks = [(match, _name(match) if match.lastindex else single) for match in _marked(task, unused)]
-        yield from report_first(marks, lambda mark: _mark(task, *mark))
-        yield from _unused(task, parameters, {name for _, name in marks})
+        marks = {match: _name(match) for match in _marked(task, unused)}
+        yield from report_first(marks, lambda match: _mark(task, match, marks[match]))
+        yield from _unused(task, parameters, set(marks.values()))
 
 
 def _prompt_file(task: ResolvedTask, path: str) -> Iterator[Diagnostic]:
@@ -112,39 +85,17 @@ def _prompt_file(task: ResolvedTask, path: str) -> Iterator[Diagnostic]:
 
 def _only_path(task: ResolvedTask) -> str | None:
     """Return the name of a file that is the whole prompt, or None."""
-    path = re.sub(r"^(?:file://|@(?=[\w./-]+$))", "", task.prompt.strip())
+    path = task.prompt.strip().removeprefix("file://").removeprefix("@")
     is_path = path.endswith(_FILES) and len(path.split()) == 1 and not {"{", ":"} & set(path)
     return path if is_path and task.prompt_path is None and task.spec.agent_runtime != "command" else None
-
-
-def _text_of_others(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Report front matter, and `@docs/style.md` where an agent's own terminal would read the file."""
-    front = re.match(_FRONT_MATTER, task.prompt) if task.prompt.startswith("---") else None
-    settings = [] if front is None else re.findall(_SETTING, front[1])
-    if front is not None and settings:
-        message = f"`{settings[0]}:` above the prompt is text for the agent, and sets nothing"
-        end = front[0].index("\n")
-        hint = f"delete all from `---` to `---`, and write what is meant into `{task.path}`"
-        yield task.in_prompt("OPT203", message, 0, end, hint=hint)
-    code, mentions = code_ranges(task.prompt), re.finditer(_MENTION, task.prompt)
-
-    def mention(match: re.Match[str]) -> Diagnostic:
-        message = f"`{match[0]}` stays as it is: no file takes its place"
-        hint = f"name the file for the agent to read: `{match[1]}`"
-        return task.in_prompt("OPT203", message, *match.span(), hint=hint, write=match[1], safe=False)
-
-    yield from report_first((match for match in mentions if not is_inside(code, match.start())), mention)
 
 
 def _marked(task: ResolvedTask, unused: set[str]) -> Iterator[re.Match[str]]:
     """Find unused parameters that the prompt marks in the style of another template language, outside code."""
     code = code_ranges(task.prompt)
-    if len(unused) == 1 and (argument := re.search(r"(?<![\\$\w])\$ARGUMENTS\b", task.prompt)) is not None:
-        yield argument
-        return
-    yield from (
-        each for each in re.finditer(_MARKED, task.prompt) if _name(each) in unused and not is_inside(code, each.start())
-    )
+    for match in re.finditer(_MARKED, task.prompt):
+        if _name(match) in unused and not is_inside(code, match.start()):
+            yield match
 
 
 def _name(match: re.Match[str]) -> str:
@@ -156,12 +107,6 @@ def _literal(
 ) -> Diagnostic:
     message = f"`{match[0]}` is not a placeholder and stays as it is"
     return task.in_prompt("OPT203", message, *match.span(), hint=hint, write=write, safe=safe)
-
-
-def _not_run(task: ResolvedTask, match: re.Match[str]) -> Diagnostic:
-    message = f"`!` runs nothing here, as it does in a command file of Claude Code: `{match[1]}` stays a text"
-    hint = f"ask for it in words, such as: the output of `{match[1]}`"
-    return task.in_prompt("OPT203", message, *match.span(), hint=hint, write=f"the output of `{match[1]}`", safe=False)
 
 
 def _mark(task: ResolvedTask, match: re.Match[str], name: str) -> Diagnostic:
@@ -203,7 +148,7 @@ def _first_placeholders(prompt: str, parameters: DeclaredParameters) -> dict[str
 def _unset(task: ResolvedTask, parameters: DeclaredParameters, match: re.Match[str]) -> Diagnostic:
     from optio.compiler.conversions.entries import always_set_hint  # imported only for a file with a mistake
 
-    hint = always_set_hint(match[1], parameters.properties.get(match[1]), default_only=_is_left_out(task, match[1]))
+    hint = always_set_hint(match[1], parameters.properties.get(match[1]))
     message = f"`{match[0]}` stays as it is when a run has no `{match[1]}`"
     return task.in_prompt("OPT217", message, *match.span(), hint=hint)
 
@@ -221,8 +166,6 @@ def _undeclared(task: ResolvedTask, parameters: DeclaredParameters, match: re.Ma
 
     similar = suggest(match[1], [name for name in parameters.properties if _is_name(name)])
     hint = f"did you mean `{{{{{similar}}}}}`?" if similar else declaration_hint(task.document.value, match[1], default=True)
-    if similar is None and (left := _only_unused(task, parameters)) is not None and _is_name(left):
-        hint = f"did you mean `{{{{{left}}}}}`, which the prompt does not use? else {hint}"
     write = f"{{{{{similar}}}}}" if similar else None
     return task.in_prompt("OPT201", message, *match.span(), hint=hint, write=write, safe=False)
 
@@ -236,16 +179,13 @@ def _is_other_syntax(prompt: str, start: int, end: int) -> bool:
 
 def _variable_hint(task: ResolvedTask, name: str) -> str | None:
     """Return the hint for a placeholder that names a variable or a secret, which the agent has as `$NAME`."""
-    environment = task.spec.environment
-    meant = next((each for each in (*environment.env, *environment.secrets) if each.casefold() == name.casefold()), None)
-    if meant is not None:
-        return f"write `${meant}`, the variable of the agent"
+    names = (*task.spec.environment.env, *task.spec.environment.secrets)
+    variable = next((known_name for known_name in names if known_name.casefold() == name.casefold()), None)
+    if variable is not None:
+        return f"write `${variable}`, the variable of the agent"
     if not re.search(CREDENTIAL_NAME + r"\Z", name):
         return None
-    meant = suggest(name, environment.secrets)
-    called = name.upper()
-    cure = f"write `${called}`, and name `{called}` under `environment.secrets`: secrets never go into the prompt"
-    return f"did you mean the variable `${meant}`? If not, {cure}" if meant else cure
+    return f"write `${name.upper()}`, and name `{name.upper()}` under `environment.secrets`: secrets never go into the prompt"
 
 
 def _is_name(name: str) -> bool:
@@ -296,112 +236,45 @@ def almost_placeholders(text: str, names: Collection[str]) -> Iterator[re.Match[
     """Find text that looks like a placeholder and is not one; inside code only where it names a parameter."""
     if text.count("{{") == len(PLACEHOLDER.findall(text)):
         return
-    code, end = code_ranges(text), 0
-    match = sorted(
-        chain(re.finditer(ALMOST_PLACEHOLDER, text), re.finditer(_BRACED, text)), key=lambda each: (each.start(), -each.end())
-    )
-    for each in match:
-        if each.start() >= end and (not is_inside(code, each.start()) or _words(each) & set(names)):
-            end = each.end()
-            yield each
+    code = code_ranges(text)
+    for match in re.finditer(ALMOST_PLACEHOLDER, text):
+        if not is_inside(code, match.start()) or _words(match) & set(names):
+            yield match
 
 
-def parameter_of_path(path: str, parameters: DeclaredParameters) -> str:
-    """Return the parameter that a path of another template language stands for, or else a good name for a new one:
-    `issue.htmlUrl` becomes `HTML_URL`."""
-    last = path.rpartition(".")[2]
-    folded = {name.casefold().replace("_", ""): name for name in parameters.properties}
-    return folded.get(last.casefold().replace("_", "")) or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", last).upper()
+def meant_parameter(text: str, parameters: DeclaredParameters, sources: Mapping[str, str]) -> str | None:
+    """Return the only parameter that a text names, regardless of case and underscores, or that a webhook fills from the path in
+    it; None where there is no such one."""
+    folded = {_folded(name): name for name in parameters.properties if _is_name(name)}
+    names = {folded[_folded(word)] for word in re.findall(r"\w+", text) if _folded(word) in folded}
+    names = names or {name for source, name in sources.items() if re.search(rf"{re.escape(source)}(?![\w.\[])", text)}
+    return names.pop() if len(names) == 1 else None
 
 
-def _named_in(inner: str, parameters: DeclaredParameters) -> str | None:
-    """Return the parameter that the last name of an expression stands for, regardless of case: `.Number`, `vars['team']`."""
-    folded = {name.casefold().replace("_", ""): name for name in parameters.properties if _is_name(name)}
-    words = re.findall(r"\w+", inner)
-    return folded.get(words[-1].casefold().replace("_", "")) if words else None
-
-
-def _given_by(path: str, name: str, parameters: DeclaredParameters) -> str:
-    from optio.compiler.payloads.queries import suggest_query_path  # imported only for a file with a mistake
-
-    if name in parameters.properties:
-        return ""
-    declared_as = f", add `{name}: {{type: string}}` below `paramsSchema.properties`"
-    sent = suggest_query_path(path) if path.startswith(_OF_EVENTS) else None
-    return f"{declared_as}, and map it by `{name}: {sent}`" if sent else f", and{declared_as[1:]}"
+def _folded(name: str) -> str:
+    return name.casefold().replace("_", "")
 
 
 def _words(match: re.Match[str]) -> set[str]:
     return set(re.findall(r"\w+", match[0]))
 
 
-def _read_braces(text: str, parameters: DeclaredParameters, sources: dict[str, str]) -> tuple[str | None, str]:
-    """Return the parameter that a text in braces stands for, and the hint where that is not clear."""
-    inner = text.strip("${} \t#/^>!&")
-    if inner.startswith(".") and "$." in text:
-        hint = f"write `{{{{NAME}}}}`, and for that parameter `NAME: ${inner}` under the webhook's `paramMapping`"
-        return sources.get(f"${inner}"), hint
-    for name in (re.sub(r"\W", "", inner), inner.rpartition(".")[2]):
-        if name in parameters.properties and name.isascii():
-            return name, ""
-    same = [name for source, name in sources.items() if source.rpartition(".")[2] == inner.rpartition(".")[2]]
-    if len(same) == 1 and inner.startswith(_OF_EVENTS):
-        return same[0], ""
-    named = [name for name in re.findall(r"\w+", inner) if name in parameters.properties]
-    if len(named) == 1 and re.fullmatch(r"\{\{[\w ]+\}\}", text):
-        return named[0], ""
-    if re.match(r"[$\s{]*(?:[#/^]\s*(?:if|each|unless|with|else|end)\b|(?:end|else)\b)", text):
-        return None, (f"write `{{{{{named[0]}}}}}`, and " if named else "delete it, and ") + _IN_WORDS
-    if re.match(rf"(?:macros\.|cron\.)?(?:{_DATES})\b", inner):
-        return None, "say in the prompt which day is meant, such as `today`: nothing fills in a date"
-    is_path = re.fullmatch(r"\.?(?:\w+\.)*\w+(?:\[['\"]\w+['\"]\])?", inner)
-    if is_path and "$." not in text and (only := _named_in(inner, parameters)) is not None:
-        return only, ""
-    return None, _braces_hint(text, inner, named, parameters)
-
-
-def _braces_hint(text: str, inner: str, named: list[str], parameters: DeclaredParameters) -> str:
-    hint = "write `{{NAME}}` with letters, digits and underscores only"
-    if inner.startswith(".") or re.search(r"[^\w.\- \t${}#/^>!&]", text):
-        if not named:
-            return hint + "; put literal braces between backquotes"
-        if re.match(rf"{named[0]}\s*(?:\|\s*default\b|:-?|\?\?|\|\||or\b)", inner):
-            return f"write `{{{{{named[0]}}}}}`, and its default under `paramsSchema.properties.{named[0]}`"
-        return f"write `{{{{{named[0]}}}}}`, and describe in words what to do with it"
-    if re.fullmatch(r"[A-Za-z_]\w*(?:\.\w+)*", inner):
-        name = parameter_of_path(inner, parameters)
-        return f"write `{{{{{name}}}}}`" + _given_by(inner, name, parameters)
-    return hint
-
-
 def _syntax(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[Diagnostic]:
-    sources = sources_of(task)
+    sources, environment = sources_of(task), task.spec.environment
+    variables = {*environment.secrets, *environment.env}
 
     def almost(match: re.Match[str]) -> Diagnostic:
-        variable = re.fullmatch(r"\$?\{\{\s*(?:env|vars)\.(\w+)\s*\}\}", match[0])
-        if variable is not None and variable[1] in task.spec.environment.env:
-            hint = f"write the value itself, or `${variable[1]}` between backquotes: the agent can read the variable"
-            return _literal(task, match, hint)
-        secret = re.fullmatch(r"\$?\{\{-?\s*(?:secrets?|vault)\.(\w+)\s*-?\}\}", match[0])
-        if secret is not None and secret[1] not in parameters.properties:
-            hint = f"name the variable for the agent to use: `${secret[1]}`"
-            if secret[1] not in task.spec.environment.secrets:
-                hint += f", and add `{secret[1]}` to `environment.secrets`"
-            return _literal(task, match, hint)
-        word, hint = _read_braces(match[0], parameters, sources)
-        if word is None:
-            return _literal(task, match, hint)
-        if not word.isidentifier() and not word.replace("_", "a").isalnum():
-            better = re.sub(r"\W+", "_", word)
-            hint = f"call the parameter `{better}`, and write `{{{{{better}}}}}`: a name has letters, digits and `_`"
-            return _literal(task, match, hint)
-        write = f"{{{{{word}}}}}"
-        is_same = word == re.sub(r"\W", "", match[0])
-        return _literal(task, match, f"write `{write}`", write if match[0].endswith("}}") else None, safe=is_same)
-
-    def templated(match: re.Match[str]) -> Diagnostic:
-        word = next(word for word in re.findall(r"\w+", match[0]) if word in parameters.properties)
-        return _literal(task, match, f"write `{{{{{word}}}}}`, and {_IN_WORDS}")
+        name = meant_parameter(match[0], parameters, sources)
+        if name is not None:
+            write = f"{{{{{name}}}}}"
+            is_path = match[0].endswith("}}") and re.fullmatch(r"[\w.${} \t]+", match[0]) is not None
+            is_same = name == re.sub(r"\W", "", match[0])
+            return _literal(task, match, f"write `{write}`", write if is_path else None, safe=is_same)
+        variable = next(iter(_words(match) & variables), None)
+        if variable is not None:
+            return _literal(task, match, f"name the variable for the agent to use: `${variable}`")
+        hint = "write `{{NAME}}` with the name of a parameter; put literal braces between backquotes"
+        return _literal(task, match, hint)
 
     def single(match: re.Match[str]) -> Diagnostic:
         return _mark(task, match, match[1])
@@ -409,21 +282,12 @@ def _syntax(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[Diag
     yield from report_first(almost_placeholders(task.prompt, parameters.properties), almost)
     if "{%" in task.prompt:
         conditions = (match for match in re.finditer(_TEMPLATED, task.prompt) if _words(match) & set(parameters.properties))
-        yield from report_first(conditions, templated)
-    secrets = {*task.spec.environment.secrets, *task.spec.environment.env}
+        yield from report_first(conditions, almost)
     code = code_ranges(task.prompt) if "$" in task.prompt else []
     dollars = re.finditer(_SHELLS, task.prompt) if "$" in task.prompt else iter(())
-    shells = (match for match in dollars if match[1] in parameters.properties and match[1] not in secrets)
+    shells = (match for match in dollars if match[1] in parameters.properties and match[1] not in variables)
     yield from report_first((match for match in shells if not is_inside(code, match.start())), single)
     yield from report_first((match for match in re.finditer(SINGLE, task.prompt) if match[1] in parameters.properties), single)
-
-
-def _is_left_out(task: ResolvedTask, name: str) -> bool:
-    """Return True if the schedule or the webhook gives no value for a parameter."""
-    schedule, webhook = task.spec.schedule, task.spec.webhook
-    mappings = [] if schedule is None else [schedule.config.param_mapping]
-    mappings += [] if webhook is None or webhook.config.param_mapping is None else [webhook.config.param_mapping]
-    return any(name not in mapping for mapping in mappings)
 
 
 def _after_prompt(task: ResolvedTask) -> str:
@@ -462,6 +326,6 @@ def _reported_elsewhere(task: ResolvedTask, parameters: DeclaredParameters, used
     if "{" in task.prompt:
         almost = list(almost_placeholders(task.prompt, parameters.properties))
         reported = reported.union(*map(_words, chain(almost, re.finditer(_TEMPLATED, task.prompt))))
-        reported |= {parameter_of_path(match[0].strip("${} \t"), parameters) for match in almost}
-        reported |= {name for source, name in sources_of(task).items() if source in task.prompt}
+        sources = sources_of(task)
+        reported |= {meant_parameter(match[0], parameters, sources) or "" for match in almost}
     return reported
