@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import dropwhile, islice
 from typing import Any, NamedTuple
 
-from optio.compiler.checks.params_pedantic import declare, keywords_of_others
+from optio.compiler.checks.params_pedantic import declare
 from optio.compiler.checks.samples import find_in_samples
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, declared_types
@@ -185,25 +185,13 @@ def _fits(field: SentField, taken_types: list[str] | None) -> bool:
 def _mismatch(
     task: ResolvedTask, mapped: _Mapped, delivery: DeliveryKind, place: SentPlace, taken_types: list[str], *, is_always: bool
 ) -> Diagnostic:
-    """Return the finding for a value of another type: at the declared type where the parameter is named after the field."""
-    kind, wanted = place.field.kind, " or ".join(WORDS.get(each, each) for each in taken_types)
+    """Return the finding for a value of another type than the parameter takes."""
+    kind, wanted = place.field.kind, " or ".join(WORDS.get(name, name) for name in taken_types)
     effect = "every delivery would be refused" if is_always else f"such a delivery of `{delivery.event}` is refused"
     message = f"`{mapped.source}` is {WORDS[kind]}, and `{mapped.name}` takes {wanted}: {effect}"
-    if kind in ("object", "array"):
-        field = naming_field(delivery, mapped.steps, taken_types)
-        hint = (
-            f"map a field of it, such as `{mapped.source}.{field}`"
-            if field
-            else f"map a part of it, or {declare(task, mapped.name, kind)}"
-        )
-        return task.at("OPT412", message, mapped.route, hint=hint)
-    at: Route = ("paramsSchema", "properties", mapped.name, "type")
-    alike = mapped.steps[-1].replace("_", "").lower() in mapped.name.replace("_", "").lower()
-    if alike and is_always and value_at(task.document.value, at) is not None:
-        other_keywords = keywords_of_others(mapped.schema, kind)
-        hint = f"write `type: {kind}`" + (f", and delete {', '.join(other_keywords)}" if other_keywords else "")
-        return task.at("OPT412", message, at, hint=hint, value=None if other_keywords else kind, safe=False)
-    return task.at("OPT412", message, mapped.route, hint=f"write {declare(task, mapped.name, kind)}")
+    field = naming_field(delivery, mapped.steps, taken_types) if kind in ("object", "array") else None
+    hint = f"map a field of it, such as `{mapped.source}.{field}`" if field else f"write {declare(mapped.name, kind)}"
+    return task.at("OPT412", message, mapped.route, hint=hint)
 
 
 def _lacking(task: ResolvedTask, mapped: _Mapped, config: WebhookConfig, taken_types: list[str]) -> list[Diagnostic]:

@@ -43,13 +43,10 @@ def _undeclared(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterat
     if sub.get("type") != "object" or not _ELSEWHERE.isdisjoint(sub):
         return
     declared, required = sub.get("properties", {}), sub.get("required", [])
-    absent = [name for name in required if name not in declared]
-    left = [name for name in declared if name not in required]
     for index, name in enumerate(required):
         if name not in declared:
             suggestion = suggest(name, declared)
-            cure = f"add `{name}: {{type: string}}` below `properties`, or delete it here"
-            if len(absent) == len(left) == 1:
-                cure = f"write `{left[0]}`, which is declared and not required, or {cure}"
-            hint = f"did you mean `{suggestion}`?" if suggestion else cure
+            hint = f"add `{name}: {{type: string}}` below `properties`, or delete it here"
+            if suggestion is not None:
+                hint = f"did you mean `{suggestion}`?"
             yield task.at("OPT209", f"required `{name}` is not declared", (*route, "required", index), hint=hint)

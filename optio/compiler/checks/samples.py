@@ -120,7 +120,7 @@ def _invalid(
         if len(place) == 1 and word == "type" and (sent := _TYPES.get(type(params.get(str(place[0]))))) is not None:
             from optio.compiler.checks.params_pedantic import declare  # imported only for a file with a mistake
 
-            hint = f"write {declare(task, str(place[0]), sent)}, which is what the sender sends; or {hint}"
+            hint = f"write {declare(str(place[0]), sent)}, which is what the sender sends; or {hint}"
         yield f"`{sample.path}` gives no valid {name} {message}", hint
 
 
