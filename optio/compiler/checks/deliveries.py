@@ -3,7 +3,7 @@ through: paths that none of them has, values of other types than their parameter
 
 import re
 from collections.abc import Iterator
-from itertools import dropwhile, islice
+from itertools import islice
 from typing import Any, NamedTuple
 
 from optio.compiler.checks.params_pedantic import declare
@@ -24,8 +24,6 @@ from optio.model.trigger import WebhookConfig, WebhookTrigger
 _MAX_PATHS = 100
 _MAX_EVENTS_NAMED = 5
 _ON_TEXTS = ("enum", "const", "pattern", "maxLength", "minLength", "format")
-# Levels that other systems put around the body of a delivery.
-_AROUND = frozenset({"body", "github", "trigger"})
 
 
 class DryRun(NamedTuple):
@@ -123,18 +121,10 @@ def unseen_diagnostic(
     task: ResolvedTask, route: Route, steps: tuple[str, ...], config: WebhookConfig, *, root: str = "$", **place: Any
 ) -> Iterator[Diagnostic]:
     """Report a path that no published example of the sender has: where it resembles one that there is, or where its first
-    level is in no example of any event. Of other senders, only levels that stand around a body are reported."""
+    level is in no example of any event."""
     deliveries = sent_to(config)
     text, table = path_text(steps, root), deliveries[0].table
     if table is None:
-        rest = tuple(dropwhile(_AROUND.__contains__, steps))
-        if steps[0] == "headers" and "-" in steps[-1]:
-            message = f"`{text}` asks a header, and headers are not part of the body"
-            yield task.at("OPT434", message, route, hint="name a field of the body, or the header as `eventHeader`", **place)
-        if rest and rest != steps:
-            message = f"`{text}` begins with `{steps[0]}`, which stands around the body in other systems"
-            hint = f"write `{path_text(rest, root)}`: the body itself is the root"
-            yield task.at("OPT434", message, route, hint=hint, **place)
         return
     if not all(each.fields for each in deliveries):
         return
@@ -202,17 +192,18 @@ def _lacking(task: ResolvedTask, mapped: _Mapped, config: WebhookConfig, taken_t
     tests = [] if config.when is None else list(leaf_tests(parse_filter(config.when)))
     there = [place for _, place in mapped.places if place is not None and not place.is_unseen]
     if "null" not in taken_types and any(place.field.null for place in there):
-        said = None if _is_tested(tests, mapped.steps) else _may_be_null(mapped, config, taken_types)
+        said = None if _is_tested(tests, mapped.steps) else _may_be_null(mapped, taken_types)
     else:
         said = _may_miss(mapped, config, there, tests) if mapped.is_required else None
     return [] if said is None else [task.at("OPT412", said[0], mapped.route, hint=said[1])]
 
 
-def _may_be_null(mapped: _Mapped, config: WebhookConfig, taken_types: list[str]) -> tuple[str, str]:
+def _may_be_null(mapped: _Mapped, taken_types: list[str]) -> tuple[str, str]:
     """Return message and hint for a value that may be null."""
     wanted = WORDS.get(taken_types[0], "no null")
     message = f"`{mapped.source}` may be null, and `{mapped.name}` takes {wanted}: such a delivery is refused"
-    hint = f'write `type: [{taken_types[0]}, "null"]`, or leave such deliveries out: `{_with_test(config, mapped.steps)}`'
+    test = f"{path_text(mapped.steps, '@')} != null"
+    hint = f'write `type: [{taken_types[0]}, "null"]`, or leave such deliveries out by `{test}` in `when`'
     return message, hint
 
 
@@ -229,7 +220,7 @@ def _may_miss(
     if above is None or _is_tested(tests, above):
         return None
     message = f"`{path_text(above)}` may be null, so `{name}` is missing: such a delivery is refused"
-    return message, f"give `{name}` a default, or leave such deliveries out: `{_with_test(config, above)}`"
+    return message, f"give `{name}` a default, or leave such deliveries out by `{path_text(above, '@')} != null` in `when`"
 
 
 def _is_tested(tests: list[FilterTest], steps: tuple[str, ...]) -> bool:
@@ -240,14 +231,6 @@ def _is_tested(tests: list[FilterTest], steps: tuple[str, ...]) -> bool:
         for test in tests
         if test.steps
     )
-
-
-def _with_test(config: WebhookConfig, steps: tuple[str, ...]) -> str:
-    """Return the key `when` with the filter that is there and a test that a field is not null."""
-    test = f"{path_text(steps, '@')} != null"
-    if config.when is not None:
-        test = f"({config.when}) && {test}" if "||" in config.when else f"{config.when} && {test}"
-    return f"when: '{test}'" if '"' in test else f'when: "{test}"'
 
 
 def _refused_texts(task: ResolvedTask, mapped: _Mapped, field: SentField) -> Iterator[Diagnostic]:

@@ -1,15 +1,14 @@
 """Compare the deliveries of a task's own tests with its webhook: a test that expects a run needs an event and a payload that
 `events` and `when` let through. `examples` calls it for tests of a webhook."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from optio.compiler.checks.samples import NOTHING, paths_of, value_of
+from optio.compiler.checks.samples import NOTHING, value_of
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.payloads import query_fast_path
 from optio.compiler.payloads.filter_tests import FilterTest, leaf_tests, masked_text, parse_filter
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.suggest import suggest
 from optio.model.example import Example
 from optio.model.route import Route
 from optio.model.senders import InBody, InHeader, Source, sender_of
@@ -42,34 +41,10 @@ def check_delivery(task: ResolvedTask, route: Route, example: Example) -> Iterat
 
                 if any(trigger.route == (*place, "when") for trigger in filters.check(task)):
                     return  # the filter itself is wrong
-                if (other := _elsewhere(sample.payload, test)) is not None:
-                    yield _other_field(task, (*place, "when"), config.when, test, other, _shown(value))
-                    return
                 message = f"`when` filters this delivery: `{test.path}` is `{_shown(value)}` in `{sample.path}`"
                 hint = f"write `{_shown(test.value)}` there, take another payload, or expect `{{verdict: filtered}}`"
                 yield task.at("OPT430", message, (*route, "webhook"), hint=hint)
                 return
-
-
-def _elsewhere(payload: Any, test: FilterTest) -> str | None:
-    """Return the only other path of the payload with the same last name that has the value of the filter, or None."""
-    if not test.steps:
-        return None
-    last, found = test.steps[-1], list[str]()
-    for path in paths_of(payload):
-        if path.endswith(f".{last}") and query_fast_path.is_path(path):
-            value = value_of(payload, query_fast_path.steps(path))
-            if value == test.value and type(value) is type(test.value):
-                found.append(path)
-    return f"@{found[0][1:]}" if len(found) == 1 else None
-
-
-def _other_field(task: ResolvedTask, route: Route, text: str, test: FilterTest, other: str, there: str) -> Diagnostic:
-    meant = f"{other}{text[test.at + len(test.path) : test.end]}"
-    message = f"`{test.path}` is `{there}` in the payload of a test, and `{other}` is `{_shown(test.value)}`"
-    span = task.document.inside(route, test.start, test.end)
-    better = f"{text[: test.start]}{meant}{text[test.end :]}"
-    return task.at("OPT426", message, route, hint=f"write `{meant}`", span=span, value=better, safe=False)
 
 
 def _is_let_through(task: ResolvedTask, place: Route, example: Example, config: WebhookConfig, payload: Any) -> bool:
@@ -108,46 +83,17 @@ def _event(
     event = next((each for each in read if isinstance(each, str)), None)
     if event in events or not sources or _is_reported(task, place):
         return
-    source = sources[0]
+    source, shown = sources[0], "missing" if event is None else f"`{event}`"
     if isinstance(source, InHeader):
-        entry = f"{source.name}: {events[0]}"
-        misspelt = None if event is not None else _misspelt(example.headers, source.name, events)
-        if misspelt is not None:
-            message = f"`{misspelt}` is not the header that names the event, so `events` filters this delivery"
-            hint = f"write `{source.name}: {example.headers[misspelt] if example.headers[misspelt] in events else events[0]}`"
-            yield task.at("OPT430", message, (*route, "headers", misspelt), key=True, hint=hint)
-        elif event is None and example.headers:
-            message = f"the delivery has no `{source.name}`, by which `events` would let it through"
-            yield task.at("OPT430", message, (*route, "headers"), key=True, hint=f"add `{entry}` to `headers`")
-        elif event is None:
-            message = f"the delivery has no `{source.name}`, by which `events` would let it through"
-            yield task.at("OPT430", message, (*route, "webhook"), key=True, hint=f"add `headers: {{{entry}}}` beside `webhook`")
-        else:
-            name = next(each for each in example.headers if each.lower() == source.name.lower())
-            message = f"`events` filters this delivery: its event is `{event}`"
-            hint = f"write `{entry}`, or expect `{{verdict: filtered}}`"
-            yield task.at("OPT430", message, (*route, "headers", name), hint=hint)
-        return
-    if payload is NOTHING:
-        return
-    shown = "nothing" if event is None else f"`{event}`"
-    message = f"`events` filters this delivery: `{source.path}` is {shown} in it"
-    hint = f"take a payload in which it is `{events[0]}`, or expect `{{verdict: filtered}}`"
-    at: Route = (*route, "webhook")
-    if config.event_path is not None:
-        name_text = next((name for name, value in example.headers.items() if value in events), None)
-        other = next((key for key, value in payload.items() if value in events), None) if isinstance(payload, dict) else None
-        if name_text is not None or other is not None:
-            at = (*place, "eventPath")
-            hint = f"write `eventPath: $.{other}`" if name_text is None else f"write `eventHeader: {name_text}` in its place"
-            hint += f", which names `{example.headers[name_text] if name_text is not None else payload[other]}`"
-    yield task.at("OPT430", message, at, hint=hint)
-
-
-def _misspelt(headers: Mapping[str, str], name: str, events: list[str]) -> str | None:
-    """Return the header of a test that was meant to name the event: by its value, or by a name like the right one."""
-    named = next((each for each, value in headers.items() if value in events), None)
-    return named or next((each for each in headers if suggest(each.lower(), [name.lower()]) is not None), None)
+        name = next((name for name in example.headers if name.lower() == source.name.lower()), None)
+        message = f"`events` filters this delivery: its `{source.name}` is {shown}"
+        hint = f"write `{source.name}: {events[0]}` under `headers`, or expect `{{verdict: filtered}}`"
+        at: Route = (*route, "webhook") if name is None else (*route, "headers", name)
+        yield task.at("OPT430", message, at, key=name is None, hint=hint)
+    elif payload is not NOTHING:
+        message = f"`events` filters this delivery: `{source.path}` is {shown} in it"
+        hint = f"take a payload in which it is `{events[0]}`, or expect `{{verdict: filtered}}`"
+        yield task.at("OPT430", message, (*route, "webhook"), hint=hint)
 
 
 def _is_reported(task: ResolvedTask, place: Route) -> bool:

@@ -2,10 +2,7 @@
 are run elsewhere, by `optio test`."""
 
 from collections.abc import Iterator
-from contextlib import suppress
-from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from optio.compiler.checks.prompt import almost_placeholders
 from optio.compiler.diagnostics import Diagnostic
@@ -15,9 +12,9 @@ from optio.compiler.yaml.emit import flow
 from optio.model.example import Example
 from optio.model.params import apply_defaults, iter_faults
 from optio.model.prompt import placeholders, render
-from optio.model.route import Route, pointer, show, value_at
+from optio.model.route import Route, pointer, show
 from optio.model.senders import SENDERS, InHeader, sender_of
-from optio.model.trigger import ScheduleConfig, ScheduleTrigger, WebhookConfig
+from optio.model.trigger import ScheduleTrigger, WebhookConfig
 
 _MAX_SHOWN = 80
 _TYPES: dict[str, type | tuple[type, ...]] = {"string": str, "integer": int, "number": (int, float), "boolean": bool}
@@ -114,8 +111,7 @@ def _time(task: ResolvedTask, route: Route, example: Example) -> Iterator[Diagno
         message = f"`{example.schedule}` is not a valid time" + (f": {err}" if "years" in str(err) else "")
         yield task.at("OPT425", message, route, hint="write it as `2026-03-30T07:00`, in the schedule's own zone")
         return
-    index = next((index for index, trigger in enumerate(task.spec.triggers) if isinstance(trigger, ScheduleTrigger)), None)
-    if index is None or task.spec.schedule is None:
+    if task.spec.schedule is None:
         return  # the trigger was wrong and has been reported
     config = task.spec.schedule.config
     from optio.scheduling.slots import NoSlot, find_slot
@@ -123,52 +119,12 @@ def _time(task: ResolvedTask, route: Route, example: Example) -> Iterator[Diagno
     try:
         find_slot(config.cron_expression, config.timezone, time)
     except NoSlot as err:
-        place: Route = ("triggers", index, "config", "cronExpression")
-        if (exchanged := _exchanged(config, time)) is not None:
-            message = f"`{config.cron_expression}` does not fire at `{time.isoformat('T', 'minutes')}`, which a test expects"
-            hint = f"write `{exchanged}`: the order is minute, hour, day of the month, month, day of the week"
-            yield task.at("OPT428", message, place, hint=hint, value=exchanged, safe=False)
-            return
-        zone = ZoneInfo(config.timezone)
         message = f"`{config.cron_expression}` ({config.timezone}) does not fire then: {err}"
-        if time.tzinfo is not None:
-            message = f"`{time:%H:%M}` with `Z` or an offset is {time.astimezone(zone):%H:%M} in {config.timezone}: "
-            message += "the schedule does not fire then"
-        near = _fire_of_day(config, time if time.tzinfo is not None else time.replace(tzinfo=zone)) or err.coming
-        value = None if near is None else f"{near:%Y-%m-%dT%H:%M}"
+        value = None if err.coming is None else f"{err.coming:%Y-%m-%dT%H:%M}"
         hint = "write a time at which it fires" + (f", such as `{value}` in {config.timezone}" if value else "")
-        if time.tzinfo is not None and value_at(task.document.value, ("triggers", index, "config", "timezone")) is None:
-            hint, value = "add the `timezone` of these clocks to the schedule, or write a time in UTC at which it fires", None
         yield task.at("OPT428", message, route, hint=hint, value=value, safe=False)
     except (KeyError, ValueError, OSError):
         return  # an expression or a zone that `schedule` reports
-
-
-def _fire_of_day(config: ScheduleConfig, time: datetime) -> datetime | None:
-    """Return the first fire of the day, on the schedule's clocks, on which a time lies."""
-    from optio.scheduling import cron
-
-    midnight = time.astimezone(ZoneInfo(config.timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
-    fire = cron.next_fire(config.cron_expression, config.timezone, midnight - timedelta(seconds=1))
-    local = fire and fire.astimezone(midnight.tzinfo)
-    return local if local is not None and local.date() == midnight.date() else None
-
-
-def _exchanged(config: ScheduleConfig, time: datetime) -> str | None:
-    """Return the expression with two fields exchanged that people confuse, if it fires at the time of the test."""
-    from optio.scheduling.slots import NoSlot, find_slot
-
-    fields = config.cron_expression.split()
-    for one, other in ((0, 1), (3, 4), (2, 3)) if len(fields) == 5 else ():
-        pair = {fields[one], fields[other]}
-        better = list(fields)
-        better[one], better[other] = fields[other], fields[one]
-        # Two numbers, or a number and none.
-        if len(pair) == 2 and all(field.isdigit() or (field == "*" and one) for field in pair):
-            with suppress(NoSlot, KeyError, ValueError, OSError):
-                find_slot(" ".join(better), config.timezone, time)
-                return " ".join(better)
-    return None
 
 
 def _expectation(task: ResolvedTask, route: Route, example: Example, kind: str) -> Iterator[Diagnostic]:
