@@ -18,7 +18,6 @@ _OWN_HEADERS: dict[str, Scheme] = {
     **{sender.header.lower(): scheme for scheme, sender in SENDERS.items() if scheme not in ("hmac", "optio")},
     **dict.fromkeys(("x-forgejo-signature", "x-gogs-signature"), "gitea"),
 }
-_HEADER_KEYS = ("signatureHeader", "eventHeader", "deliveryHeader")
 # Signature headers that no scheme supports, with the reason.
 _UNREAD = {
     "x-zm-signature": "Zoom signs a time stamp together with the body",
@@ -62,10 +61,6 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             found = [] if trigger.config.secret is None else list(_signature(task, route, trigger.config))
             found += _event_place(task, route, trigger.config)
             found += event_names.check(task, route, trigger.config)
-            if trigger.config.scheme == "hmac" and not found:
-                from optio.compiler.checks import hmac_senders  # few tasks have such a webhook
-
-                found += hmac_senders.check(task, route, trigger.config)
             found = found or list(_delivery(task, route, trigger.config))
             yield from found or (() if trigger.config.secret is None else _path(task, route, trigger.config))
 
@@ -96,30 +91,36 @@ def _without_effect(task: ResolvedTask, route: Route, config: WebhookConfig) -> 
 
 
 def _signature(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    """Report a header whose signature the scheme does not verify."""
     scheme, header, place = config.scheme, (config.signature_header or "").lower(), (*route, "signatureHeader")
-    owner = _OWN_HEADERS.get(header)
-    if why := _UNREAD.get(header):
-        message = f"no scheme supports `{config.signature_header}`: {why}"
-        hint = "let a relay check it and sign the delivery anew, and name the relay's header here"
+    owner, reason = _OWN_HEADERS.get(header), _UNREAD.get(header)
+    if reason is not None:
+        message = f"no scheme supports `{config.signature_header}`: {reason}"
+        hint = "let a relay check it and sign the delivery again, and name the relay's header here"
         yield task.at("OPT420", message, place, hint=hint)
-    elif owner is not None and owner != scheme and header not in _signed_in(SENDERS[scheme]) and not _is_read(config, owner):
-        message = f"`{config.signature_header}` is the header of {SENDERS[owner].name}, which `scheme: {scheme}` does not read"
-        if scheme == "hmac":
-            message = f"`scheme: hmac` cannot verify what {SENDERS[owner].name} signs in `{config.signature_header}`"
+    elif owner not in (None, scheme) and header not in _signed_in(SENDERS[scheme]) and not _is_read(config, owner):
+        message = f"`scheme: {scheme}` does not verify what {SENDERS[owner].name} signs in `{config.signature_header}`"
         yield task.at("OPT420", message, place, hint=f"write `scheme: {owner}`, and delete `signatureHeader`")
-    elif scheme == "hmac" and header == "x-hub-signature" and any(_is_githubs(name) for name in _headers(config)):
+    elif scheme == "hmac":
+        yield from _hmac_signature(task, route, config, header)
+
+
+def _hmac_signature(task: ResolvedTask, route: Route, config: WebhookConfig, header: str) -> Iterator[Diagnostic]:
+    place: Route = (*route, "signatureHeader")
+    if header in SIGNED_IN:
+        sender, right = SIGNED_IN[header]
+        message = f"`{config.signature_header}` of {sender} is not a signature"
+        yield task.at("OPT420", message, place, hint=f"write `{right}`")
+    elif header == "x-hub-signature" and any(_is_githubs(name) for name in (config.event_header, config.delivery_header)):
         message = "`X-Hub-Signature` of GitHub is SHA-1, which no scheme reads: every delivery would be refused"
-        named = [key for key, name in zip(_HEADER_KEYS, _headers(config), strict=True) if name is not None]
-        *most, last = (f"`{key}`" for key in named)
-        hint = f"write `scheme: github`, and delete {', '.join(most)} and {last}"
-        yield task.at("OPT420", message, place, hint=hint)
-    elif scheme == "hmac" and not header and task.is_known(place) and (found := _by_other_headers(config)) is not None:
-        key, signer, hint = found
+        yield task.at("OPT420", message, place, hint="write `scheme: github`, and delete the keys that name headers")
+    elif not header and task.is_known(place) and (other := _by_other_headers(config)) is not None:
+        key, signer, hint = other
         message = (
-            f"`scheme: hmac` reads `{SENDERS[scheme].header}` without `signatureHeader`, and {signer} signs in another header"
+            f"`scheme: hmac` reads `{SENDERS['hmac'].header}` without `signatureHeader`, and {signer} signs in another header"
         )
         yield task.at("OPT420", message, (*route, key), hint=hint)
-    elif scheme == "hmac" and header in _BASE64 and config.signature_encoding == "hex":
+    elif header in _BASE64 and config.signature_encoding == "hex":
         message = f"the signature of {_BASE64[header]} is base64, but hex is expected"
         written = (*route, "signatureEncoding")
         is_there = "signatureEncoding" in value_at(task.document.value, route)
@@ -158,10 +159,6 @@ def _by_other_headers(config: WebhookConfig) -> tuple[str, str, str] | None:
     return None
 
 
-def _headers(config: WebhookConfig) -> tuple[str | None, ...]:
-    return config.signature_header, config.event_header, config.delivery_header
-
-
 def _is_githubs(name: str | None) -> bool:
     """Return True for a header such as `X-GitHub-Event`. Others, such as Bitbucket, send an `X-Hub-Signature` of SHA-256."""
     return name is not None and name.lower().startswith("x-github-")
@@ -171,10 +168,8 @@ def _delivery(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterat
     """Report a header with the event that is taken for the number of a delivery: all but the first would be repetitions."""
     named = (config.delivery_header or "").lower()
     if named and any(isinstance(place, InHeader) and place.name.lower() == named for place in sender_of(config).event):
-        right = next((place for place in SENDERS[config.scheme].delivery if isinstance(place, InHeader)), RETRIED)
         message = f"`{config.delivery_header}` names the event: all deliveries of one event would count as one"
-        hint = "delete it" if config.scheme != "hmac" else f"write the header with the delivery's number, or `{right.name}`"
-        hint += "" if config.scheme == "hmac" else f": Optio reads `{right.name}` by itself"
+        hint = f"delete it, or write the header with the delivery's number, such as `{RETRIED.name}`"
         yield task.at("OPT420", message, (*route, "deliveryHeader"), hint=hint)
 
 
@@ -203,13 +198,7 @@ def _event_place(task: ResolvedTask, route: Route, config: WebhookConfig) -> Ite
     elif config.events is not None and not named and all(task.is_known((*route, key)) for key in given):
         message = "`events` with `scheme: hmac`, without the place where the sender names the event"
         hint = "add `eventHeader: X-Event-Key`, or another header, or `eventPath: $.type`, or another JSONPath"
-        meant = next(filter(None, map(event_names.guess_sender, config.events)), None)
-        if meant is not None:
-            hint = (
-                f"write `scheme: {meant}`" if meant != "bitbucket" else "add `eventHeader: X-Event-Key`, as Bitbucket sends it"
-            )
-        from optio.compiler.checks import hmac_senders  # imported only for a file with a mistake
-
-        if (place := hmac_senders.suggest_place(config)) is not None:
-            hint = place
+        sender = next(filter(None, map(event_names.guess_sender, config.events)), None)
+        if sender is not None and sender != "bitbucket":
+            hint = f"write `scheme: {sender}`"
         yield task.at("OPT427", message, (*route, "events"), key=True, hint=hint)
