@@ -4,7 +4,6 @@ mistakes are reported: another maker's model, and names close to a known one."""
 import re
 from collections.abc import Iterable, Iterator
 
-from optio.compiler.checks.plaintext_secrets import is_secret
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.layers import MergedDocument
 from optio.compiler.resolved_task import ResolvedTask
@@ -27,25 +26,14 @@ _PROVIDERS = {
 _MAKERS = {"anthropic": "Anthropic", "openai": "OpenAI", "google": "Google"}
 # Aliases that Claude Code resolves itself, in any case.
 _ALIASES = ("sonnet", "opus", "haiku", "default", "opusplan")
-# Anthropic's model names need a family.
-_UNNAMED = r"(?i)claude(?:[-_ ]?v?[3-9](?:[.-][0-9])?)?(?:[-_]?latest)?"
 # A variable with such a name points the agent to another service, with its own model names.
 _ELSEWHERE = ("BASE_URL", "API_BASE", "ENDPOINT", "_USE_BEDROCK", "_USE_VERTEX", "_USE_FOUNDRY")
 # The ends of addresses to which requests are sent.
 _ENDPOINT = r"(?<=[\w:])/(?:chat/completions|completions|responses|messages|v1/messages|embeddings|models|v1beta/models)/?\Z"
 # Names that begin like a credential and are none.
 _NO_CREDENTIAL = r"ANTHROPIC_(?:KEY|TOKEN|API|APIKEY|API_TOKEN|LOG|\w*MODEL\w*)|OPENCODE_\w*(?:KEY|TOKEN)"
-# The kinds of service that Copilot knows, by what people write.
-_KINDS_OF_COPILOT = {
-    **{kind: kind for kind in ("openai", "azure", "anthropic")},
-    **dict.fromkeys(("claude", "anthropic-messages"), "anthropic"),
-    **dict.fromkeys(("openai-compatible", "openai_compatible", "gpt", "chat"), "openai"),
-    **dict.fromkeys(("azure-openai", "azureopenai"), "azure"),
-}
 # Other providers of OpenCode, whose key is `<PROVIDER>_API_KEY`.
 _KEYED_PROVIDERS = frozenset({"openrouter", "groq", "mistral", "deepseek", "xai"})
-# Anthropic's models as Amazon Bedrock and Google's Vertex AI name them.
-_CLOUD_NAME = r"(?:[a-z]{2,6}\.)?anthropic\.(claude-[a-z0-9-]+?)(?:-20\d{6})?(?:-v\d(?::\d)?)?|(claude-[a-z0-9-]+?)@\d{8}"
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -88,12 +76,6 @@ def _of_service(task: ResolvedTask, model: str, service: ModelService) -> Iterat
     if other is not None and other != maker:
         message = f"`{model}` is a model of {other}, and `{runtime}` asks {maker}"
         yield task.at("OPT607", message, ("model",), hint=_other_agent(task, model, service))
-    elif maker == "Anthropic" and re.fullmatch(_UNNAMED, model):
-        hint = "write `sonnet`, `opus` or `haiku`, or the whole name of a model such as `claude-sonnet-4-5`"
-        yield task.at("OPT607", f"`{model}` does not name a model family of Claude", ("model",), hint=hint)
-    elif maker == "Anthropic" and (cloud := re.fullmatch(_CLOUD_NAME, model)) is not None:
-        message, better = f"`{model}` is the name of another cloud, and `{runtime}` asks Anthropic", cloud[1] or cloud[2]
-        yield task.at("OPT607", message, ("model",), hint=f"write `{better}`", value=better, safe=False)
     elif (similar := _similar(model, _known_models(examples))) is not None:
         message = f"`{runtime}` knows no model `{model}`"
         yield task.at("OPT607", message, ("model",), hint=f"did you mean `{similar}`?", value=similar, safe=False)
@@ -132,15 +114,12 @@ def _provider(model: str) -> str | None:
 
 def _other_agent(task: ResolvedTask, model: str, service: ModelService) -> str:
     """Return the hint for a model of another maker than that of the agent's service."""
-    agent, own = _agent_of(model), f"a model of {service.maker}"
+    agent, own = _agent_of(model), f"a model of {service.maker} such as `{service.models[0]}`"
     if agent is None:
-        return f"write {own} such as `{service.models[0]}`"
+        return f"write {own}"
     if _has_key(task, agent):
-        return f"write `agentRuntime: {agent}`, whose credential the task has, or {own} with its own credential"
-    keys = [name for name in task.spec.environment.secrets if re.match(service.credentials, name)]
-    asked = DECLARED[agent].service
-    exchange = f", with `{asked.key}` in the place of `{keys[0]}` under `secrets`" if keys and asked else ""
-    return f"write {own} such as `{service.models[0]}`, or `agentRuntime: {agent}`{exchange}"
+        return f"write `agentRuntime: {agent}`, whose credential the task has, or {own}"
+    return f"write {own}, or `agentRuntime: {agent}` with its own credential"
 
 
 def _provider_of(task: ResolvedTask, model: str) -> Iterator[Diagnostic]:
@@ -151,10 +130,8 @@ def _provider_of(task: ResolvedTask, model: str) -> Iterator[Diagnostic]:
     is_routed = "OPENROUTER_API_KEY" in task.spec.environment.secrets
     message, better = "", None
     if not slash:
-        known = {"sonnet": "claude-sonnet-4-5", "opus": "claude-opus-4-5", "haiku": "claude-haiku-4-5"}.get(model)
-        known = known or _similar(model, _known_models(())) or model
         message = f"`{model}` names no provider: OpenCode takes `PROVIDER/MODEL`"
-        better = None if provider is None or is_routed else f"{provider}/{known}"
+        better = None if provider is None or is_routed or model in _ALIASES else f"{provider}/{model}"
     elif not any(variable.endswith(_ELSEWHERE) for variable in task.spec.environment.env):
         providers = (*_MAKERS, *sorted(_KEYED_PROVIDERS))
         similar = suggest(prefix.lower(), providers) if prefix not in providers else None
@@ -188,10 +165,6 @@ def _service_of_copilot(task: ResolvedTask) -> Iterator[Diagnostic]:
     env = task.spec.environment.env
     address, kind = env.get("COPILOT_PROVIDER_BASE_URL"), env.get("COPILOT_PROVIDER_TYPE")
     route: Route = ("environment", "env", "COPILOT_PROVIDER_BASE_URL")
-    if kind is not None and (known := _KINDS_OF_COPILOT.get(kind.lower(), kind)) != kind:
-        message = f"`COPILOT_PROVIDER_TYPE` is `{kind}`, which Copilot does not know"
-        hint = f"write `{known}`"
-        yield task.at("OPT607", message, ("environment", "env", "COPILOT_PROVIDER_TYPE"), hint=hint, value=known, safe=False)
     if address is None:
         return
     if "//api.anthropic.com" in address and kind is None:
@@ -230,9 +203,8 @@ def check_credential(task: ResolvedTask) -> Iterator[Diagnostic]:
     agent = declaration_of(runtime)
     title = runtime if agent is None else agent.title
     if fitting:
-        yield from _written_out(task, fitting, title)
-        return
-    list_text = ", ".join([key, *(name for name in environment.secrets if not _is_misspelt(name, key, title))])
+        return  # it is among the variables
+    list_text = ", ".join([key, *environment.secrets])
     hint = f"add `environment: {{secrets: [{list_text}]}}`, or another credential of {title}"
     if environment.secrets:
         hint = f"write `secrets: [{list_text}]`, or add another credential of {title}"
@@ -277,23 +249,3 @@ def _agent_of(model: str) -> str | None:
 def _has_key(task: ResolvedTask, agent: str) -> bool:
     service = DECLARED[agent].service
     return service is not None and any(re.match(service.credentials, name) for name in task.spec.environment.secrets)
-
-
-def _written_out(task: ResolvedTask, fitting: list[str], title: str) -> Iterator[Diagnostic]:
-    """Report a credential that only stands under `env`, with a word in its place such as `my-key`."""
-    env, secrets = task.spec.environment.env, task.spec.environment.secrets
-    if len(fitting) > 1 or not (name := fitting[0]).endswith(("_KEY", "_TOKEN")):
-        return
-    value = env[name]
-    if any(each.endswith(_ELSEWHERE) for each in env) or not re.fullmatch(r"[\w.<>-]{0,40}", value) or is_secret(value):
-        return
-    message = f"`{name}` is the text `{value}`: {title} cannot reach its model"
-    list_text = ", ".join([name, *secrets])
-    hint = f"delete the line, and write `secrets: [{list_text}]` under `environment`: its value goes into the secrets directory"
-    yield task.at("OPT525", message, ("environment", "env", name), hint=hint)
-
-
-def _is_misspelt(name: str, key: str, title: str) -> bool:
-    """Return True if the name of a secret is a misspelling of the credential, such as `CLAUDE_API_KEY`."""
-    words = {title.partition(" ")[0].upper(), key.partition("_")[0]}
-    return name.upper() == key or re.fullmatch(rf"(?i)(?:{'|'.join(sorted(words))})_?(?:API_?)?(?:KEY|TOKEN)", name) is not None

@@ -48,19 +48,12 @@ _HIDDEN_ADDRESS = (
     r"(?:^|_)(?:WEBHOOK(?:_UR[IL])?|DSN|CONNECTION_STRING"
     r"|(?:DATABASE|DB|POSTGRES|MYSQL|MONGO(?:DB)?|REDIS|AMQP|BROKER)_UR[IL])\Z"
 )
-# Variables that systems of builds set for their jobs.
-_BUILD_VARIABLES = {
-    "GitHub Actions": r"GITHUB_(?:OUTPUT|ENV|PATH|STATE|STEP_SUMMARY|WORKSPACE|ACTOR|BASE_REF|HEAD_REF|REF|REF_NAME|EVENT_\w+"
-    r"|JOB|REPOSITORY\w*|RUN_\w+|SHA|WORKFLOW)|RUNNER_(?:TEMP|OS|ARCH|NAME|TOOL_CACHE|WORKSPACE)",
-    "GitLab CI": r"CI_(?:API_V4_URL|COMMIT_\w+|DEFAULT_BRANCH|JOB_\w+|MERGE_REQUEST_\w+|PIPELINE_\w+|PROJECT_\w+|REGISTRY\w*)",
-    "CircleCI": r"CIRCLE_(?:BRANCH|BUILD_NUM|JOB|PR_NUMBER|PROJECT_\w+|REPOSITORY_URL|SHA1|TAG|WORKFLOW_\w+|WORKING_DIRECTORY)",
-    "Buildkite": r"BUILDKITE_(?:BRANCH|BUILD_\w+|COMMIT|JOB_ID|MESSAGE|PIPELINE_\w+|PULL_REQUEST|REPO|TAG)",
-}
-
-
-# Those of them that name a file, which the system reads after the job.
-_BUILD_FILES = frozenset({"GITHUB_OUTPUT", "GITHUB_ENV", "GITHUB_PATH", "GITHUB_STATE", "GITHUB_STEP_SUMMARY"})
-_USUAL_PATH = "/usr/local/bin:/usr/bin:/bin"
+# Variables that GitHub Actions, GitLab CI, CircleCI and Buildkite set for their jobs.
+_OF_BUILDS = (
+    r"GITHUB_(?:ACTOR|BASE_REF|ENV|EVENT|HEAD_REF|JOB|OUTPUT|PATH|REF|REPOSITORY|RUN|SHA|STATE|STEP_SUMMARY|WORK)\w*"
+    r"|RUNNER_(?:TEMP|OS|ARCH|NAME|TOOL_CACHE|WORKSPACE)|(?:CIRCLE|BUILDKITE)_\w+"
+    r"|CI_(?:API_V4_URL|COMMIT|DEFAULT_BRANCH|JOB|MERGE_REQUEST|PIPELINE|PROJECT|REGISTRY)\w*"
+)
 
 
 class _Expression(NamedTuple):
@@ -151,15 +144,12 @@ def _variable(task: ResolvedTask, route: Route, variable: shell.Variable) -> Ite
         return
     similar = suggest(name, known)
     is_credential = re.search(CREDENTIAL_NAME, name) is not None
-    system = next((system for system, names in _BUILD_VARIABLES.items() if re.fullmatch(names, name)), None)
     if not is_setup and parameters is not None and name in parameters.properties:
         message = f"`{variable.text}` is empty: a parameter is not a variable of the command"
         hint = f'write `$(jq -r .{name} "$OPTIO_PARAMS_FILE")`, or let the program read the JSON object in that file'
-    elif system is not None and not is_credential:
-        message = f"`${name}` is set by {system}, and a run of Optio does not have it"
-        hint = "write the value itself, or name the variable under `environment.env`"
-        if name in _BUILD_FILES:
-            hint = "delete it: nothing reads such a file here, and what a command prints is in the log of the run"
+    elif re.fullmatch(_OF_BUILDS, name) and not is_credential:
+        message = f"`${name}` is set by build systems for their jobs, and a run of Optio does not have it"
+        hint = "delete it, write the value itself, or name the variable under `environment.env`"
     elif similar is not None:
         message = f"`{variable.text}` is neither a secret nor a variable of this task"
         hint = f"did you mean `${similar}`? If not, add `{name}` to `environment.secrets`"
@@ -182,19 +172,13 @@ def _in_variables(task: ResolvedTask) -> Iterator[Diagnostic]:
         expression = _expression(text)
         names = [match for groups in re.findall(rf"{_VARIABLE}|{OF_KUBERNETES}", written) for match in groups if match]
         names += PLACEHOLDER.findall(written)
-        values = {"PATH": _USUAL_PATH} | {
-            key: value for key, value in environment.env.items() if key != name and "$" not in value
-        }
         hint = "write the value itself"
         if any(re.search(CREDENTIAL_NAME, each) or each in environment.secrets for each in (name, *names)) or (
             expression is not None and expression.secret is not None
         ):
-            entry = "the entry" if len(environment.env) > 1 else "`env`"
-            hint = f"delete {entry}, and add `{name}` to `environment.secrets`"
+            hint = f"delete this entry, and add `{name}` to `environment.secrets`"
             if name in environment.secrets:
-                hint = f"delete {entry}: the run has the secret `{name}` anyway"
-        elif len(names) == 1 and names[0] in values:
-            hint = f"write the value itself: `{name}: {text.replace(written, values[names[0]])}`"
+                hint = f"delete this entry: the run has the secret `{name}` anyway"
         message = f"`{written}` is not filled in: the value of a variable is literal"
         yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, written))
 

@@ -2,7 +2,6 @@
 the prompt only, and parameters that a command runs by `eval` or `sh -c`."""
 
 import re
-import shlex
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -18,12 +17,6 @@ from optio.model.untrusted import unbounded_params
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ash", "/bin/sh", "/bin/bash", "/usr/bin/bash"})
 # Each is looked for in the whole command, which a hostile author may make of thousands.
 _MAX_RUN_TEXTS = 100
-_MAX_SHOWN = 200
-# Programs that know nothing of parameters.
-_OF_THE_SYSTEM = (
-    r"/(?:usr/)?s?bin/(?!python|node|ruby|perl|(?:ba|da|z)?sh\b)[\w.-]+"
-    r"|curl|wget|ping|dig|ssh|scp|rsync|git|psql|mysql|pg_dump|redis-cli|kubectl|helm|docker|aws|gcloud|gh|echo|cat|make|tar"
-)
 _FACT = "is not filled in: parameters are filled into the prompt only"
 
 
@@ -58,11 +51,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         elif name not in names:
             hint = f"write the value itself, or declare `{name}` and let the program read it from `OPTIO_PARAMS_FILE`"
         elif spec.agent_runtime == "command":
-            rest = _without(spec.command, name) if route[0] == "command" else None
-            delete = "delete it here" if rest is None else f"write `command: {rest}`"
-            hint = f"{delete}, and let the program read `{name}` from the JSON file that `OPTIO_PARAMS_FILE` names"
-            if route[0] == "command" and (by_shell := _by_shell(spec.command)) is not None:
-                hint = f"write `command: {by_shell}`: the shell reads it from the file of parameters"
+            hint = f"delete it here, and let the program read `{name}` from the JSON file that `OPTIO_PARAMS_FILE` names"
         span = task.document.find(route, f"{{{{{name}}}}}")
         yield task.at("OPT415", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)
     for route, name in _placeholders(control, None):
@@ -71,37 +60,6 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
         hint = f"write a fixed value{example_hint(task.document.value, route)}, or one task for each"
         yield task.at("OPT416", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)
-
-
-def _by_shell(command: Any) -> str | None:
-    """Return the call of a program of the system by a shell that reads the parameters; None for other programs, which can read
-    the file themselves."""
-    if not isinstance(command, list) or not re.fullmatch(_OF_THE_SYSTEM, command[0]):
-        return None
-    from optio.compiler.yaml.emit import flow  # imported only for a file with a mistake
-
-    def word(text: str) -> str:
-        if "{{" not in text:
-            return shlex.quote(text)
-        filled = re.sub(r"\{\{(\w+)\}\}", r'$(jq -r .\1 "$OPTIO_PARAMS_FILE")', text)
-        return f'"{filled}"'
-
-    if any("{{" in text and re.search(r"[\"$`\\]", text) for text in command):
-        return None
-    whole = flow(["sh", "-c", " ".join(map(word, command))])
-    return whole if len(whole) <= _MAX_SHOWN else None
-
-
-def _without(command: Any, name: str) -> str | None:
-    """Return a list of arguments without the one that is a placeholder, and without the option before it."""
-    if not isinstance(command, list) or f"{{{{{name}}}}}" not in command:
-        return None
-    from optio.compiler.yaml.emit import flow  # imported only for a file with a mistake
-
-    at = command.index(f"{{{{{name}}}}}")
-    start = at - 1 if at > 1 and re.fullmatch(r"--?[A-Za-z][\w-]*", command[at - 1]) else at
-    whole = flow([*command[:start], *command[at + 1 :]])
-    return whole if len(whole) <= _MAX_SHOWN else None
 
 
 def _evaluated(task: ResolvedTask) -> Iterator[Diagnostic]:
