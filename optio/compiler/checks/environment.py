@@ -28,8 +28,6 @@ _WORDS = {
 }
 # No process runs in less memory, and no node has more cores.
 _MIN_MEMORY_BYTES, _MAX_CORES = 1 << 20, 256
-# A smaller number without a unit is meant as gibibytes.
-_MIN_MEBIBYTES = 64
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -77,9 +75,7 @@ def _resources(task: ResolvedTask, resources: Resources) -> Iterator[Diagnostic]
     for route, key, value in amounts(resources):
         wrong = None if PLACEHOLDER.search(value) else _bad_quantity(key, value)
         if wrong is not None:
-            number = value.removesuffix("m")
-            meant = f"{number}Mi" if key == "memory" and value != number and number.isdigit() else None
-            yield task.at("OPT513", wrong[0], route, hint=wrong[1], value=meant, safe=False)
+            yield task.at("OPT513", wrong[0], route, hint=wrong[1])
             wrong_amounts.add((key, value))
     for key in ("cpu", "memory") if resources.requests or resources.limits else ():
         yield from _request_and_limit(task, resources, key, wrong_amounts)
@@ -102,11 +98,7 @@ def _request_and_limit(
         return
     if _exceeds(request, limit):
         message = f"the request of {key} is {request}, more than its limit of {limit}"
-        name = key if short else f"limits.{key}"
-        hint = f"write {limit} or less, or raise `{name}`"
-        if not short:  # both are written side by side
-            less, more = (f'"{amount}"' if re.fullmatch(r"[0-9.]+", amount) else amount for amount in (limit, request))
-            hint = f"write `requests.{key}: {less}` or less; if the two were exchanged, write `{name}: {more}`, too"
+        hint = f"write {limit} or less, or raise `{key if short else f'limits.{key}'}`"
         yield task.at("OPT513", message, ("environment", "resources", "requests", key), hint=hint)
 
 
@@ -124,43 +116,12 @@ def _bad_quantity(key: str, value: str) -> tuple[str, str] | None:
 
     amount = parse_quantity(value)
     if amount is None:
-        if (near := _suggest_quantity(key, value)) is not None:
-            return f"`{value}` is not a valid amount of {key}", f"write {near}"
         return f"`{value}` is not a valid amount of {key}", 'write "1" or 500m' if key == "cpu" else "write 2Gi or 512Mi"
     if key == "cpu" and amount > _MAX_CORES:
-        thousandths = f"write {value}m for as many thousandths of a core" if re.fullmatch(r"\d{3,4}", value) else ""
-        return f"`{value}` is {amount:,.0f} cores", thousandths or 'write "1" for a core, 500m for half of one'
+        return f"`{value}` is {amount:,.0f} cores", 'write "1" for a core, 500m for half of one'
     if key == "memory" and amount < _MIN_MEMORY_BYTES:
-        number = value.rstrip("m")
-        if not number.isdigit():
-            return f"`{value}` of memory is less than a mebibyte", "write 512Mi"
-        if value != number:
-            return f"`{value}` of memory is {number} thousandths of a byte", f"write {number}Mi"
-        return f"`{value}` of memory is {amount:,.0f} bytes", f"write {number}{'Gi' if amount < _MIN_MEBIBYTES else 'Mi'}"
+        return f"`{value}` of memory is {amount:,.2f} bytes", "write 512Mi, or another amount with `Mi` or `Gi`"
     return None
-
-
-def _suggest_quantity(key: str, value: str) -> str | None:
-    """Return `250 millicores`, `2 cores`, `2GB` or `512 MB` in the notation of Kubernetes, and None for anything else."""
-    if key == "cpu" and (share := re.fullmatch(r"\s*(\d{1,5})\s*%\s*", value)) is not None:
-        return f"{int(share[1]) * 10}m" if int(share[1]) % 100 else f'"{int(share[1]) // 100}"'
-    match = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*([A-Za-z]+)\s*", value)
-    if match is None:
-        return None
-    number, unit = match[1], match[2].lower()
-    if key == "cpu":
-        return (
-            f"{number}m"
-            if unit == "m" or unit.startswith("milli")
-            else f'"{number}"'
-            if re.fullmatch(r"v?cpus?|cores?", unit)
-            else None
-        )
-    short = {
-        **dict.fromkeys(("m", "mb", "mib", "mi", "megabytes"), "Mi"),
-        **dict.fromkeys(("g", "gb", "gib", "gi", "gigabytes"), "Gi"),
-    }
-    return f"{number}{short[unit]}" if unit in short else None
 
 
 def _is_image(image: str) -> bool:
@@ -179,9 +140,7 @@ def _bad_image(task: ResolvedTask, image: str) -> Diagnostic:
             f"a digest is `@sha256:` and 64 hexadecimal digits: write all of it, or a tag: `{_tagged(image.partition('@')[0])}`"
         )
     else:
-        filled = re.sub(r"\$\{?\{?[^{}/]*\}*", "ghcr.io/acme", image, count=1).replace("$", "")
-        named = filled if filled != image and _is_image(filled) else "ghcr.io/acme/agent:1.4"
-        hint = f"write `{named}`, with your registry, name and tag"
+        hint = "write `ghcr.io/acme/agent:1.4`, with your registry, name and tag"
     return task.at("OPT502", f"`{image}` is not a valid image reference", ("environment", "image"), hint=hint)
 
 

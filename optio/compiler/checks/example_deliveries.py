@@ -8,7 +8,7 @@ from optio.compiler.checks.samples import NOTHING, value_of
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.payloads import query_fast_path
 from optio.compiler.payloads.filter_tests import FilterTest, leaf_tests, masked_text, parse_filter
-from optio.compiler.resolved_task import ResolvedTask
+from optio.compiler.resolved_task import ResolvedTask, Sample
 from optio.model.example import Example
 from optio.model.route import Route
 from optio.model.senders import InBody, InHeader, Source, sender_of
@@ -34,35 +34,37 @@ def check_delivery(task: ResolvedTask, route: Route, example: Example) -> Iterat
             yield from found
             return
     if sample is not None and config.when is not None and task.is_known((*place, "when")):
-        for test in _conditions(config.when):
-            value = value_of(sample.payload, test.steps)
-            if value is not NOTHING and type(value) is type(test.value) and value != test.value:
-                from optio.compiler.checks import filters  # imported only for a file with a mistake
+        yield from _filtered(task, route, (*place, "when"), config.when, sample)
 
-                if any(trigger.route == (*place, "when") for trigger in filters.check(task)):
-                    return  # the filter itself is wrong
-                message = f"`when` filters this delivery: `{test.path}` is `{_shown(value)}` in `{sample.path}`"
-                hint = f"write `{_shown(test.value)}` there, take another payload, or expect `{{verdict: filtered}}`"
-                yield task.at("OPT430", message, (*route, "webhook"), hint=hint)
-                return
+
+def _filtered(task: ResolvedTask, route: Route, place: Route, when: str, sample: Sample) -> Iterator[Diagnostic]:
+    """Report the first comparison of the filter at `place` that the payload does not meet. A wrong filter is left out."""
+    from optio.compiler.checks import filters  # few tests have a filter
+
+    for test in _conditions(when):
+        value = value_of(sample.payload, test.steps)
+        if value is NOTHING or type(value) is not type(test.value) or value == test.value:
+            continue
+        if not any(finding.route == place for finding in filters.check(task)):
+            message = f"`when` filters this delivery: `{test.path}` is `{_shown(value)}` in `{sample.path}`"
+            hint = f"write `{_shown(test.value)}` there, take another payload, or expect `{{verdict: filtered}}`"
+            yield task.at("OPT430", message, (*route, "webhook"), hint=hint)
+        return
 
 
 def _is_let_through(task: ResolvedTask, place: Route, example: Example, config: WebhookConfig, payload: Any) -> bool:
     """Return True if `events` and a filter of comparisons that must all hold surely let the delivery through."""
     if not all(task.is_known((*place, key)) for key in ("events", "scheme", "eventHeader", "eventPath", "when")):
         return False
-    if config.events is not None:
-        headers = {name.lower(): value for name, value in example.headers.items()}
-        read = (_read(source, headers, payload) for source in sender_of(config).event)
-        if next((each for each in read if isinstance(each, str)), None) not in config.events:
-            return False
+    if config.events is not None and _event_of(example, config, payload) not in config.events:
+        return False
     if config.when is None:
         return True
-    asked = _conditions(config.when)
-    if not asked or len(asked) != len(list(leaf_tests(parse_filter(config.when)))):
+    tests = _conditions(config.when)
+    if not tests or len(tests) != len(list(leaf_tests(parse_filter(config.when)))):
         return False
-    values = [value_of(payload, each.steps) for each in asked]
-    return all(type(value) is type(each.value) and value == each.value for value, each in zip(values, asked, strict=True))
+    pairs = [(value_of(payload, test.steps), test.value) for test in tests]
+    return all(type(value) is type(wanted) and value == wanted for value, wanted in pairs)
 
 
 def _conditions(text: str) -> list[FilterTest]:
@@ -70,7 +72,7 @@ def _conditions(text: str) -> list[FilterTest]:
     if not {"|", "!", "(", "?", "<", ">"}.isdisjoint(masked_text(text)):
         return []
     tests = leaf_tests(parse_filter(text))
-    return [each for each in tests if each.sign == "==" and each.is_read and each.value is not None]
+    return [test for test in tests if test.sign == "==" and test.is_read and test.value is not None]
 
 
 def _event(
@@ -78,9 +80,7 @@ def _event(
 ) -> Iterator[Diagnostic]:
     """Report a delivery whose event is missing or not among those that start a run."""
     events, sources = config.events or [], sender_of(config).event
-    headers = {name.lower(): value for name, value in example.headers.items()}
-    read = (_read(source, headers, payload) for source in sources)
-    event = next((each for each in read if isinstance(each, str)), None)
+    event = _event_of(example, config, payload)
     if event in events or not sources or _is_reported(task, place):
         return
     source, shown = sources[0], "missing" if event is None else f"`{event}`"
@@ -101,6 +101,13 @@ def _is_reported(task: ResolvedTask, place: Route) -> bool:
     from optio.compiler.checks import scheme  # imported only for a file with a mistake
 
     return any(finding.code in ("OPT420", "OPT427") and finding.route[:3] == place for finding in scheme.check(task))
+
+
+def _event_of(example: Example, config: WebhookConfig, payload: Any) -> str | None:
+    """Return the event that a delivery names, as the webhook reads it."""
+    headers = {name.lower(): value for name, value in example.headers.items()}
+    names = (_read(source, headers, payload) for source in sender_of(config).event)
+    return next((name for name in names if isinstance(name, str)), None)
 
 
 def _read(source: Source, headers: dict[str, str], payload: Any) -> Any:

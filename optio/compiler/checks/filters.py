@@ -117,39 +117,54 @@ def _constant(
     task: ResolvedTask, filter_: _Filter, test: FilterTest, delivery: DeliveryKind, place: SentPlace, *, is_true: bool
 ) -> Diagnostic:
     """Return the finding for a test with one outcome, with the fact of its field that decides it."""
-    field = place.field
-    words = list(dict.fromkeys(word for each in filter_.sent if (sent := each.find(test.steps)) for word in sent.field.words))
-    fact = field.form.what if field.form is not None else WORDS[field.kind]
-    if test.sign == "there":
-        fact = "in every delivery"
-    elif words:
-        rest = f" and {len(words) - _MAX_WORDS} more" if len(words) > _MAX_WORDS else ""
-        fact = f"one of {', '.join(words[:_MAX_WORDS])}{rest}" if len(words) > 1 else f"always `{words[0]}`"
-    is_negated = _is_negated(filter_, test)
+    field, is_negated = place.field, _is_negated(filter_, test)
+    words = list(dict.fromkeys(word for sent in _places(filter_, test) for word in sent.field.words))
     start = filter_.text.rindex("!", 0, test.start) if is_negated else test.start
     span, written = task.document.inside(filter_.route, start, test.end), filter_.text[start : test.end]
-    is_true = is_true is not is_negated
-    message = f"`{written}` is {'always' if is_true else 'never'} true: `{test.path}` is {fact}"
+    outcome = "always" if is_true is not is_negated else "never"
+    message = f"`{written}` is {outcome} true: `{test.path}` is {_fact(test, field, words)}"
     similar = _similar_word(str(test.value), words)
     if similar is None and test.steps == ("action",) and not _is_action(test, delivery):
         return task.at("OPT434", message, filter_.route, hint="the sender may have added it since", span=span)
     better = _as_kind(test, field)
-    hint = "compare it with another value, or delete the test"
     if better is not None:
         hint = f"write `{better}`"
-    elif test.sign == "there" and field.kind == "boolean":
-        hint = f"write `{test.path} == {'false' if is_negated else 'true'}`"
+    elif test.sign == "there":
+        hint = "compare it with a value, or delete the test"
+        if field.kind == "boolean":
+            hint = f"write `{test.path} == {'false' if is_negated else 'true'}`"
     elif similar is not None:
         hint = f"did you mean `{similar}`?"
-    elif field.kind == "array" and test.sign in ("==", "!="):
-        name, no = naming_item(delivery, field), "!" if test.sign == "!=" else ""
-        hint = f"write `{no}{test.path}[?@{f'.{name}' if name else ''} == {_literal(test.value)}]`"
-    elif field.kind == "object" and test.sign != "there":
-        kinds = ("string",) if isinstance(test.value, str) else ("integer", "boolean")
-        name = naming_field(delivery, test.steps, kinds)
-        hint = f"compare a field of it, such as `{test.path}.{name}`" if name else hint
+    else:
+        hint = _part_hint(test, field, delivery) or "compare it with another value, or delete the test"
     text = None if better is None else f"{filter_.text[: test.start]}{better}{filter_.text[test.end :]}"
     return task.at("OPT426", message, filter_.route, hint=hint, span=span, value=text, safe=False)
+
+
+def _places(filter_: _Filter, test: FilterTest) -> list[SentPlace]:
+    return [place for delivery in filter_.sent if (place := delivery.find(test.steps)) is not None]
+
+
+def _fact(test: FilterTest, field: SentField, words: list[str]) -> str:
+    """Return what the field of a test is, as the end of a message."""
+    if test.sign == "there":
+        return "in every delivery"
+    if not words:
+        return field.form.what if field.form is not None else WORDS[field.kind]
+    rest = f" and {len(words) - _MAX_WORDS} more" if len(words) > _MAX_WORDS else ""
+    return f"one of {', '.join(words[:_MAX_WORDS])}{rest}" if len(words) > 1 else f"always `{words[0]}`"
+
+
+def _part_hint(test: FilterTest, field: SentField, delivery: DeliveryKind) -> str | None:
+    """Return the hint that compares an item of a list, or a field of an object."""
+    if field.kind == "array" and test.sign in ("==", "!="):
+        name, no = naming_item(delivery, field), "!" if test.sign == "!=" else ""
+        return f"write `{no}{test.path}[?@{f'.{name}' if name else ''} == {_literal(test.value)}]`"
+    if field.kind == "object":
+        kinds = ("string",) if isinstance(test.value, str) else ("integer", "boolean")
+        name = naming_field(delivery, test.steps, kinds)
+        return f"compare a field of it, such as `{test.path}.{name}`" if name else None
+    return None
 
 
 def _is_negated(filter_: _Filter, test: FilterTest) -> bool:

@@ -119,15 +119,9 @@ def _fault(
     if is_parameter and word == "required" and isinstance(value, list):
         yield _too_deep(task, "OPT205", route)
     elif is_parameter and keyword == "type" and not isinstance(value, bool | dict):
-        kind = _suggest_type(value) if isinstance(value, str) else None
-        hint, write = f"write `{word}: {{type: {kind or 'string'}}}`", f"{{type: {kind}}}" if kind else None
-        yield task.at("OPT205", f"`{word}` needs a schema", route, hint=hint, write=write, safe=False)
+        yield _no_schema(task, route, value)
     elif word == "type" and isinstance(value, str):
-        kind, form = _suggest_type(value), suggest_format(value)
-        hint = f"did you mean `{kind}`?" if kind else f"allowed: {', '.join(TYPES)}"
-        if form is not None and kind in (None, "string"):
-            kind, hint = "string", f"write `type: string`, and `format: {form}` beside it"
-        yield task.at("OPT205", f"`{value}` is not a JSON Schema type", route, hint=hint, value=kind, safe=False)
+        yield _bad_type(task, route, value)
     elif keyword == "uniqueItems" and isinstance(value, list):
         second = next(index for index, member in enumerate(value) if member in value[:index])
         message = f"`{value[second]}` appears twice in `{word}`"
@@ -139,6 +133,20 @@ def _fault(
             hint = "delete it: a parameter that `required` does not name is optional"
         fix = _required(task, route) if is_required else None
         yield task.at("OPT205", f"`{word or at[-1]}` {message}", route, hint=hint, fix=fix)
+
+
+def _no_schema(task: ResolvedTask, route: Route, value: Any) -> Diagnostic:
+    kind, name = _suggest_type(value) if isinstance(value, str) else None, route[-1]
+    hint, write = f"write `{name}: {{type: {kind or 'string'}}}`", f"{{type: {kind}}}" if kind else None
+    return task.at("OPT205", f"`{name}` needs a schema", route, hint=hint, write=write, safe=False)
+
+
+def _bad_type(task: ResolvedTask, route: Route, value: str) -> Diagnostic:
+    kind, form = _suggest_type(value), suggest_format(value)
+    hint = f"did you mean `{kind}`?" if kind else f"allowed: {', '.join(TYPES)}"
+    if form is not None and kind in (None, "string"):
+        kind, hint = "string", f"write `type: string`, and `format: {form}` beside it"
+    return task.at("OPT205", f"`{value}` is not a JSON Schema type", route, hint=hint, value=kind, safe=False)
 
 
 def _required(task: ResolvedTask, place: Route) -> Fix | None:
