@@ -184,8 +184,8 @@ def _zone(task: ResolvedTask, name: str) -> Iterator[Diagnostic]:
     from optio.compiler.checks.zone_names import suggest_zone  # imported only for a file with a mistake
 
     hint, zone = suggest_zone(name)
-    fact = "whose sign C libraries read the other way round" if is_turned else "which programs take for UTC"
-    message = f"`TZ` is `{name}`, which is not a time zone, and {fact}"
+    effect = "C libraries read its sign the other way round" if is_turned else "programs take it for UTC"
+    message = f"`TZ` is `{name}`, which is not a time zone: {effect}"
     yield task.at("OPT532", message, ("environment", "env", "TZ"), hint=hint, value=zone, safe=False)
 
 

@@ -120,7 +120,7 @@ def _bad_quantity(key: str, value: str) -> tuple[str, str] | None:
     if key == "cpu" and amount > _MAX_CORES:
         return f"`{value}` is {amount:,.0f} cores", 'write "1" for a core, 500m for half of one'
     if key == "memory" and amount < _MIN_MEMORY_BYTES:
-        return f"`{value}` of memory is {amount:,.2f} bytes", "write 512Mi, or another amount with `Mi` or `Gi`"
+        return f"`{value}` of memory is {float(amount):g} bytes", "write 512Mi, or another amount with `Mi` or `Gi`"
     return None
 
 
