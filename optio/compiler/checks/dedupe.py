@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
-from optio.compiler.checks.prompt import ALMOST_PLACEHOLDER, SINGLE, almost_placeholders, meant_parameter, sources_of
+from optio.compiler.checks.prompt import ALMOST_PLACEHOLDER, SINGLE, almost_placeholders, is_inside, meant_parameter, sources_of
 from optio.compiler.diagnostics import Diagnostic, report_first
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, parameter_names
 from optio.compiler.resolved_task import ResolvedTask
@@ -39,7 +39,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from _placeholders(task, rule.key, parameters)
 
 
-def _past_the_next_fire(task: ResolvedTask, key: str, written: str, config: ScheduleConfig) -> Iterator[Diagnostic]:
+def _past_the_next_fire(task: ResolvedTask, key: str, window_text: str, config: ScheduleConfig) -> Iterator[Diagnostic]:
     """Report a window that is still open when the schedule fires next: its parameters are constant, and so is its key."""
     if (PLACEHOLDER.search(key) is None and re.search(r"[{}$]", key)) or not task.is_known(WINDOW):
         return  # what was meant as a placeholder is reported as such
@@ -47,14 +47,13 @@ def _past_the_next_fire(task: ResolvedTask, key: str, written: str, config: Sche
     from optio.scheduling.cron import CronError
 
     try:
-        gap, window = shortest_gap(config.cron_expression, "UTC", 1), parse_duration(written)
+        gap, window = shortest_gap(config.cron_expression, "UTC", 1), parse_duration(window_text)
     except (CronError, ValueError):
         return  # reported by `schedule`
     if window >= gap:
-        each = format_duration(gap)
-        message = f"all fires of the schedule have one key, which `window: {written}` holds past the next fire, {each} later"
-        message += ": that one starts no run"
-        hint = f"write less than {each}, such as `window: {format_duration(gap / 2)}`, or delete it"
+        gap_text = format_duration(gap)
+        message = f"`window: {window_text}` holds the key past the next fire, {gap_text} later: that one starts no run"
+        hint = f"write less than {gap_text}, such as `window: {format_duration(gap / 2)}`, or delete it"
         yield task.at("OPT232", message, WINDOW, hint=hint)
 
 
@@ -81,7 +80,7 @@ def _takes_bodies(task: ResolvedTask) -> bool:
 def _placeholders(task: ResolvedTask, key: str, parameters: DeclaredParameters) -> Iterator[Diagnostic]:
     """Report placeholders without a parameter, those that a run may lack, and text that only looks like a placeholder."""
     names, sources = parameter_names(task, parameters), sources_of(task)
-    used = list(dict.fromkeys(PLACEHOLDER.findall(key)))
+    key_names = list(dict.fromkeys(PLACEHOLDER.findall(key)))
 
     def unknown(name: str) -> Diagnostic:
         from optio.compiler.conversions.entries import declaration_hint  # imported only for a file with a mistake
@@ -96,25 +95,26 @@ def _placeholders(task: ResolvedTask, key: str, parameters: DeclaredParameters) 
         hint = always_set_hint(name, parameters.properties.get(name))
         return at("OPT228", f"a run without `{name}` has no key and is refused", f"{{{{{name}}}}}", hint)
 
-    def no_placeholder(written: str) -> Diagnostic:
-        name = meant_parameter(written, parameters, sources) or "NAME"
+    def no_placeholder(text: str) -> Diagnostic:
+        name = meant_parameter(text, parameters, sources) or "NAME"
         hint = f"write `{{{{{name}}}}}`"
-        if written == key:  # braces begin a mapping where no quotes are around them
+        if text == key:  # braces begin a mapping where no quotes are around them
             hint = f'write `"{{{{{name}}}}}"`'
         hint += ", with the name of a parameter" if name == "NAME" else ""
-        return at("OPT227", f"`{written}` in the key is not a placeholder: it stays as it is", written, hint)
+        return at("OPT227", f"`{text}` in the key is not a placeholder: it stays as it is", text, hint)
 
-    def at(code: str, message: str, written: str, hint: str) -> Diagnostic:
-        return task.at(code, message, KEY, hint=hint, span=task.document.find(KEY, written))
+    def at(code: str, message: str, text: str, hint: str) -> Diagnostic:
+        return task.at(code, message, KEY, hint=hint, span=task.document.find(KEY, text))
 
-    yield from report_first((name for name in used if names is not None and name not in names), unknown)
-    optional = [name for name in used if name in parameters.properties and name not in parameters.required]
+    yield from report_first((name for name in key_names if names is not None and name not in names), unknown)
+    optional = [name for name in key_names if name in parameters.properties and name not in parameters.required]
     yield from report_first((name for name in optional if not parameters.has_default(name)), unset)
     almost = list(almost_placeholders(key, parameters.properties))
     singles = (match for match in re.finditer(SINGLE, key) if match[1] in parameters.properties)
-    others = chain(singles, _dollars(key, parameters))
-    apart = [match for match in others if not any(each.start() <= match.start() < each.end() for each in almost)]
-    yield from report_first((match[0] for match in (*almost, *apart)), no_placeholder)
+    dollar_matches = chain(singles, _dollars(key, parameters))
+    almost_ranges = [match.span() for match in almost]
+    literals = [match for match in dollar_matches if not is_inside(almost_ranges, match.start())]
+    yield from report_first((match[0] for match in (*almost, *literals)), no_placeholder)
 
 
 def _dollars(key: str, parameters: DeclaredParameters) -> Iterator[re.Match[str]]:

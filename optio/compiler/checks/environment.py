@@ -44,18 +44,18 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     lists: list[tuple[Route, list[str]]] = [(("environment", "secrets"), environment.secrets)]
     lists += [] if environment.network is None else [(("environment", "network", "egress"), environment.network.egress)]
     lists += [(("triggers", index, "config", "events"), events) for index, events in hooks if events]
-    for route, listed in lists:
-        yield from _twice(task, route, listed)
+    for route, entries in lists:
+        yield from _twice(task, route, entries)
     if environment.network is not None:
         yield from _egress(task, environment.network.egress)
     if environment.resources is not None:
         yield from _resources(task, environment.resources)
 
 
-def _twice(task: ResolvedTask, route: Route, listed: list[str]) -> Iterator[Diagnostic]:
-    if len(set(listed)) < len(listed):
-        index = next(index for index, each in enumerate(listed) if each in listed[:index])
-        message = f"`{listed[index]}` appears twice in `{route[-1]}`"
+def _twice(task: ResolvedTask, route: Route, entries: list[str]) -> Iterator[Diagnostic]:
+    if len(set(entries)) < len(entries):
+        index = next(index for index, entry in enumerate(entries) if entry in entries[:index])
+        message = f"`{entries[index]}` appears twice in `{route[-1]}`"
         yield task.at("OPT225", message, (*route, index), hint="delete one of them")
 
 
@@ -63,9 +63,9 @@ def amounts(resources: Resources | None) -> Iterator[tuple[Route, str, str]]:
     """Yield the route, the key (`cpu` or `memory`) and the text of each amount that a task gives."""
     if resources is None:
         return
-    for route, given in (((), resources), (("requests",), resources.requests), (("limits",), resources.limits)):
-        for key in ("cpu", "memory") if given is not None else ():
-            value = getattr(given, key)
+    for route, group in (((), resources), (("requests",), resources.requests), (("limits",), resources.limits)):
+        for key in ("cpu", "memory") if group is not None else ():
+            value = getattr(group, key)
             if value is not None:
                 yield ("environment", "resources", *route, key), key, value
 
@@ -105,8 +105,8 @@ def _request_and_limit(
 def _exceeds(request: str, limit: str) -> bool:
     from optio.model.pool import parse_quantity
 
-    least, most = parse_quantity(request), parse_quantity(limit)
-    return least is not None and most is not None and least > most
+    request_amount, limit_amount = parse_quantity(request), parse_quantity(limit)
+    return request_amount is not None and limit_amount is not None and request_amount > limit_amount
 
 
 @lru_cache(maxsize=256)
@@ -129,18 +129,10 @@ def _is_image(image: str) -> bool:
 
 
 def _bad_image(task: ResolvedTask, image: str) -> Diagnostic:
-    if "://" in image:
-        hint = f"write `{image.split('://', 1)[1]}`, without the scheme"
-    elif image != image.lower() and _is_image(image.lower()):
-        hint = f"write `{image.lower()}`: image names are lower case"
-    elif _is_image(tagged := ":".join(image.split())):
-        hint = f"write `{tagged}`"
-    elif "@" in image:
-        hint = (
-            f"a digest is `@sha256:` and 64 hexadecimal digits: write all of it, or a tag: `{_tagged(image.partition('@')[0])}`"
-        )
-    else:
-        hint = "write `ghcr.io/acme/agent:1.4`, with your registry, name and tag"
+    better = ":".join(image.partition("://")[2].split() or image.split()).lower()
+    hint = "write `ghcr.io/acme/agent:1.4`, with your registry, name and tag, or a digest: `@sha256:` and 64 hexadecimal digits"
+    if _is_image(better):
+        hint = f"write `{better}`"
     return task.at("OPT502", f"`{image}` is not a valid image reference", ("environment", "image"), hint=hint)
 
 
@@ -148,17 +140,13 @@ def _host_bits(task: ResolvedTask, route: Route, entry: str, parsed: Any) -> Ite
     """Report `10.0.0.5/8`: it opens the whole network, whatever stands in the rest of the address."""
     match = re.fullmatch(r"(\[?)([0-9a-fA-F.:]+)/(\d{1,3})(\]?(?::\d+)?)", entry)
     network = getattr(parsed, "network", "")
-    whole = network.partition("/")[0]
-    if match is None or not whole or whole.lower() == match[2].lower() or ":" in whole:
+    network_address = network.partition("/")[0]
+    if match is None or not network_address or network_address.lower() == match[2].lower() or ":" in network_address:
         return
     port = match[4].removeprefix("]")
     message = f"`{entry}` opens the whole network `{network}`: the rest of the address has no effect"
     hint = f"write `{network}{port}`, or `{match[2]}{port}` for the one address"
     yield task.at("OPT615", message, route, hint=hint)
-
-
-def _tagged(image: str) -> str:
-    return image if ":" in image.rpartition("/")[2] else f"{image}:1.0"
 
 
 def _egress(task: ResolvedTask, entries: list[str]) -> Iterator[Diagnostic]:
@@ -180,9 +168,9 @@ def _egress(task: ResolvedTask, entries: list[str]) -> Iterator[Diagnostic]:
                 yield from _host_bits(task, (*route, index), entry, parsed)
         except egress.BadEntry as err:
             if len(parts := re.split(r"[,;\s]+", entry.strip(" ,;"))) > 1:
-                whole = flow([*entries[:index], *parts, *entries[index + 1 :]])
+                list_text = flow([*entries[:index], *parts, *entries[index + 1 :]])
                 yield task.at(
-                    "OPT511", f"`{entry}` is several entries in one", (*route, index), hint=f"write `egress: {whole}`"
+                    "OPT511", f"`{entry}` is several entries in one", (*route, index), hint=f"write `egress: {list_text}`"
                 )
                 continue
             yield task.at("OPT511", str(err), (*route, index), hint=err.hint, value=err.meant, safe=False)

@@ -11,7 +11,7 @@ from optio.compiler.payloads.deliveries import SenderTable, table_of
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.route import Route, value_at
-from optio.model.senders import SENDERS, InBody, InHeader, Source, sender_of
+from optio.model.senders import SENDERS, InHeader, Source, sender_of
 from optio.model.trigger import Scheme, WebhookConfig
 
 # Event names that only GitHub and Gitea use.
@@ -35,7 +35,7 @@ def check(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[D
     events = config.events or []
     pattern = next((index for index, event in enumerate(events) if "*" in event), None)
     if pattern is not None:
-        yield _pattern(task, (*route, "events", pattern), events[pattern], len(events) == 1, place)
+        yield _pattern(task, (*route, "events", pattern), events[pattern])
         return
     if config.scheme == "hmac" or place is None:
         return
@@ -56,12 +56,12 @@ def check(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[D
 def foreign_sender(scheme: Scheme, event: str) -> Scheme | Literal["bitbucket"] | None:
     """Return the other sender that alone uses this event name, or None."""
     sender: Scheme | Literal["bitbucket"] | None = guess_sender(event)
-    own = table_of(scheme)
-    if sender == scheme or (own is not None and event in own.events) or (sender, scheme) == ("github", "gitea"):
+    own_table = table_of(scheme)
+    if sender == scheme or (own_table is not None and event in own_table.events) or (sender, scheme) == ("github", "gitea"):
         return None
     if sender is None and scheme not in _OWN_PROGRAMS and re.search("[._]", event):
-        tables = ((other, table_of(other)) for other in _WITH_OWN_NAMES if other != scheme)
-        sender = next((other for other, table in tables if table is not None and event in table.events), None)
+        tables = ((scheme_name, table_of(scheme_name)) for scheme_name in _WITH_OWN_NAMES if scheme_name != scheme)
+        sender = next((scheme_name for scheme_name, table in tables if table is not None and event in table.events), None)
     return sender
 
 
@@ -74,14 +74,11 @@ def guess_sender(event: str) -> Literal["github", "gitlab", "bitbucket"] | None:
     return "github" if event in _GITHUB_EVENTS else None
 
 
-def _pattern(task: ResolvedTask, route: Route, event: str, alone: bool, place: Source | None) -> Diagnostic:
+def _pattern(task: ResolvedTask, route: Route, event: str) -> Diagnostic:
     """Report an event that is a pattern: events are compared as a whole, and a filter can test a part."""
-    hint = "name each event as the sender writes it"
-    if event == "*":
-        hint = "delete `events`: without it every event starts a run"
-    elif alone and isinstance(place, InBody) and re.fullmatch(r"[\w.-]+\*", event):
-        begins = event[:-1].replace(".", "[.]")
-        hint += f"; or delete `events`, and write `when: \"search(@{place.path[1:]}, '^{begins}')\"`"
+    hint = "delete `events`: without it every event starts a run"
+    if event != "*":
+        hint = "name each event as the sender writes it, or delete `events`, and test a part of it in `when`"
     message = f"`{event}` is a pattern, but events are compared as a whole: no delivery matches"
     return task.at("OPT420", message, route, hint=hint)
 
@@ -89,15 +86,15 @@ def _pattern(task: ResolvedTask, route: Route, event: str, alone: bool, place: S
 def _foreign(task: ResolvedTask, route: Route, config: WebhookConfig, index: int, place: Source) -> Diagnostic:
     """Report an event of another sender: at the scheme where all events are that sender's."""
     events = config.events or []
-    meant = foreign_sender(config.scheme, events[index])
+    other_sender = foreign_sender(config.scheme, events[index])
     sender, hint = "Bitbucket", "write `scheme: hmac`, `signatureHeader: X-Hub-Signature` and `eventHeader: X-Event-Key`"
-    if meant is not None and meant != "bitbucket":
-        sender, hint = SENDERS[meant].name, f"write `scheme: {meant}`"
+    if other_sender is not None and other_sender != "bitbucket":
+        sender, hint = SENDERS[other_sender].name, f"write `scheme: {other_sender}`"
         hint += "" if config.scheme in _OWN_PROGRAMS else f", or the name that {SENDERS[config.scheme].name} has for it"
-    read = place.name if isinstance(place, InHeader) else place.path
-    message = f"`{events[index]}` is an event of {sender}, but `scheme: {config.scheme}` reads the event from `{read}`"
+    source_name = place.name if isinstance(place, InHeader) else place.path
+    message = f"`{events[index]}` is an event of {sender}, but `scheme: {config.scheme}` reads the event from `{source_name}`"
     at: Route = (*route, "scheme")
-    if value_at(task.document.value, at) is None or any(foreign_sender(config.scheme, each) != meant for each in events):
+    if value_at(task.document.value, at) is None or any(foreign_sender(config.scheme, name) != other_sender for name in events):
         at = (*route, "events", index)
     return task.at("OPT420", message, at, hint=hint)
 
@@ -138,11 +135,11 @@ def _folded(name: str) -> str:
 
 
 def _actions(table: SenderTable, event: str) -> list[str]:
-    return [each.action for each in table.deliveries(event) if each.action is not None]
+    return [delivery.action for delivery in table.deliveries(event) if delivery.action is not None]
 
 
-def _is_slip(given: str, similar: str) -> bool:
+def _is_slip(name: str, similar: str) -> bool:
     """Return True if the names differ in their letters by a slip of the keyboard, and not in a word."""
-    if given.rpartition(".")[2][:1] != similar.rpartition(".")[2][:1]:
+    if name.rpartition(".")[2][:1] != similar.rpartition(".")[2][:1]:
         return False
-    return abs(len(given) - len(similar)) <= _MAX_SLIP and sum((Counter(given) - Counter(similar)).values()) <= _MAX_SLIP
+    return abs(len(name) - len(similar)) <= _MAX_SLIP and sum((Counter(name) - Counter(similar)).values()) <= _MAX_SLIP

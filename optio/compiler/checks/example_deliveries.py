@@ -29,19 +29,19 @@ def check_delivery(task: ResolvedTask, route: Route, example: Example) -> Iterat
             yield task.at("OPT430", message, (*route, "expect", "verdict"), hint=hint)
         return
     if config.events and all(task.is_known((*place, key)) for key in ("events", "scheme", "eventHeader", "eventPath")):
-        found = list(_event(task, route, place, example, config, NOTHING if sample is None else sample.payload))
-        if found:
-            yield from found
+        findings = list(_event(task, route, place, example, config, NOTHING if sample is None else sample.payload))
+        if findings:
+            yield from findings
             return
     if sample is not None and config.when is not None and task.is_known((*place, "when")):
         yield from _filtered(task, route, (*place, "when"), config.when, sample)
 
 
-def _filtered(task: ResolvedTask, route: Route, place: Route, when: str, sample: Sample) -> Iterator[Diagnostic]:
+def _filtered(task: ResolvedTask, route: Route, place: Route, filter_text: str, sample: Sample) -> Iterator[Diagnostic]:
     """Report the first comparison of the filter at `place` that the payload does not meet. A wrong filter is left out."""
     from optio.compiler.checks import filters  # few tests have a filter
 
-    for test in _conditions(when):
+    for test in _conditions(filter_text):
         value = value_of(sample.payload, test.steps)
         if value is NOTHING or type(value) is not type(test.value) or value == test.value:
             continue
@@ -64,7 +64,7 @@ def _is_let_through(task: ResolvedTask, place: Route, example: Example, config: 
     if not tests or len(tests) != len(list(leaf_tests(parse_filter(config.when)))):
         return False
     pairs = [(value_of(payload, test.steps), test.value) for test in tests]
-    return all(type(value) is type(wanted) and value == wanted for value, wanted in pairs)
+    return all(type(value) is type(literal) and value == literal for value, literal in pairs)
 
 
 def _conditions(text: str) -> list[FilterTest]:
@@ -83,15 +83,15 @@ def _event(
     event = _event_of(example, config, payload)
     if event in events or not sources or _is_reported(task, place):
         return
-    source, shown = sources[0], "missing" if event is None else f"`{event}`"
+    source, event_text = sources[0], "missing" if event is None else f"`{event}`"
     if isinstance(source, InHeader):
         name = next((name for name in example.headers if name.lower() == source.name.lower()), None)
-        message = f"`events` filters this delivery: its `{source.name}` is {shown}"
+        message = f"`events` filters this delivery: its `{source.name}` is {event_text}"
         hint = f"write `{source.name}: {events[0]}` under `headers`, or expect `{{verdict: filtered}}`"
         at: Route = (*route, "webhook") if name is None else (*route, "headers", name)
         yield task.at("OPT430", message, at, key=name is None, hint=hint)
     elif payload is not NOTHING:
-        message = f"`events` filters this delivery: `{source.path}` is {shown} in it"
+        message = f"`events` filters this delivery: `{source.path}` is {event_text} in it"
         hint = f"take a payload in which it is `{events[0]}`, or expect `{{verdict: filtered}}`"
         yield task.at("OPT430", message, (*route, "webhook"), hint=hint)
 

@@ -70,9 +70,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         filter_ = _Filter((*config, "when"), trigger.config, text, parse_filter(text), deliveries)
         yield from _rooted(task, filter_.route, text)
         yield from _bad_patterns(task, filter_.route, text)
-        found = list(_tests(task, filter_))
-        yield from found or _whole(task, filter_)
-        if not found:
+        findings = list(_tests(task, filter_))
+        yield from findings or _whole(task, filter_)
+        if not findings:
             yield from _unlikely(task, filter_)
 
 
@@ -95,22 +95,22 @@ def _tests(task: ResolvedTask, filter_: _Filter) -> Iterator[Diagnostic]:
 
 def _one(task: ResolvedTask, filter_: _Filter, test: FilterTest) -> Iterator[Diagnostic]:
     """Report a test of a path that no delivery has, or one that is the same for all of them."""
-    places = [place_of(test, each) for each in filter_.sent]
-    there = [(each, place) for each, place in zip(filter_.sent, places, strict=True) if place is not None]
+    places = [place_of(test, delivery) for delivery in filter_.sent]
+    pairs = [(delivery, place) for delivery, place in zip(filter_.sent, places, strict=True) if place is not None]
     span = task.document.inside(filter_.route, test.at, test.at + len(test.path))
-    if not there:
+    if not pairs:
         equal = f"'{test.value}'" if test.sign == "==" and isinstance(test.value, str) else None
         near = explain_missing_path(test.steps, filter_.sent, "@", equal=equal)
-        meant = near.path if near is not None and task.document.text_at(span, filter_.route) == test.path else None
+        near_path = near.path if near is not None and task.document.text_at(span, filter_.route) == test.path else None
         # A test that something is missing is right, if only always.
-        if not _is_negated(filter_, test) or meant is not None:
-            yield missing_diagnostic(task, filter_.route, test.path, near, filter_.config, span=span, write=meant)
-    elif all(place.is_unseen for _, place in there):
+        if not _is_negated(filter_, test) or near_path is not None:
+            yield missing_diagnostic(task, filter_.route, test.path, near, filter_.config, span=span, write=near_path)
+    elif all(place.is_unseen for _, place in pairs):
         yield from unseen_diagnostic(task, filter_.route, test.steps, filter_.config, root="@", span=span)
     else:
-        outcomes = frozenset(outcome for each in filter_.sent for outcome in truths(test, each))
+        outcomes = frozenset(outcome for delivery in filter_.sent for outcome in truths(test, delivery))
         if len(outcomes) == 1:
-            yield _constant(task, filter_, test, *there[0], is_true=True in outcomes)
+            yield _constant(task, filter_, test, *pairs[0], is_true=True in outcomes)
 
 
 def _constant(
@@ -118,11 +118,11 @@ def _constant(
 ) -> Diagnostic:
     """Return the finding for a test with one outcome, with the fact of its field that decides it."""
     field, is_negated = place.field, _is_negated(filter_, test)
-    words = list(dict.fromkeys(word for sent in _places(filter_, test) for word in sent.field.words))
+    words = list(dict.fromkeys(word for sent_place in _places(filter_, test) for word in sent_place.field.words))
     start = filter_.text.rindex("!", 0, test.start) if is_negated else test.start
-    span, written = task.document.inside(filter_.route, start, test.end), filter_.text[start : test.end]
+    span, test_text = task.document.inside(filter_.route, start, test.end), filter_.text[start : test.end]
     outcome = "always" if is_true is not is_negated else "never"
-    message = f"`{written}` is {outcome} true: `{test.path}` is {_fact(test, field, words)}"
+    message = f"`{test_text}` is {outcome} true: `{test.path}` is {_fact(test, field, words)}"
     similar = _similar_word(str(test.value), words)
     if similar is None and test.steps == ("action",) and not _is_action(test, delivery):
         return task.at("OPT434", message, filter_.route, hint="the sender may have added it since", span=span)
@@ -187,7 +187,7 @@ def _as_kind(test: FilterTest, field: SentField) -> str | None:
 def _is_action(test: FilterTest, delivery: DeliveryKind) -> bool:
     """Return True if the word is an action of another event of the sender."""
     table = delivery.table
-    return table is not None and any(each.action == test.value for event in table.events for each in table.deliveries(event))
+    return table is not None and any(kind.action == test.value for event in table.events for kind in table.deliveries(event))
 
 
 def _similar_word(value: str, words: list[str]) -> str | None:
@@ -202,7 +202,7 @@ def _folded(word: str) -> str:
 
 def _whole(task: ResolvedTask, filter_: _Filter) -> Iterator[Diagnostic]:
     """Report a filter that lets none of the deliveries through, or all of them, where no test of it is to blame alone."""
-    outcomes = frozenset(outcome for each in filter_.sent for outcome in truths(filter_.part, each))
+    outcomes = frozenset(outcome for delivery in filter_.sent for outcome in truths(filter_.part, delivery))
     if len(outcomes) != 1 or task.samples:
         return
     if True in outcomes:
@@ -225,8 +225,8 @@ def _never_in_samples(test: FilterTest, samples: list[Any]) -> bool:
 
 def _not_in_samples(task: ResolvedTask, filter_: _Filter, test: FilterTest) -> Iterator[Diagnostic]:
     """Report a path that no sample has and that is close to a path that one has."""
-    there = sorted({path for sample in task.samples for path in paths_of(sample.payload)})
-    suggestion = suggest(path_text(test.steps), there) if test.sign == "==" and test.steps else None
+    paths = sorted({path for sample in task.samples for path in paths_of(sample.payload)})
+    suggestion = suggest(path_text(test.steps), paths) if test.sign == "==" and test.steps else None
     if suggestion is not None:
         span = task.document.inside(filter_.route, test.at, test.at + len(test.path))
         message, hint = f"`{test.path}` finds nothing in any sample", f"did you mean `@{suggestion[1:]}`?"
@@ -238,13 +238,15 @@ def _unlikely(task: ResolvedTask, filter_: _Filter) -> Iterator[Diagnostic]:
     """Report tests that can be true, but are mostly written by who knows another language."""
     for test in islice(leaf_tests(filter_.part), _MAX_TESTS):
         value, span = test.value, task.document.inside(filter_.route, test.start, test.end)
-        if isinstance(value, str) and test.is_read and (said := _slip(test, value)) is not None:
-            message, hint = said
+        if isinstance(value, str) and test.is_read and (words := _slip(test, value)) is not None:
+            message, hint = words
             yield task.at("OPT434", message, filter_.route, hint=hint, span=span)
-        counted = re.fullmatch(rf"count\(\s*({PATH.pattern})\s*\)", test.path)
-        if counted is not None and test.is_count:
+        count_match = re.fullmatch(rf"count\(\s*({PATH.pattern})\s*\)", test.path)
+        if count_match is not None and test.is_count:
             message = f"`{test.path}` is 1 at most: `count` counts what a path finds, and this one finds one value"
-            yield task.at("OPT426", message, filter_.route, hint=f"write `length({counted[1]}) {test.sign} {value}`", span=span)
+            yield task.at(
+                "OPT426", message, filter_.route, hint=f"write `length({count_match[1]}) {test.sign} {value}`", span=span
+            )
 
 
 def _slip(test: FilterTest, value: str) -> tuple[str, str] | None:

@@ -47,24 +47,20 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if model is None or PLACEHOLDER.search(model):
         return
     if not _NAME.fullmatch(model):
-        yield _malformed(task, model)
+        yield _malformed(task)
         return
     if not (task.is_known(("model",)) and task.is_known(("agentRuntime",))):
         return
     if spec.agent_runtime == "opencode":
         yield from _provider_of(task, model)
-    elsewhere = any(name.endswith(_ELSEWHERE) for name in (*spec.environment.env, *spec.environment.secrets))
-    if runtime is not None and runtime.service is not None and not elsewhere:
+    is_elsewhere = any(name.endswith(_ELSEWHERE) for name in (*spec.environment.env, *spec.environment.secrets))
+    if runtime is not None and runtime.service is not None and not is_elsewhere:
         yield from _of_service(task, model, runtime.service)
 
 
-def _malformed(task: ResolvedTask, model: str) -> Diagnostic:
-    message, bare = "`model` is not a valid model name", model.strip(" ;,.'\"`")
-    better = bare if _NAME.fullmatch(bare) else _similar(bare, _known_models(()))
-    if better is not None and better != model:
-        return task.at("OPT105", message, ("model",), hint=f"write `{better}`", value=better, safe=False)
+def _malformed(task: ResolvedTask) -> Diagnostic:
     hint = "write a name such as `sonnet`: letters, digits and, behind the first, `.`, `_`, `-`, `:`, `/`, `@` and `+`"
-    return task.at("OPT105", message, ("model",), hint=hint)
+    return task.at("OPT105", "`model` is not a valid model name", ("model",), hint=hint)
 
 
 def _of_service(task: ResolvedTask, model: str, service: ModelService) -> Iterator[Diagnostic]:
@@ -72,9 +68,9 @@ def _of_service(task: ResolvedTask, model: str, service: ModelService) -> Iterat
     runtime, maker, examples = task.spec.agent_runtime, service.maker, service.models
     if model in examples or (maker == "Anthropic" and model.lower() in _ALIASES):
         return
-    other = _MAKERS.get(_provider(model) or "")
-    if other is not None and other != maker:
-        message = f"`{model}` is a model of {other}, and `{runtime}` asks {maker}"
+    other_maker = _MAKERS.get(_provider(model) or "")
+    if other_maker is not None and other_maker != maker:
+        message = f"`{model}` is a model of {other_maker}, and `{runtime}` asks {maker}"
         yield task.at("OPT607", message, ("model",), hint=_other_agent(task, model, service))
     elif (similar := _similar(model, _known_models(examples))) is not None:
         message = f"`{runtime}` knows no model `{model}`"
@@ -88,15 +84,15 @@ def _known_models(examples: Iterable[str]) -> list[str]:
     return [*examples, *(name.removesuffix("*") for name in price_list())]
 
 
-def _similar(model: str, known: list[str]) -> str | None:
+def _similar(model: str, models: list[str]) -> str | None:
     """Return the known model that another spelling stands for: `Claude Sonnet 4.5`, `claude-4-5-sonnet`, `claude-sonet-4-5`.
     A name that differs by its version alone is a model that is not known here."""
     model, words = model.lower().partition("[")[0], _words(model.lower().partition("[")[0])
-    same = next((name for name in known if _words(name) == words), None)
-    if same is not None:
-        return same if same != model else None
-    families = {_family(name) for name in known}
-    return suggest(model, known) if _family(model) not in families else None
+    namesake = next((name for name in models if _words(name) == words), None)
+    if namesake is not None:
+        return namesake if namesake != model else None
+    families = {_family(name) for name in models}
+    return suggest(model, models) if _family(model) not in families else None
 
 
 def _words(model: str) -> list[str]:
@@ -114,12 +110,12 @@ def _provider(model: str) -> str | None:
 
 def _other_agent(task: ResolvedTask, model: str, service: ModelService) -> str:
     """Return the hint for a model of another maker than that of the agent's service."""
-    agent, own = _agent_of(model), f"a model of {service.maker} such as `{service.models[0]}`"
+    agent, own_model = _agent_of(model), f"a model of {service.maker} such as `{service.models[0]}`"
     if agent is None:
-        return f"write {own}"
+        return f"write {own_model}"
     if _has_key(task, agent):
-        return f"write `agentRuntime: {agent}`, whose credential the task has, or {own}"
-    return f"write {own}, or `agentRuntime: {agent}` with its own credential"
+        return f"write `agentRuntime: {agent}`, whose credential the task has, or {own_model}"
+    return f"write {own_model}, or `agentRuntime: {agent}` with its own credential"
 
 
 def _provider_of(task: ResolvedTask, model: str) -> Iterator[Diagnostic]:
@@ -178,12 +174,15 @@ def _service_of_copilot(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def is_credential_replaced(task: ResolvedTask) -> bool:
     """Return True if a template or defaults list an agent's credential in `secrets` that the task's own list replaces."""
-    below = task.document.replaced(("environment", "secrets")) if isinstance(task.document, MergedDocument) else None
-    if not isinstance(below, list):
+    replaced_secrets = task.document.replaced(("environment", "secrets")) if isinstance(task.document, MergedDocument) else None
+    if not isinstance(replaced_secrets, list):
         return False
     from optio.compiler.checks.secrets_use import RUNTIME_KEYS
 
-    return any(isinstance(name, str) and name in RUNTIME_KEYS and name not in task.spec.environment.secrets for name in below)
+    return any(
+        isinstance(name, str) and name in RUNTIME_KEYS and name not in task.spec.environment.secrets
+        for name in replaced_secrets
+    )
 
 
 def check_credential(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -233,10 +232,10 @@ def _usual_credential(task: ResolvedTask, names: set[str]) -> tuple[str, str] | 
 
 def _is_signed_in_elsewhere(task: ResolvedTask) -> bool:
     """Return True if the model belongs to another agent, whose credential the task has: then the agent is the mistake."""
-    other, agent = _agent_of(task.spec.model or ""), declaration_of(task.spec.agent_runtime)
-    if other is None or agent is None or agent.service is None:
+    other_agent, agent = _agent_of(task.spec.model or ""), declaration_of(task.spec.agent_runtime)
+    if other_agent is None or agent is None or agent.service is None:
         return False
-    return other != task.spec.agent_runtime and _has_key(task, other)
+    return other_agent != task.spec.agent_runtime and _has_key(task, other_agent)
 
 
 def _agent_of(model: str) -> str | None:

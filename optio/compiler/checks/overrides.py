@@ -2,7 +2,6 @@
 of events, a variable that is a secret as well, a previous secret that is the new one, and `maxCatchUp` beside another `misfire`
 than `all`."""
 
-import re
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -13,12 +12,6 @@ from optio.model.route import Route, value_at
 from optio.model.text import format_duration
 from optio.model.trigger import ScheduleConfig, ScheduleTrigger, WebhookConfig, WebhookTrigger
 
-# A call over the network whose failure ends the program with a code that is never tried again. Code 77, for permissions, may be
-# meant so.
-_FINAL_EXIT = (
-    r"(?m)^[^#\n]{0,500}?\b(?:curl|wget|nc|ssh|scp|rsync|git[ \t]+(?:clone|fetch|pull|push)|psql|mysql|redis-cli|aws|gcloud)\b"
-    r"[^\n#]{0,500}\|\|[ \t]*(?:\{[^}\n]{0,200})?(?P<exit>exit[ \t]+(?P<code>64|78))\b"
-)
 # Below these keys, null is an ordinary value.
 _FREE = ("paramsSchema", "result", "triggers", "tests")
 
@@ -28,11 +21,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if isinstance(task.document, MergedDocument):
         yield from _taken_from_nothing(task, task.document)
     yield from _never_silent(task)
-    if task.spec.command is not None and task.spec.max_retries and value_at(task.document.value, ("maxRetries",)):
-        yield from _final_exit(task)
-    ahead, secrets = task.spec.environment.setup_ahead, set(task.spec.environment.secrets)
+    is_ahead, secrets = task.spec.environment.setup_ahead, set(task.spec.environment.secrets)
     # Commands that run ahead of a run have the variable, and no secret.
-    for name in task.spec.environment.env if secrets and not ahead else ():
+    for name in task.spec.environment.env if secrets and not is_ahead else ():
         if name in secrets and "$" not in (text := task.spec.environment.env[name]) and "{{" not in text:
             variable: Route = ("environment", "env", name)
             message = f"`{name}` is also a secret of this task, whose value takes the place of this one"
@@ -52,10 +43,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 def _same_secret(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     if config.previous_secret is not None and config.previous_secret == config.secret and task.is_known(route):
         message = f"`previousSecret` names the same secret as `secret`, `{config.previous_secret.name}`: the old one is refused"
-        name = config.previous_secret.name
-        old = name.removesuffix("_2").removesuffix("_V2").removesuffix("_NEW")
-        old = old if old != name else f"{name}_OLD"
-        hint = f"keep the old value under another name, such as `{old}`, or delete `previousSecret`"
+        hint = "keep the old value under another name, or delete `previousSecret`"
         yield task.at("OPT615", message, (*route, "name"), hint=hint)
 
 
@@ -79,33 +67,14 @@ def _taken_from_nothing(task: ResolvedTask, document: MergedDocument) -> Iterato
             yield task.at("OPT704", message, route, key=True, hint="delete the line", fix=fix)
 
 
-def _final_exit(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Report `curl ... || exit 78`: the code says that the configuration is wrong, and a failed call may work later."""
-    command = task.spec.command
-    places = (
-        [(("command",), command)]
-        if isinstance(command, str)
-        else [(("command", index), part) for index, part in enumerate(command or ())]
-    )
-    for route, text in places:
-        match = re.search(_FINAL_EXIT, text) if "exit" in text else None
-        if match is None or not task.is_known(route):
-            continue
-        retries = f"`maxRetries: {task.spec.max_retries}` has no effect"
-        message = f"{retries}: code {match['code']} says that no further attempt helps"
-        hint = "write `exit 75`, which is tried again, or `maxRetries: 0`"
-        yield task.at("OPT615", message, route, hint=hint, span=task.document.find(route, match["exit"]))
-        return
-
-
 def _never_silent(task: ResolvedTask) -> Iterator[Diagnostic]:
-    stall, whole = task.spec.stall_span, task.spec.timeout_span
-    if stall is None or whole is None or not (task.is_known(("stallTimeout",)) and task.is_known(("timeout",))):
+    stall, timeout = task.spec.stall_span, task.spec.timeout_span
+    if stall is None or timeout is None or not (task.is_known(("stallTimeout",)) and task.is_known(("timeout",))):
         return
     # One as long as `timeout` says that silence has no limit, which takes away the one that an agent has.
-    if stall > whole:
+    if stall > timeout:
         message = f"`stallTimeout: {task.spec.stall_timeout}` has no effect: `timeout` ends the attempt earlier"
-        quarter = timedelta(seconds=max(whole.total_seconds() // 4, 1))
+        quarter = timedelta(seconds=max(timeout.total_seconds() // 4, 1))
         hint = (
             f"write less than `timeout`, such as `{format_duration(quarter)}`; if the two were exchanged, write "
             f"`timeout: {task.spec.stall_timeout}` and `stallTimeout: {task.spec.timeout}`"

@@ -76,19 +76,19 @@ def check_validity(task: ResolvedTask, at: Route, schema: dict[str, Any]) -> Ite
         message, hint = "only JSON Schema 2020-12 is supported", f"write `{DIALECT}`, or delete it"
         yield task.at("OPT205", message, (*at, "$schema"), hint=hint)
         return
-    found = patterns.patterns_in(schema)
+    regexes = patterns.patterns_in(schema)
     bad = [
         *check_references(task, at, schema),
-        *patterns.check_total_work(task, at, found),
-        *patterns.check_slashes(task, at, found),
+        *patterns.check_total_work(task, at, regexes),
+        *patterns.check_slashes(task, at, regexes),
     ]
     yield from bad
     if bad:
         return
     try:
-        validator(schema, patterns.pattern_size_limit(found))
+        validator(schema, patterns.pattern_size_limit(regexes))
     except SchemaError:
-        yield from _invalid(task, at, schema, found)
+        yield from _invalid(task, at, schema, regexes)
     except (ValueError, UnicodeError):
         message = f"`{at[-1]}` holds a value that JSON cannot express"
         yield task.at("OPT205", message, at, key=True, hint="use text, numbers, lists and mappings")
@@ -98,7 +98,7 @@ def check_values(task: ResolvedTask, at: Route, schema: dict[str, Any]) -> Itera
     """Report parts of a valid schema that no value fits, and values in it that do not fit."""
     unfit = list(check_contradictions(task, at, schema))
     yield from unfit
-    yield from check_own_values(task, at, schema, {each.route[:-1] for each in unfit})
+    yield from check_own_values(task, at, schema, {finding.route[:-1] for finding in unfit})
 
 
 def _invalid(task: ResolvedTask, at: Route, schema: dict[str, Any], regexes: list[Pattern]) -> Iterator[Diagnostic]:

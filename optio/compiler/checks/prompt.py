@@ -125,9 +125,9 @@ def _names(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[Diagn
         unset = (name for name in optional if not parameters.has_default(name) and not _always_sent(task, parameters, name))
         yield from report_first(unset, lambda name: _unset(task, parameters, matches[name]))
     secrets = task.spec.environment.secrets  # reported by `secrets_use`
-    given = parameters_of_triggers(task) if parameters.closed else set()  # reported as an error by the trigger's check
+    trigger_names = parameters_of_triggers(task) if parameters.closed else set()  # reported as an error by the trigger's check
     stray = task.document.value.get("paramsSchema")  # one beside `properties` is reported there
-    reported = {*parameters.properties, *secrets, *given, *(stray if isinstance(stray, dict) else ())}
+    reported = {*parameters.properties, *secrets, *trigger_names, *(stray if isinstance(stray, dict) else ())}
     strange = [name for name in matches if name not in reported]
     other_case = (matches[name] for name in strange if name.casefold() in by_case)
     yield from report_first(other_case, lambda match: _other_case(task, match, by_case[match[1].casefold()]))
@@ -196,8 +196,8 @@ def _is_name(name: str) -> bool:
 def _only_unused(task: ResolvedTask, parameters: DeclaredParameters) -> str | None:
     """Return the only parameter that the prompt does not use, if exactly one placeholder has no parameter."""
     used_names = set(placeholders(task.prompt))
-    left = [name for name in parameters.properties if name not in used_names]
-    return left[0] if len(left) == 1 and len(used_names - set(parameters.properties)) == 1 else None
+    unused_names = [name for name in parameters.properties if name not in used_names]
+    return unused_names[0] if len(unused_names) == 1 and len(used_names - set(parameters.properties)) == 1 else None
 
 
 def _always_sent(task: ResolvedTask, parameters: DeclaredParameters, name: str) -> bool:
@@ -245,8 +245,8 @@ def almost_placeholders(text: str, names: Collection[str]) -> Iterator[re.Match[
 def meant_parameter(text: str, parameters: DeclaredParameters, sources: Mapping[str, str]) -> str | None:
     """Return the only parameter that a text names, regardless of case and underscores, or that a webhook fills from the path in
     it; None where there is no such one."""
-    folded = {_folded(name): name for name in parameters.properties if _is_name(name)}
-    names = {folded[_folded(word)] for word in re.findall(r"\w+", text) if _folded(word) in folded}
+    names_by_fold = {_folded(name): name for name in parameters.properties if _is_name(name)}
+    names = {names_by_fold[_folded(word)] for word in re.findall(r"\w+", text) if _folded(word) in names_by_fold}
     names = names or {name for source, name in sources.items() if re.search(rf"{re.escape(source)}(?![\w.\[])", text)}
     return names.pop() if len(names) == 1 else None
 
@@ -299,17 +299,17 @@ def _after_prompt(task: ResolvedTask) -> str:
     return task.document.text_at(Span(end, Position(end.line, sys.maxsize)), route) or ""
 
 
-def _unused(task: ResolvedTask, parameters: DeclaredParameters, marked: set[str]) -> Iterator[Diagnostic]:
+def _unused(task: ResolvedTask, parameters: DeclaredParameters, marked_names: set[str]) -> Iterator[Diagnostic]:
     if task.spec.agent_runtime == "command":
         return  # the program reads parameters from a file
     used_names = set(placeholders(task.prompt)) | set(placeholders(task.spec.dedupe.key if task.spec.dedupe else ""))
-    folded = {name.casefold() for name in used_names}
-    reported = _reported_elsewhere(task, parameters, used_names) | marked
+    folded_names = {name.casefold() for name in used_names}
+    reported = _reported_elsewhere(task, parameters, used_names) | marked_names
     for name, sub in parameters.properties.items():
         if name in reported or sub is False:  # with False no value is allowed, so it is not a usable parameter
             continue
         is_elsewhere = isinstance(sub, dict) and "x-optio-used-by" in sub
-        if name.casefold() not in folded and not is_elsewhere and f"{{{name}}}" not in task.prompt:
+        if name.casefold() not in folded_names and not is_elsewhere and f"{{{name}}}" not in task.prompt:
             mapped = ", here and in `paramMapping`" if name in parameters_of_triggers(task) else ""
             hint = f"use `{{{{{name}}}}}` or delete it{mapped}"
             route = ("paramsSchema", "properties", name)

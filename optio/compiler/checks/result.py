@@ -42,10 +42,10 @@ def _undeclared(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterat
     """Report required keys that `properties` beside them does not have: a misspelt one is never in a result."""
     if sub.get("type") != "object" or not _ELSEWHERE.isdisjoint(sub):
         return
-    declared, required = sub.get("properties", {}), sub.get("required", [])
+    properties, required = sub.get("properties", {}), sub.get("required", [])
     for index, name in enumerate(required):
-        if name not in declared:
-            suggestion = suggest(name, declared)
+        if name not in properties:
+            suggestion = suggest(name, properties)
             hint = f"add `{name}: {{type: string}}` below `properties`, or delete it here"
             if suggestion is not None:
                 hint = f"did you mean `{suggestion}`?"

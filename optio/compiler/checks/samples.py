@@ -28,11 +28,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     from optio.model.mapping import PathSyntax  # a tree without samples does not pay for it
 
     try:
-        lost = _lost_paths(task, mapping or {}, parameters)
-        if lost:
-            there = sorted({path for sample in task.samples for path in paths_of(sample.payload)})
-            for name, text in lost.items():
-                yield _lost(task, (*route, name), text, sorted({sample.path for sample in task.samples}), there)
+        lost_paths = _lost_paths(task, mapping or {}, parameters)
+        if lost_paths:
+            paths = sorted({path for sample in task.samples for path in paths_of(sample.payload)})
+            for name, text in lost_paths.items():
+                yield _lost(task, (*route, name), text, sorted({sample.path for sample in task.samples}), paths)
         elif not _is_wrong(task, mapping or {}, parameters):
             yield from _refused(task, mapping, parameters)
     except PathSyntax:  # reported by another check
@@ -89,17 +89,17 @@ def _is_left_to_default(task: ResolvedTask, name: str, parameters: DeclaredParam
     schema = parameters.properties.get(name)
     if not isinstance(schema, dict) or "default" not in schema:
         return False
-    expected = (each.expect.params or {} for each in task.spec.tests if each.webhook is not None)
-    return any(name in params and params[name] == schema["default"] for params in expected)
+    param_sets = (example.expect.params or {} for example in task.spec.tests if example.webhook is not None)
+    return any(name in params and params[name] == schema["default"] for params in param_sets)
 
 
-def _lost(task: ResolvedTask, route: Route, text: str, names: list[str], there: list[str]) -> Diagnostic:
+def _lost(task: ResolvedTask, route: Route, text: str, names: list[str], paths: list[str]) -> Diagnostic:
     last = text.rpartition(".")[2]
-    same = [path for path in there if path.rpartition(".")[2] == last]
-    suggestion = suggest(text, there) or (same[0] if len(same) == 1 else None)
-    where = f"`{names[0]}`" if len(names) == 1 else "any sample"
+    namesakes = [path for path in paths if path.rpartition(".")[2] == last]
+    suggestion = suggest(text, paths) or (namesakes[0] if len(namesakes) == 1 else None)
+    place_text = f"`{names[0]}`" if len(names) == 1 else "any sample"
     hint = f"did you mean `{suggestion}`?" if suggestion else "find the right path in the sample"
-    return task.at("OPT413", f"`{text}` finds nothing in {where}", route, hint=hint)
+    return task.at("OPT413", f"`{text}` finds nothing in {place_text}", route, hint=hint)
 
 
 def _invalid(
@@ -111,10 +111,10 @@ def _invalid(
             continue  # an undeclared required name or a default, reported in the schema
         name = f"`{show(place)}`: it" if place else "parameters: what it gives"
         hint = "update the sample or the mapping"
-        if len(place) == 1 and word == "type" and (sent := _TYPES.get(type(params.get(str(place[0]))))) is not None:
+        if len(place) == 1 and word == "type" and (sent_type := _TYPES.get(type(params.get(str(place[0]))))) is not None:
             from optio.compiler.checks.params_pedantic import declare  # imported only for a file with a mistake
 
-            hint = f"write {declare(str(place[0]), sent)}, which is what the sender sends; or {hint}"
+            hint = f"write {declare(str(place[0]), sent_type)}, which is what the sender sends; or {hint}"
         yield f"`{sample.path}` gives no valid {name} {message}", hint
 
 

@@ -111,18 +111,18 @@ def field_span(task: ResolvedTask, route: Route, expression: str, index: int) ->
 
 def _zone(task: ResolvedTask, route: Route, name: str) -> Iterator[Diagnostic]:
     if name in ABBREVIATIONS:
-        hint, known = suggest_zone(name)
+        hint, zone = suggest_zone(name)
         message = f"`{name}` is an abbreviation and no place: it does not follow the clocks of one"
-        yield task.at("OPT306", message, route, hint=hint, value=known, safe=False)
+        yield task.at("OPT306", message, route, hint=hint, value=zone, safe=False)
         return
     try:
         if name in MACHINE_ZONES:
             raise ZoneInfoNotFoundError(name)
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        hint, known = suggest_zone(name)
-        is_spelling = known is not None and known.lower() == name.lower()
-        yield task.at("OPT306", f"unknown time zone `{name}`", route, hint=hint, value=known, safe=is_spelling)
+        hint, zone = suggest_zone(name)
+        is_spelling = zone is not None and zone.lower() == name.lower()
+        yield task.at("OPT306", f"unknown time zone `{name}`", route, hint=hint, value=zone, safe=is_spelling)
 
 
 def _params(task: ResolvedTask, route: Route, mapping: dict[str, Any]) -> Iterator[Diagnostic]:
@@ -183,11 +183,11 @@ def _fitting(task: ResolvedTask, route: Route, parameters: DeclaredParameters, m
     """Return the hint for a value that does not fit."""
     from optio.compiler.shape.messages import hint_for_commented_value  # imported only for a file with a mistake
 
-    given, schema = value_at(mapping, place), parameters.schema
+    value, schema = value_at(mapping, place), parameters.schema
     for step in place:
         schema = value_at(schema, ("items",) if isinstance(step, int) else ("properties", step))
-    commented = hint_for_commented_value(task.document, route + place) if given is None else None
-    return commented or _value_hint(schema, None if _unfilled(given) else given)
+    commented = hint_for_commented_value(task.document, route + place) if value is None else None
+    return commented or _value_hint(schema, None if _unfilled(value) else value)
 
 
 def _value_hint(schema: Any, value: Any = None) -> str:

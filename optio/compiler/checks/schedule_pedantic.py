@@ -80,13 +80,9 @@ def _steps(task: ResolvedTask, route: Route, expression: str, fields: list[str])
         better = " ".join([*fields[:index], ",".join(map(str, values)), *fields[index + 1 :]]) if step > size // 2 else ""
         name, span = at.partition(" ")[2], field_span(task, route, expression, index)
         interval = f"{shorten(str(step), _MAX_SHOWN_LENGTH)} {name}s"
-        if step >= size and stepped[1] == "*":
-            message = f"a step of {interval.partition(' ')[0]} is longer than the {period}: it fires {at} {first} of each"
-            hint = f"write `{better}` if that is intended; no field has a step of {interval}"
-            yield task.at("OPT317", message, route, hint=hint, span=span)
-        elif size // 2 < step < size and index < 2:
-            times = f"{name}{'s' * (len(values) > 1)} {' and '.join(map(str, values))}"
-            message = f"`{field}` fires at {times} of each {period}, not every {interval}"
+        if (step >= size and stepped[1] == "*") or (size // 2 < step < size and index < 2):
+            times = f"{at} {' and '.join(map(str, values))}"
+            message = f"`{shorten(field, _MAX_SHOWN_LENGTH)}` fires {times} of each {period}, not every {interval}"
             yield task.at("OPT317", message, route, hint=f"write `{better}` if that is intended", span=span)
         elif first == 0 and index < 2 and size % step:
             message = f"every {interval}, but {size - values[-1]} from {name} {values[-1]} to 0"
@@ -110,9 +106,9 @@ def _short_months(task: ResolvedTask, route: Route, expression: str, fields: lis
     """Report a day that some of the named months do not have."""
     day, month = fields[2:4]
     if day in ("29", "30", "31") and fields[4] == "*" and (month == "*" or re.fullmatch(r"\d{1,2}(?:,\d{1,2})+", month)):
-        named = [int(number) for number in month.split(",")] if month != "*" else list(range(1, 13))
-        short = [number for number in named if _DAYS_OF_MONTHS[number - 1] < int(day)]
-        if short and len(short) < len(named):
+        months = [int(number) for number in month.split(",")] if month != "*" else list(range(1, 13))
+        short = [number for number in months if _DAYS_OF_MONTHS[number - 1] < int(day)]
+        if short and len(short) < len(months):
             names = [datetime(2024, number, 1, tzinfo=UTC).strftime("%B") for number in short]
             message = f"`{expression}` does not fire in {_listed(names)}: no day {day}"
             hint = f"write `{' '.join([*fields[:2], 'L', *fields[3:]])}` for the last day of each month"

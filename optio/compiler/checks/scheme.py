@@ -58,11 +58,11 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         route: Route = ("triggers", index, "config")
         if isinstance(trigger, WebhookTrigger) and task.is_known(route) and task.is_known((*route, "scheme")):
             yield from _without_effect(task, route, trigger.config)
-            found = [] if trigger.config.secret is None else list(_signature(task, route, trigger.config))
-            found += _event_place(task, route, trigger.config)
-            found += event_names.check(task, route, trigger.config)
-            found = found or list(_delivery(task, route, trigger.config))
-            yield from found or (() if trigger.config.secret is None else _path(task, route, trigger.config))
+            findings = [] if trigger.config.secret is None else list(_signature(task, route, trigger.config))
+            findings += _event_place(task, route, trigger.config)
+            findings += event_names.check(task, route, trigger.config)
+            findings = findings or list(_delivery(task, route, trigger.config))
+            yield from findings or (() if trigger.config.secret is None else _path(task, route, trigger.config))
 
 
 def _without_effect(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
@@ -70,17 +70,17 @@ def _without_effect(task: ResolvedTask, route: Route, config: WebhookConfig) -> 
     header = (config.signature_header or "").lower()
     foreign = header in _UNREAD or _OWN_HEADERS.get(header, config.scheme) != config.scheme
     sender = SENDERS[config.scheme]
-    read = {place.name.lower() for place in sender.event if isinstance(place, InHeader)}
-    given = {
+    header_names = {place.name.lower() for place in sender.event if isinstance(place, InHeader)}
+    values = {
         "signatureHeader": config.secret and header and not foreign and header not in _signed_in(sender),
         "signatureEncoding": config.secret and config.signature_encoding != "hex",
-        "eventHeader": config.event_header and config.event_header.lower() not in read,
+        "eventHeader": config.event_header and config.event_header.lower() not in header_names,
         "eventPath": config.event_path,
     }
     if config.replay_window is not None and config.scheme in _SIGNED_ID:
         message = f"`replayWindow` has no effect with `scheme: {config.scheme}`: what is signed has an id of the delivery"
         yield task.at("OPT420", message, (*route, "replayWindow"), key=True, hint="delete it")
-    for key in (key for key, value in given.items() if value and config.scheme != "hmac"):
+    for key in (key for key, value in values.items() if value and config.scheme != "hmac"):
         message, hint = f"`{key}` has no effect with `scheme: {config.scheme}`", "delete it, or write `scheme: hmac`"
         is_said = value_at(task.document.value, (*route, "scheme")) is not None
         if not is_said:
@@ -114,48 +114,48 @@ def _hmac_signature(task: ResolvedTask, route: Route, config: WebhookConfig, hea
     elif header == "x-hub-signature" and any(_is_githubs(name) for name in (config.event_header, config.delivery_header)):
         message = "`X-Hub-Signature` of GitHub is SHA-1, which no scheme reads: every delivery would be refused"
         yield task.at("OPT420", message, place, hint="write `scheme: github`, and delete the keys that name headers")
-    elif not header and task.is_known(place) and (other := _by_other_headers(config)) is not None:
-        key, signer, hint = other
+    elif not header and task.is_known(place) and (header_fault := _by_other_headers(config)) is not None:
+        key, signer, hint = header_fault
         message = (
             f"`scheme: hmac` reads `{SENDERS['hmac'].header}` without `signatureHeader`, and {signer} signs in another header"
         )
         yield task.at("OPT420", message, (*route, key), hint=hint)
     elif header in _BASE64 and config.signature_encoding == "hex":
         message = f"the signature of {_BASE64[header]} is base64, but hex is expected"
-        written = (*route, "signatureEncoding")
+        encoding_route = (*route, "signatureEncoding")
         is_there = "signatureEncoding" in value_at(task.document.value, route)
         hint = f"{'write' if is_there else 'add'} `signatureEncoding: base64`"
-        yield task.at("OPT420", message, written if is_there else place, hint=hint)
+        yield task.at("OPT420", message, encoding_route if is_there else place, hint=hint)
 
 
 def _signed_in(sender: Sender) -> set[str]:
     """Return the headers, in lower case, in which a sender signs."""
-    return {each.header.lower() for each in (sender, sender.signing) if each is not None}
+    return {signer.header.lower() for signer in (sender, sender.signing) if signer is not None}
 
 
 def _is_read(config: WebhookConfig, owner: Scheme) -> bool:
     """Return True if `scheme: hmac` verifies what this sender signs: the body alone, with a prefix that it knows."""
-    sender, read = SENDERS[owner], sender_of(config)
+    sender, own_sender = SENDERS[owner], sender_of(config)
     is_plain = not sender.signed and sender.separator is None and sender.encoding == config.signature_encoding
-    return config.scheme == "hmac" and is_plain and set(sender.prefixes) <= set(read.prefixes)
+    return config.scheme == "hmac" and is_plain and set(sender.prefixes) <= set(own_sender.prefixes)
 
 
 def _by_other_headers(config: WebhookConfig) -> tuple[str, str, str] | None:
     """Return the key of a header that only one sender sets, the sender, and the hint how to read its signature."""
     for key, name in (("eventHeader", config.event_header), ("deliveryHeader", config.delivery_header)):
-        known = SIGNED_IN.get((name or "").lower())
-        if known is not None:
-            signer, header = known
+        signing = SIGNED_IN.get((name or "").lower())
+        if signing is not None:
+            signer, header = signing
             base64 = (
                 ", and `signatureEncoding: base64`" if header.lower() in _BASE64 and config.signature_encoding == "hex" else ""
             )
             return key, signer, f"add `signatureHeader: {header}`{base64}"
-        for other in _WITH_HEADERS:
-            row = SENDERS[other]
+        for scheme_name in _WITH_HEADERS:
+            row = SENDERS[scheme_name]
             if name is not None and name.lower() in {
                 place.name.lower() for place in (*row.event, *row.delivery) if isinstance(place, InHeader) and place != RETRIED
             }:
-                return key, row.name, f"write `scheme: {other}`, and delete `{key}`"
+                return key, row.name, f"write `scheme: {scheme_name}`, and delete `{key}`"
     return None
 
 
@@ -166,8 +166,8 @@ def _is_githubs(name: str | None) -> bool:
 
 def _delivery(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     """Report a header with the event that is taken for the number of a delivery: all but the first would be repetitions."""
-    named = (config.delivery_header or "").lower()
-    if named and any(isinstance(place, InHeader) and place.name.lower() == named for place in sender_of(config).event):
+    header = (config.delivery_header or "").lower()
+    if header and any(isinstance(place, InHeader) and place.name.lower() == header for place in sender_of(config).event):
         message = f"`{config.delivery_header}` names the event: all deliveries of one event would count as one"
         hint = f"delete it, or write the header with the delivery's number, such as `{RETRIED.name}`"
         yield task.at("OPT420", message, (*route, "deliveryHeader"), hint=hint)
@@ -183,11 +183,11 @@ def _path(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[D
 
 def _event_place(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     """Report keys that say where the event is named: every scheme except `hmac` knows that itself."""
-    given = {"eventHeader": config.event_header, "eventPath": config.event_path}
-    named = [key for key, value in given.items() if value is not None]
+    places = {"eventHeader": config.event_header, "eventPath": config.event_path}
+    place_keys = [key for key, value in places.items() if value is not None]
     if config.scheme != "hmac":
         return
-    if len(named) > 1:
+    if len(place_keys) > 1:
         yield task.at(
             "OPT108",
             "both `eventHeader` and `eventPath`",
@@ -195,7 +195,7 @@ def _event_place(task: ResolvedTask, route: Route, config: WebhookConfig) -> Ite
             key=True,
             hint="keep one: delete `eventPath`, or `eventHeader`",
         )
-    elif config.events is not None and not named and all(task.is_known((*route, key)) for key in given):
+    elif config.events is not None and not place_keys and all(task.is_known((*route, key)) for key in places):
         message = "`events` with `scheme: hmac`, without the place where the sender names the event"
         hint = "add `eventHeader: X-Event-Key`, or another header, or `eventPath: $.type`, or another JSONPath"
         sender = next(filter(None, map(event_names.guess_sender, config.events)), None)

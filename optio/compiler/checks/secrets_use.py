@@ -96,21 +96,21 @@ def _in_commands(task: ResolvedTask) -> Iterator[Diagnostic]:
     for route, text in (*texts, *shell_texts(command)):
         if "$" not in text and "{{" not in text:
             continue
-        quoted = shell.single_quoted_ranges(text)
+        quoted_ranges = shell.single_quoted_ranges(text)
         if len(route) != 2:  # a word of a list has been read
-            yield from _placeholder(task, route, text, quoted)
-        yield from _program_of_a_variable(task, route, text, quoted)
+            yield from _placeholder(task, route, text, quoted_ranges)
+        yield from _program_of_a_variable(task, route, text, quoted_ranges)
         evaluated = {part.source for part in shell.evaluated(text)}  # reported as a command from outside
         for variable in shell.unset_variables(text):
             if not variable.guarded and not (variable.text in evaluated and variable.name in unbounded_params(task.spec)):
                 yield from _variable(task, route, variable)
 
 
-def _placeholder(task: ResolvedTask, route: Route, text: str, quoted: list[tuple[int, int]]) -> Iterator[Diagnostic]:
+def _placeholder(task: ResolvedTask, route: Route, text: str, quoted_ranges: list[tuple[int, int]]) -> Iterator[Diagnostic]:
     """Report the first `{{ inputs.file }}` or `${{ secrets.NAME }}` of a command. Between single quotes it may be meant, for
     instance in a workflow that the command writes."""
     expression, parameters = _expression(text), declared_parameters(task)
-    if expression is None or shell.is_in_ranges(quoted, expression.start):
+    if expression is None or shell.is_in_ranges(quoted_ranges, expression.start):
         return
     hint = "write the value itself"
     if expression.secret is not None:
@@ -121,11 +121,13 @@ def _placeholder(task: ResolvedTask, route: Route, text: str, quoted: list[tuple
     yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, expression.text))
 
 
-def _program_of_a_variable(task: ResolvedTask, route: Route, text: str, quoted: list[tuple[int, int]]) -> Iterator[Diagnostic]:
+def _program_of_a_variable(
+    task: ResolvedTask, route: Route, text: str, quoted_ranges: list[tuple[int, int]]
+) -> Iterator[Diagnostic]:
     environment = task.spec.environment
     for match in re.finditer(OF_KUBERNETES, text) if "$(" in text else ():
         is_variable = match[1] in environment.env or match[1] in environment.secrets or match[1].startswith("OPTIO_")
-        if is_variable and not shell.is_in_ranges(quoted, match.start()):
+        if is_variable and not shell.is_in_ranges(quoted_ranges, match.start()):
             message = f"`{match[0]}` runs a program of this name: the variable is `${match[1]}`"
             yield task.at("OPT504", message, route, hint=f'write `"${match[1]}"`', span=task.document.find(route, match[0]))
             return
@@ -135,14 +137,14 @@ def _variable(task: ResolvedTask, route: Route, variable: shell.Variable) -> Ite
     """Report a variable that the task does not have, if its name shows that the image does not set it."""
     environment, parameters = task.spec.environment, declared_parameters(task)
     name, is_setup = variable.name, route[0] == "environment"
-    known = {*environment.secrets, *environment.env}
+    variables = {*environment.secrets, *environment.env}
     if name in environment.secrets and name not in environment.env and is_setup and environment.setup_ahead:
         message = f"`setupAhead` runs the commands before any run, without the secrets of the task: `{variable.text}` is empty"
         hint = "delete it, or let the agent do the steps that need the secret"
         yield task.at("OPT504", message, ("environment", "setupAhead"), key=True, hint=hint)
-    if name in known or name in RUNTIME_KEYS or name.startswith("OPTIO_"):
+    if name in variables or name in RUNTIME_KEYS or name.startswith("OPTIO_"):
         return
-    similar = suggest(name, known)
+    similar = suggest(name, variables)
     is_credential = re.search(CREDENTIAL_NAME, name) is not None
     if not is_setup and parameters is not None and name in parameters.properties:
         message = f"`{variable.text}` is empty: a parameter is not a variable of the command"
@@ -165,22 +167,22 @@ def _in_variables(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report `$NAME` and placeholders in variables: a variable's value is literal, and no shell reads it."""
     environment = task.spec.environment
     for name, text in environment.env.items():
-        written = _unfilled(task, name, text) if "$" in text or "{{" in text else None
-        if written is None:
+        unfilled_text = _unfilled(task, name, text) if "$" in text or "{{" in text else None
+        if unfilled_text is None:
             continue
         route: Route = ("environment", "env", name)
         expression = _expression(text)
-        names = [match for groups in re.findall(rf"{_VARIABLE}|{OF_KUBERNETES}", written) for match in groups if match]
-        names += PLACEHOLDER.findall(written)
+        names = [match for groups in re.findall(rf"{_VARIABLE}|{OF_KUBERNETES}", unfilled_text) for match in groups if match]
+        names += PLACEHOLDER.findall(unfilled_text)
         hint = "write the value itself"
-        if any(re.search(CREDENTIAL_NAME, each) or each in environment.secrets for each in (name, *names)) or (
+        if any(re.search(CREDENTIAL_NAME, variable) or variable in environment.secrets for variable in (name, *names)) or (
             expression is not None and expression.secret is not None
         ):
             hint = f"delete this entry, and add `{name}` to `environment.secrets`"
             if name in environment.secrets:
                 hint = f"delete this entry: the run has the secret `{name}` anyway"
-        message = f"`{written}` is not filled in: the value of a variable is literal"
-        yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, written))
+        message = f"`{unfilled_text}` is not filled in: the value of a variable is literal"
+        yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, unfilled_text))
 
 
 def _unfilled(task: ResolvedTask, name: str, text: str) -> str | None:
@@ -188,10 +190,10 @@ def _unfilled(task: ResolvedTask, name: str, text: str) -> str | None:
     environment, parameters = task.spec.environment, declared_parameters(task)
     if (expression := _expression(text)) is not None:
         return expression.text
-    known = {*environment.secrets, *environment.env} - {name}
+    variables = {*environment.secrets, *environment.env} - {name}
     for match in re.finditer(f"{_VARIABLE}|{OF_KUBERNETES}", text):
         variable = match[1] or match[2] or match[3]
-        if variable in known or re.search(CREDENTIAL_NAME, variable) or (variable == name == "PATH"):
+        if variable in variables or re.search(CREDENTIAL_NAME, variable) or (variable == name == "PATH"):
             return match[0]
     for match in PLACEHOLDER.finditer(text):
         if match[1] in environment.secrets or (parameters is not None and match[1] in parameters.properties):
@@ -221,10 +223,10 @@ def _in_prompt(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _ungranted(task: ResolvedTask) -> Iterator[Diagnostic]:
-    known = {*task.spec.environment.secrets, *task.spec.environment.env}
+    variables = {*task.spec.environment.secrets, *task.spec.environment.env}
     for match in re.finditer(r"(?<![\\$\w])\$\{?([A-Z][A-Z0-9_]{3,60})\b", task.prompt):
         name = match[1]
-        if name not in known and re.search(CREDENTIAL_NAME, name) and not name.startswith("OPTIO_"):
+        if name not in variables and re.search(CREDENTIAL_NAME, name) and not name.startswith("OPTIO_"):
             message = f"`${name}` in the prompt is neither a secret nor a variable of this task"
             yield task.in_prompt("OPT504", message, *match.span(), hint=f"add `{name}` to `environment.secrets`")
             return
@@ -259,8 +261,8 @@ def _three_together(task: ResolvedTask) -> Iterator[Diagnostic]:
     if path is None or not can_send_anywhere(task):
         return
     index, name = places[0]
-    others = f" (of {len(places)})" if len(places) > 1 else ""
-    message = f"the secret `{name}`{others}, an open network and text from strangers (`{path}`) meet in this task"
+    count_text = f" (of {len(places)})" if len(places) > 1 else ""
+    message = f"the secret `{name}`{count_text}, an open network and text from strangers (`{path}`) meet in this task"
     service = service_of(task.spec.agent_runtime, task.spec.model)
     host = "api.example.com" if service is None else service.host
     hint = f"write `network: {{egress: [{host}]}}` below `environment`, and all hosts that it needs in the list"

@@ -60,12 +60,12 @@ def unset_variables(text: str) -> Iterator[Variable]:
     """Yield the variables that the command expands and does not set itself, each once."""
     if "$" not in text or len(text) > _MAX_COMMAND_LENGTH:
         return
-    own = set(re.findall(_SET, text)) | {name for names in re.findall(_READ, text) for name in names.split()}
+    own_names = set(re.findall(_SET, text)) | {name for names in re.findall(_READ, text) for name in names.split()}
     single = single_quoted_ranges(text)
     for match in re.finditer(_VARIABLE, text):
         name = match[1] or match[2]
-        if name not in own and not is_in_ranges(single, match.start()) and not _escaped(text, match.start()):
-            own.add(name)
+        if name not in own_names and not is_in_ranges(single, match.start()) and not _escaped(text, match.start()):
+            own_names.add(name)
             yield Variable(name, match[0], bool(match[3]))
 
 
@@ -133,10 +133,10 @@ def _expansions(text: str) -> Iterator[tuple[int, int]]:
 
 def _end_of_bracket(text: str) -> int:
     """Return the end of the `$(...)` at the beginning of the text, or 0."""
-    opened = 0
+    depth = 0
     for match in re.finditer(r"[()]", text) if text.startswith("$(") else ():
-        opened += 1 if match[0] == "(" else -1
-        if not opened:
+        depth += 1 if match[0] == "(" else -1
+        if not depth:
             return match.end()
     return 0
 
@@ -213,17 +213,17 @@ class _Scan:
 
     def _read(self, text: str, at: int) -> int:
         """Take in the sign at an offset, and return the offset of the last character that belongs to it."""
-        sign, quoted = text[at], bool(self._opened) and self._opened[-1][0] == '"'
+        sign, is_quoted = text[at], bool(self._opened) and self._opened[-1][0] == '"'
         if sign == "\\":
             return at + 1
         if text.startswith("$(", at):
             self._opened.append(("(", at))
             return at + 1
-        if sign == '"' and quoted:
+        if sign == '"' and is_quoted:
             self._opened.pop()
         elif sign == '"':
             self._opened.append((sign, at))
-        elif quoted:
+        elif is_quoted:
             return at
         elif sign == "'":
             return self._single_quotes(text, at)

@@ -45,20 +45,22 @@ def check(claims: Sequence[TaskFacts]) -> Iterator[Diagnostic]:
 
 
 def _budget(path: str, cap: SpendCap, place: int, tasks: Iterable[TaskFacts]) -> Iterator[Diagnostic]:
-    spent = {claim.id: Decimal(usd) for claim in tasks if claim.spend is not None and (usd := claim.spend[place]) is not None}
-    total, most = sum(spent.values(), Decimal(0)), parse_money(cap.most)
+    spending = {
+        claim.id: Decimal(usd) for claim in tasks if claim.spend is not None and (usd := claim.spend[place]) is not None
+    }
+    total, cap_usd = sum(spending.values(), Decimal(0)), parse_money(cap.most)
     span, route = cap.place.span, cap.place.route
-    if total > most:
-        first = sorted(spent, key=lambda name: (-spent[name], name))
-        shares = _names([f"`{name}` ({dollars(spent[name])})" for name in first])
+    if total > cap_usd:
+        first = sorted(spending, key=lambda name: (-spending[name], name))
+        shares = _names([f"`{name}` ({dollars(spending[name])})" for name in first])
         message = (
             f"all triggers together may spend {dollars(total)} {_LENGTHS[place]}, "
             f"but the policy allows at most ${cap.most} (`{show(route)}`)"
         )
         enough = f'write `{route[-1]}: "{total:f}"` or more'
         hint = f"begin with {shares}: a smaller `budgetUsd`, a `startLimit`, or fewer fires; or {enough}"
-        if spent[first[-1]] > most:
-            least = f"`{first[-1]}` ({dollars(spent[first[-1]])})"
+        if spending[first[-1]] > cap_usd:
+            least = f"`{first[-1]}` ({dollars(spending[first[-1]])})"
             hint = f"{enough}: not even {least} alone fits into it"
         yield diagnostic("OPT708", message, path=path, span=span, route=route, hint=hint)
 
@@ -69,8 +71,10 @@ def _unbounded(path: str, cap: SpendCap, tasks: Iterable[TaskFacts]) -> Iterator
         names = sorted(claim.id for claim in lacking)
         if names:
             files = _names(sorted(claim.path for claim in lacking))
-            each = _names([f"`{name}`" for name in names])
-            message = f"{each} {'has' if len(names) == 1 else 'have'} no `{key}`, so the spending of all tasks has no limit"
+            names_text = _names([f"`{name}`" for name in names])
+            message = (
+                f"{names_text} {'has' if len(names) == 1 else 'have'} no `{key}`, so the spending of all tasks has no limit"
+            )
             hint = f"add `{entry}` to {files}, {meaning}"
             yield diagnostic("OPT708", message, path=path, span=cap.place.span, route=cap.place.route, hint=hint)
 
@@ -86,44 +90,44 @@ def _crowds(tasks: Mapping[str, TaskFacts]) -> Iterator[Diagnostic]:
     from optio.scheduling.cron import expand
 
     # Only schedules with a single minute can be moved.
-    timed = tuple(
+    schedules = tuple(
         TimedTask(task_id, claim.when.expression, claim.when.zone)
         for task_id, claim in tasks.items()
         if claim.when is not None and expand(claim.when.expression).split()[0].isdigit()
     )
-    for move, most in _moves(timed) if len(timed) >= MIN_CROWD else ():
+    for move, crowd in _moves(schedules) if len(schedules) >= MIN_CROWD else ():
         claim = tasks[move.task_id]
         if claim.when is not None:
-            yield _crowded(claim.path, claim.when, move.new, most)
+            yield _crowded(claim.path, claim.when, move.new, crowd)
 
 
 @lru_cache(maxsize=2)
-def _moves(timed: "tuple[TimedTask, ...]") -> "list[tuple[MinuteMove, int]]":
+def _moves(schedules: "tuple[TimedTask, ...]") -> "list[tuple[MinuteMove, int]]":
     """Return the tasks that should start in another minute, with the number that now start together. Cached, because an editor
     asks again after every change."""
     from optio.scheduling.calendar import fires_by_schedule
     from optio.scheduling.collisions import count_starts, find_collisions
 
-    found = fires_by_schedule(timed, _AFTER, _UNTIL)
-    if max(count_starts(timed, found).values(), default=0) < MIN_CROWD:
+    fires = fires_by_schedule(schedules, _AFTER, _UNTIL)
+    if max(count_starts(schedules, fires).values(), default=0) < MIN_CROWD:
         return []
-    together = find_collisions(timed, found, _AFTER, _UNTIL, MAX_WORKFLOW_CONCURRENT)
-    crowd = {at: number for at, number in together.crowded if number >= MIN_CROWD}
-    keys = {each.task_id: each.key for each in timed}
+    collisions = find_collisions(schedules, fires, _AFTER, _UNTIL, MAX_WORKFLOW_CONCURRENT)
+    crowd = {at: number for at, number in collisions.crowded if number >= MIN_CROWD}
+    keys = {schedule.task_id: schedule.key for schedule in schedules}
     moves = []
-    for move in together.moves:
-        most = max((crowd.get(fire.at.astimezone(UTC), 0) for fire in found[keys[move.task_id]]), default=0)
-        if most:
-            moves.append((move, most))
+    for move in collisions.moves:
+        largest = max((crowd.get(fire.at.astimezone(UTC), 0) for fire in fires[keys[move.task_id]]), default=0)
+        if largest:
+            moves.append((move, largest))
     return moves
 
 
-def _crowded(path: str, when: ScheduleFacts, new: str, most: int) -> Diagnostic:
-    span, route = when.place.span, when.place.route
+def _crowded(path: str, schedule: ScheduleFacts, new: str, crowd: int) -> Diagnostic:
+    span, route = schedule.place.span, schedule.place.route
     message = (
-        f"{most - 1} other tasks start in the same minute, and by default {MAX_WORKFLOW_CONCURRENT} runs at once are allowed"
+        f"{crowd - 1} other tasks start in the same minute, and by default {MAX_WORKFLOW_CONCURRENT} runs at once are allowed"
     )
     hint = f"write `{new}`, a minute derived from the task's id; `optio schedule --calendar` shows them all"
     # A value from a template cannot be changed in the task's file.
-    fix = Fix.write(json.dumps(new), span, safe=False) if when.own else None
+    fix = Fix.write(json.dumps(new), span, safe=False) if schedule.own else None
     return diagnostic("OPT312", message, path=path, span=span, route=route, hint=hint, fix=fix)

@@ -43,8 +43,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         (("environment", "network", "egress"), environment.network.egress if environment.network else None),
         *((route, value) for route, _, value in amounts(environment.resources)),
     ]
-    own = set(re.findall(r"\{\{([A-Z][A-Z0-9_]*)\}\}", str(spec.command)))
-    for route, name in (*_placeholders(shell, names), *_placeholders([(("command",), spec.command)], own - names)):
+    command_names = set(re.findall(r"\{\{([A-Z][A-Z0-9_]*)\}\}", str(spec.command)))
+    for route, name in (*_placeholders(shell, names), *_placeholders([(("command",), spec.command)], command_names - names)):
         hint = f"let the agent do it from the prompt, where `{{{{{name}}}}}` is plain text"
         if name in environment.secrets or name in environment.env:
             hint = f"write `${name}`" if route == ("command",) else f"let the program read its variable `{name}`"
@@ -70,12 +70,12 @@ def _evaluated(task: ResolvedTask) -> Iterator[Diagnostic]:
     from optio.compiler.checks import shell  # most tasks have no command
 
     for route, text in shell_texts(task.spec.command):
-        for each in islice(shell.evaluated(text), _MAX_RUN_TEXTS):
-            name = next((name for name in evaluated_names(each.source, text, task.prompt) if name in unbounded), None)
+        for part in islice(shell.evaluated(text), _MAX_RUN_TEXTS):
+            name = next((name for name in evaluated_names(part.source, text, task.prompt) if name in unbounded), None)
             if name is not None:
                 message = f"the command runs `{name}`, and `{unbounded[name]}` of the payload may hold any command"
                 hint = f"hand it to a program as an argument, or list its values: `enum` under `paramsSchema.properties.{name}`"
-                span = task.document.inside(route, each.start, each.end)
+                span = task.document.inside(route, part.start, part.end)
                 yield task.at("OPT415", message, route, hint=hint, span=span)
 
 
@@ -85,9 +85,9 @@ def evaluated_names(source: str, text: str, prompt: str) -> Iterator[str]:
     variable = re.match(r"\$\{?(\w+)", source)
     if variable is not None:
         yield variable[1]
-        given = re.search(rf"(?<!\w){variable[1]}=\"?(\$\([^\n]{{0,500}})", text)
-        read = re.search(rf"(?<!\w)read[ \t]+(?:-\w+[ \t]+)*{variable[1]}(?!\w)", text)
-        source = given[1] if given is not None else "$(cat)" if read is not None else ""
+        assignment = re.search(rf"(?<!\w){variable[1]}=\"?(\$\([^\n]{{0,500}})", text)
+        read_call = re.search(rf"(?<!\w)read[ \t]+(?:-\w+[ \t]+)*{variable[1]}(?!\w)", text)
+        source = assignment[1] if assignment is not None else "$(cat)" if read_call is not None else ""
     if "OPTIO_PARAMS_FILE" in source and "@sh" not in source:
         yield from re.findall(r"\.([A-Za-z_]\w*)", source)
     elif re.match(r"\$\(\s*(?:cat(?:\s+-|\s+/dev/stdin)?|<\s*/dev/stdin)\s*\)", source):

@@ -173,8 +173,8 @@ def _source(task: ResolvedTask, route: Route, source: Any, parameters: DeclaredP
         if not path.singular and types is not None and "array" not in types:
             message = f"`{_short(source)}` gives a list, and `{name}` takes one value"
             first = re.sub(r"\[\*\]|\.\*|\[\?.*\]|\[-?\d*:-?\d*(?::\d*)?\]", "[0]", source)
-            one = f", such as `{_short(first)}`" if query_fast_path.is_path(first) else ""
-            hint = f"name one value{one}, or write `{name}: {{type: array}}` under `paramsSchema.properties`"
+            example = f", such as `{_short(first)}`" if query_fast_path.is_path(first) else ""
+            hint = f"name one value{example}, or write `{name}: {{type: array}}` under `paramsSchema.properties`"
             yield task.at("OPT408", message, route, hint=hint)
 
 

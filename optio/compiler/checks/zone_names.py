@@ -78,9 +78,9 @@ def suggest_zone(name: str) -> tuple[str, str | None]:
     places = sorted(known_name for known_name in zones if known_name.lower().startswith(f"{name.lower()}/"))
     if places and zone is None:
         return f"name a place in it, such as `{places[0]}`", None
-    folded = {known_name.lower(): known_name for known_name in zones}
+    zones_by_fold = {known_name.lower(): known_name for known_name in zones}
     by_city = {_letters(known_name): known_name for known_name in sorted(zones, reverse=True) if "/" in known_name}
-    zone = zone or folded.get(name.lower()) or by_city.get(_letters(name))
+    zone = zone or zones_by_fold.get(name.lower()) or by_city.get(_letters(name))
     # A slip keeps the first letter: `Europe/Munich` is not `Europe/Zurich`.
     zone = zone or suggest(name, [known_name for known_name in zones if _letters(known_name)[:1] == _letters(name)[:1]])
     return f"did you mean `{zone}`?" if zone else "use an IANA name such as `Europe/Berlin`, or `UTC`", zone
