@@ -56,8 +56,9 @@ def _expression(task: ResolvedTask, route: Route, expression: str) -> Iterator[D
     if day[0] in "*?" or weekday[0] in "*?":
         message = f"`{expression}` fires where `{day}` of the month and weekday `{weekday}` both match"
         message += "; in Kubernetes, where either matches"
-    hint = f"write `{minute} {hour} {day} {month} *` for the days of the month, `{minute} {hour} * {month} {weekday}` for the "
-    yield task.at("OPT304", message, route, hint=hint + "weekdays; or keep it if that is intended")
+    days, weekdays = f"`{minute} {hour} {day} {month} *`", f"`{minute} {hour} * {month} {weekday}`"
+    hint = f"write {days} for the days of the month, {weekdays} for the weekdays; or keep it if that is intended"
+    yield task.at("OPT304", message, route, hint=hint)
 
 
 def _cron_error(task: ResolvedTask, route: Route, expression: str, err: "CronError") -> Diagnostic:
