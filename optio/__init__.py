@@ -3,7 +3,7 @@
 How the packages stand to each other (import only what stands to the left; `tests/test_layers.py` proves it):
 
     errors < { scheduling, private_files, process_identity, plugins } < model
-           < { compiler, runtimes, store, broker, limits, executors, secrets, identity, telemetry } < { plan, runs }
+           < { compiler, runtimes, store, broker, limits, executors, secrets, identity, telemetry } < { plan, runs, gateway }
            < { testing, python_api, importing } < settings < wiring < tree < { processes, lsp } < server < cli
 
 `scheduling`, `model`, `compiler`, `runtimes`, `plan` and `importing` are pure: no I/O but reading through a `SourceTree`,

@@ -448,6 +448,14 @@ class Settings:
     )
     lease: timedelta = _setting("10s", _span, "time without a renewal after which another worker takes a worker's runs over")
     default_timeout: timedelta = _setting("1h", _span, "time limit of a run whose task names none")
+    gateway: str = _setting(
+        "off",
+        _choice("off", "preferred", "required"),
+        "whether agents call their models through the gateway: `required` starts none that cannot",
+    )
+    gateway_url: str | None = _setting(None, _http, "the gateway as agents reach it, such as http://127.0.0.1:8100")
+    gateway_host: str = _setting("127.0.0.1", str, "address on which the gateway listens")
+    gateway_port: int = _setting("8100", _port, "port on which the gateway listens; with 0 `optio dev` takes a free one")
     anthropic_base_url: str | None = _setting(None, _http, "endpoint for Claude Code, such as a gateway")
     program_claude_code: str | None = _setting(None, str, "path of the Claude Code program, if it is not on PATH as `claude`")
     endpoint_codex: str | None = _setting(None, _http, "endpoint for Codex, such as a gateway; it speaks OpenAI's Responses")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from optio import private_files
 from optio.broker.base import Broker
@@ -23,6 +23,7 @@ from optio.limits.base import RateWindow
 from optio.limits.local import LocalRateWindow
 from optio.model.probe_result import ProbeResult
 from optio.runs.execution_context import ExecutionContext
+from optio.runs.model_access import GatewayMode, GatewayRoute
 from optio.runtimes import RUNTIMES
 from optio.secrets.base import Secrets
 from optio.secrets.command import SecretCommand
@@ -38,6 +39,7 @@ from optio.version import how_to_install
 if TYPE_CHECKING:
     from optio.executors.pods.manifest import PodSettings
     from optio.executors.pods.template import Template
+    from optio.gateway.app import Gateway
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class Services:
     secrets: Secrets
     telemetry: Telemetry = SILENT
     metrics: Exposition | None = None
+    gateway: GatewayRoute | None = None
     pulses: Liveness = field(default_factory=Liveness)
     refusals: set[str] = field(default_factory=set)
 
@@ -76,6 +79,7 @@ class Services:
             orphan_timeout=self.settings.orphan_timeout,
             endpoints=self.settings.endpoints,
             credentials=self.settings.credentials,
+            gateway=self.gateway,
             telemetry=self.telemetry,
         )
 
@@ -234,8 +238,8 @@ def executor(settings: Settings, *, is_open: bool = False) -> Executor:
 def _sandbox(settings: Settings, *, is_open: bool) -> SandboxOptions:
     """Return the sandbox of agents as processes. It hides the data directory, the secrets, the database, and files with
     credentials that variables of this process name, for settings and for the program of `OPTIO_SECRET_COMMAND`."""
-    named = [text for name, text in os.environ.items() if name in _CREDENTIALS or _CREDENTIAL_FILE.fullmatch(name)]
-    files = [path for text in named for path in text.split(":") if path.startswith("/") or Path(path).is_file()]
+    values = [text for name, text in os.environ.items() if name in _CREDENTIALS or _CREDENTIAL_FILE.fullmatch(name)]
+    files = [path for text in values for path in text.split(":") if path.startswith("/") or Path(path).is_file()]
     database = settings.database
     hidden = [settings.data_dir, settings.secrets, *map(Path, files)]
     hidden += [] if database is None else [Path(f"{database}{suffix}") for suffix in ("", "-wal", "-shm", "-journal")]
@@ -296,20 +300,20 @@ def _template(settings: Settings) -> "Template":
         data = path.read_bytes()
     except OSError as err:
         raise SettingsError(f"{origin}: the file {path} cannot be read: {err.strerror}") from err
-    document, found = parse(SourceFile(str(path), data))
-    told = [(each.span, each.message, each.hint) for each in found if each.severity == "error"]
-    if document is not None and not told:
+    document, diagnostics = parse(SourceFile(str(path), data))
+    problems = [(finding.span, finding.message, finding.hint) for finding in diagnostics if finding.severity == "error"]
+    if document is not None and not problems:
         for fault in faults(document.value):
             span = document.key_span(fault.route) if fault.key else document.span(fault.route)
-            told.append((span, fault.message, fault.cure))
-    if document is None and not told:
-        raise SettingsError(f"{origin}: the file {path} holds nothing: write `metadata:` or `spec:`, or unset it")
-    if told or document is None:
-        lines = [
-            f"{path}:{span.start.line}:{span.start.column}: {message}" + (f" ({cure})" if cure else "")
-            for span, message, cure in told
-        ]
+            problems.append((span, fault.message, fault.cure))
+    lines = [
+        f"{path}:{span.start.line}:{span.start.column}: {message}" + (f" ({cure})" if cure else "")
+        for span, message, cure in problems
+    ]
+    if lines:
         raise SettingsError(f"{origin}: {'; '.join(lines)}")
+    if document is None:
+        raise SettingsError(f"{origin}: the file {path} holds nothing: write `metadata:` or `spec:`, or unset it")
     return Template.of(document.value)
 
 
@@ -388,4 +392,21 @@ def build(settings: Settings, part: str = "dev") -> Services:
         secrets=opened_secrets,
         telemetry=telemetry,
         metrics=metrics,
+        gateway=gateway_route(settings),
     )
+
+
+def gateway_app(services: Services) -> "Gateway":
+    """Return the gateway as an ASGI application. Raise SettingsError when its library is not installed."""
+    with _extra("gateway", "OPTIO_GATEWAY"):
+        from optio.gateway.app import Gateway, is_no_broken_answer
+    logging.getLogger("uvicorn.error").addFilter(is_no_broken_answer)
+    return Gateway(services.store, services.secrets)
+
+
+def gateway_route(settings: Settings, url: str | None = None) -> GatewayRoute | None:
+    """Return how agents reach the gateway, at `url` or where the settings say; None where it is off."""
+    if settings.gateway == "off":
+        return None
+    default = f"http://{settings.gateway_host}:{settings.gateway_port}"
+    return GatewayRoute(url or settings.gateway_url or default, cast(GatewayMode, settings.gateway))

@@ -70,6 +70,7 @@ SCENARIOS: dict[str, str] = {
     "loop-0.S": "as loop, but each after that part of a second",
     "uncounted": "as loop, but no tokens are told (limits that cannot be measured)",
     "costly": "as loop, but 100,000 output tokens a turn (budget limits)",
+    "spend": "as loop without waiting, but 24,000 output tokens a turn, or as many as the request allows",
     "think": "a reasoning block, then a text answer",
     "whole": "two requests that fail with 429, a reasoning block and a shell call as in tool-fail, then the answer of long",
     "empty": "an answer without any text",
@@ -83,11 +84,12 @@ SCENARIOS: dict[str, str] = {
     "and JSON once it is told that this does not fit",
 }
 
+_LIMIT = re.compile("max.*tokens", re.IGNORECASE)
 _STUB = re.compile(r"(?:^|[-/_.:])stub-")
 _SCENARIO = re.compile(
     _STUB.pattern + r"("
     r"tool-fail|tool-env|tool-\d+|tool|plain|loop-0\.\d+|loop|mcp|long-\d+|long|slow-\d+(?:\.\d+)?"
-    r"|steps|json|costly|uncounted|think|whole|empty|truncated|refusal|cut|garbage"
+    r"|steps|json|costly|spend|uncounted|think|whole|empty|truncated|refusal|cut|garbage"
     r"|error-[45]\d\d|flaky-[45]\d\d|late-[45]\d\d)$"
 )
 
@@ -159,6 +161,7 @@ class Request:
     history: int  #: tool results of the whole conversation
     prompt: str  #: the last text that the user wrote
     schema: Json | None = None  #: the JSON Schema that the answer must satisfy
+    limit: int | None = None  #: the most tokens that the answer may have
     deferred: str = ""  #: an MCP tool that is named but must be searched for first
 
 
@@ -246,7 +249,7 @@ def play(scenario: str, request: Request, state: State) -> Reply | Failure | Non
         time.sleep(float(argument or 1))
     if kind == "json" or (kind == "late" and "does not fit" in request.prompt):
         return _play_json(request, state)
-    if kind in ("tool", "steps", "loop", "costly", "uncounted", "mcp", "late", "whole"):
+    if kind in ("tool", "steps", "loop", "costly", "spend", "uncounted", "mcp", "late", "whole"):
         return _play_tool(kind, argument, request, state)
     return _play_text(kind, argument, request)
 
@@ -285,7 +288,7 @@ def _play_json(request: Request, state: State) -> Reply:
 
 def _play_tool(kind: str, argument: str, request: Request, state: State) -> Reply:
     wanted = 3 if kind == "steps" else int(argument) if argument.isdigit() and kind == "tool" else 1
-    endless = kind in ("loop", "costly", "uncounted")
+    endless = kind in ("loop", "costly", "spend", "uncounted")
     if request.results >= wanted and not endless:
         answers = {"whole": "long", "steps": "steps"}
         return _play_text(answers[kind], "", request) if kind in answers else Reply((TOOL_DONE_TEXT,))
@@ -303,7 +306,8 @@ def _play_tool(kind: str, argument: str, request: Request, state: State) -> Repl
     if kind == "whole":
         return dataclasses.replace(_play_text("think", "", request), chunks=(), tool=call, stop="tool")
     costly, uncounted = Usage(fresh=10_000, cached=0, output=100_000), Usage(fresh=0, cached=0, output=0)
-    usage = {"costly": costly, "uncounted": uncounted}.get(kind, Usage())
+    spend = Usage(fresh=10_000, cached=0, output=min(24_000, request.limit or 24_000))
+    usage = {"costly": costly, "spend": spend, "uncounted": uncounted}.get(kind, Usage())
     return Reply(tool=call, usage=usage, stop="tool")
 
 
@@ -991,6 +995,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _model(self, request: Request, body: Json) -> None:
         scenario = scenario_of(request.model, self.state.default)
+        limits = {key: value for key, value in {**body, **(body.get("generationConfig") or {})}.items() if _LIMIT.search(key)}
+        request = dataclasses.replace(request, limit=min(limits.values(), default=None))
         names = ("user-agent", "authorization", "x-api-key", "x-goog-api-key", "anthropic-beta")
         entry: Json = {
             "path": self.path,
@@ -1004,7 +1010,7 @@ class Handler(BaseHTTPRequestHandler):
             "prompt": request.prompt[-2000:],
             "prompt_chars": len(request.prompt),
             "headers": {name: self.headers[name] for name in names if name in self.headers},
-            "limits": {key: body[key] for key in body if re.search("max.*tokens", key)},
+            "limits": limits,
         }
         self.state.record(entry)
         if request.results == 2:

@@ -55,6 +55,7 @@ class Walk:
                 "OPTIO_DATA_DIR": ".optio",
                 "OPTIO_ANTHROPIC_BASE_URL": model.url,
                 "OPTIO_PROGRAM_CLAUDE_CODE": str(CLAUDE),
+                "OPTIO_GATEWAY_PORT": "0",
                 # What a reader has who sets nothing.
                 "OPTIO_SANDBOX": "namespaces",
             },

@@ -54,7 +54,7 @@ def rules() -> Iterator[str]:
 def _severity(rule: Rule) -> str:
     strict = f"; {rule.strict} with `--strict`" if rule.strict not in ("", rule.severity) else ""
     pedantic = "; only with `--strict` or `--verbose`, or where the policy names it" if rule.pedantic else ""
-    return f"{rule.severity.capitalize()}{strict}{pedantic}"
+    return f"{rule.certainty.capitalize()}; {rule.severity}{strict}{pedantic}"
 
 
 def _sentence(text: str) -> str:

@@ -30,26 +30,21 @@ class Broker(Protocol):
     def tell(self, topic: Topic, *keys: str) -> None:
         """Send a hint for each key (without keys: one for the topic as such) to all subscribers. Never raises and never
         blocks."""
-        ...
 
     def subscribe(self, listener: Listener, topics: Collection[Topic]) -> Callable[[], None]:
         """Call `listener` for hints of these topics, on any thread, so it must return soon. Return a function that
         unsubscribes."""
-        ...
 
     def ready(self, room: bool) -> None:
         """Tell the broker whether this process has room for another run; workers call it after each look at the queue. Without
         room, and between a START and the next look, a broker that can choose gives START to others."""
-        ...
 
     def problem(self) -> str | None:
         """Return what is wrong with the broker now, for health checks; None while it works. Runs go on without it, by
         sweeps."""
-        ...
 
     def close(self) -> None:
         """Stop listening, and release sockets, connections and threads."""
-        ...
 
 
 def announce_queued(broker: Broker, runs: Iterable[tuple[str, str | None]]) -> None:

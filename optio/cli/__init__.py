@@ -40,6 +40,7 @@ COMMANDS = {
     "server": ("server", "serve the API"),
     "worker": ("worker", "execute runs"),
     "scheduler": ("scheduler", "fire schedules"),
+    "gateway": ("gateway", "lead agents to their models, within their budgets"),
     "token": ("token", "create, list and revoke API tokens"),
     "db": ("db", "migrate, check and back up the database"),
     "prune": ("prune", "delete what is older than its retention setting"),

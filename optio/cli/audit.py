@@ -5,14 +5,14 @@ The command reads the database directly, so it works whether or not a server is 
 
 import argparse
 from collections import Counter
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from optio.cli import FAILED, OK
 from optio.cli.shared import flags, output, render_run, terminal
-from optio.cli.shared.time_arg import parse_time
-from optio.errors import SettingsError, StoreFull
+from optio.cli.shared.time_arg import parse_past_time
+from optio.errors import StoreFull
 from optio.processes.retention import retention_of
 from optio.runs.audit import MAX_FINDINGS, AuditFinding, AuditReport, audit
 from optio.runs.schedule import MISSED_AFTER
@@ -33,17 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns 0 if everything is explained, else 1."""
     settings = flags.read_settings(args)
-    store = open_store(settings)
-    try:
+    with closing(open_store(settings)) as store:
         with suppress(StoreFull):  # an audit writes nothing
             store.check()
         now = store.now()
-        since = parse_time("--since", args.since, now)
-        if since >= now:
-            raise SettingsError(f"--since: `{args.since}` is not in the past")
+        since = parse_past_time("--since", args.since, now)
         report = audit(store, since=since, task_id=args.task, keep=retention_of(settings))
-    finally:
-        store.close()
     output.show(args.output, document(report), lambda: text(report))
     return FAILED if report.unexplained else OK
 

@@ -11,11 +11,11 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
 from optio.cli import print_error
+from optio.cli.shared.display_path import display_path
 from optio.cli.shared.parallel_compile import CheckOptions, CheckResult, check_in_parallel
 from optio.cli.shared.terminal import progress, wants_colour
 from optio.compiler import report
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     sources: Sources = {}
     files = tasks = unfixed = 0
     for root, selection in _roots(paths, default).items():
-        with _progress(root):
+        with progress(f"checking {os.path.join(root, '')}"):
             checked, undone = _check_root(root, selection, stdin_bytes, args)
         files, tasks, unfixed = files + len(checked.paths), tasks + checked.tasks, unfixed + undone
         display = _displaying(root)
@@ -98,13 +98,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print_exchange(diagnostics, files, tasks, checked_paths, args.format)
     return FOUND if unfixed or any(d.severity == "error" for d in diagnostics) else CLEAN
-
-
-def _progress(root: Path) -> AbstractContextManager[object]:
-    if not sys.stderr.isatty():
-        return contextlib.nullcontext()
-
-    return progress(f"checking {os.path.join(root, '')}")
 
 
 def _usage_error(args: argparse.Namespace, paths: list[str]) -> str | None:
@@ -249,8 +242,7 @@ def _with_display_paths(diagnostics: tuple[Diagnostic, ...], display: Callable[[
 
 def _displaying(root: Path) -> Callable[[str], str]:
     """Return a function that gives the path of a file of the tree as it is shown, once for each file."""
-    is_below = root.absolute().is_relative_to(Path.cwd())
-    return functools.cache(lambda path: os.path.relpath(root / path) if is_below else os.path.join(root, path))
+    return functools.cache(functools.partial(display_path, root))
 
 
 def _print_exchange(diagnostics: list[Diagnostic], files: int, tasks: int, checked: list[str], form: str) -> None:

@@ -7,7 +7,13 @@ from optio.cli import OK
 from optio.cli.shared import contexts, output
 from optio.errors import SettingsError
 
-_COLUMNS = ("", "CONTEXT", output.Column("URL", free=True), "TOKEN", output.Column("FROM", free=True, drop=1))
+_COLUMNS = (
+    output.Column("", lambda context: "*" if context["default"] else ""),
+    output.Column("CONTEXT", "name"),
+    output.Column("URL", "url", free=True),
+    output.Column("TOKEN", lambda context: context["token"] or "-"),
+    output.Column("FROM", "origin", free=True, drop=1),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,19 +39,10 @@ def run(args: argparse.Namespace) -> int:
         }
         for context in configured.by_name.values()
     ]
-    rows = [
-        [
-            "*" if context["default"] else "",
-            str(context["name"]),
-            str(context["url"]),
-            str(context["token"] or "-"),
-            str(context["origin"]),
-        ]
-        for context in items
-    ]
     hint = "no contexts: `optio login URL` makes one, or write `[contexts.NAME]` into optio.toml"
-    text = output.table(_COLUMNS, rows, wide=args.output == output.WIDE) if rows else hint
-    output.show(args.output, {"items": items, "default": default}, lambda: text, (str(context["name"]) for context in items))
+    answer = {"items": items, "default": default}
+    as_text = lambda: output.listing(_COLUMNS, answer, hint, wide=args.output == output.WIDE)  # noqa: E731
+    output.show(args.output, answer, as_text, (str(context["name"]) for context in items))
     return OK
 
 

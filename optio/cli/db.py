@@ -4,6 +4,7 @@ import argparse
 import shlex
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 from optio.cli import FAILED, OK, USAGE
@@ -56,19 +57,13 @@ def _migrate(settings: Settings, wait: float, *, format: str) -> int:
         if format == output.TABLE:
             print(f"step {step.version} of {step_count} ...", flush=True)
 
-    store = _open_migrated(settings, wait)
-    started_at = time.monotonic()
-    try:
-        with terminal.progress("migrating") as progress:
-            steps = store.migrate(tell)
-    finally:
-        store.close()
-    if format != output.TABLE:
-        print(output.document(format, {"taken": steps, "version": step_count}))
-    elif steps:
-        print(f"the schema has version {step_count} now; the migration took {time.monotonic() - started_at:.1f} s")
-    else:
-        print(f"nothing to do: the schema has version {step_count} or newer")
+    with closing(_open_migrated(settings, wait)) as store, terminal.progress("migrating") as progress:
+        started_at = time.monotonic()
+        steps = store.migrate(tell)
+    text = f"nothing to do: the schema has version {step_count} or newer"
+    if steps:
+        text = f"the schema has version {step_count} now; the migration took {time.monotonic() - started_at:.1f} s"
+    output.show(format, {"taken": steps, "version": step_count}, lambda: text)
     return OK
 
 
@@ -107,17 +102,13 @@ def _recover(settings: Settings, *, format: str) -> int:
     if recovery is None:
         output.show(format, {"lostCommits": 0}, lambda: "the log is sound: nothing to do")
         return OK
-    if format != output.TABLE:
-        print(output.document(format, {"lostCommits": recovery.lost_commits, "copy": str(recovery.copy)}))
-    elif recovery.lost_commits:
-        print(
-            f"the database is usable again, without up to {recovery.lost_commits} commits; the damaged log is {recovery.copy}"
-        )
-        print(
+    text = f"the database is usable again, and nothing is lost; the damaged log is {recovery.copy}"
+    if recovery.lost_commits:
+        text = (
+            f"the database is usable again, without up to {recovery.lost_commits} commits; the damaged log is {recovery.copy}\n"
             "runs that were accepted last may be missing, and others may run again: start the server alone and see `optio runs`"
         )
-    else:
-        print(f"the database is usable again, and nothing is lost; the damaged log is {recovery.copy}")
+    output.show(format, {"lostCommits": recovery.lost_commits, "copy": str(recovery.copy)}, lambda: text)
     return FAILED if recovery.lost_commits else OK
 
 
@@ -129,8 +120,6 @@ def _backup(settings: Settings, file: Path, *, format: str) -> int:
         )
     with terminal.progress(f"copying {settings.database}"):
         size = backup(settings, file)
-    if format != output.TABLE:
-        print(output.document(format, {"file": str(file), "bytes": size}))
-    else:
-        print(f"{file}: {size:,} bytes; keep a copy of {settings.secrets} with it")
+    text = f"{file}: {size:,} bytes; keep a copy of {settings.secrets} with it"
+    output.show(format, {"file": str(file), "bytes": size}, lambda: text)
     return OK

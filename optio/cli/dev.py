@@ -7,11 +7,15 @@ import logging
 import os
 import socket
 import sys
+from dataclasses import replace
 
 from optio.cli import OK
 from optio.cli.shared import dev_token, flags
 from optio.cli.shared.dev_console import RunNews, TreeNews
-from optio.cli.shared.serving import attach_health, listen, log_to_stderr, open_metrics_port, run_loop, serve, set_on_signal
+from optio.cli.shared.gateway_server import GatewayServer, listen_for_agents
+from optio.cli.shared.listening import listen, run_loop
+from optio.cli.shared.process_life import attach_health, log_to_stderr, open_metrics_port
+from optio.cli.shared.serving import serve, set_on_signal
 from optio.errors import SettingsError
 from optio.processes.retention import Retention
 from optio.processes.scheduler import Scheduler
@@ -23,7 +27,7 @@ from optio.telemetry.logs import Unblocked
 from optio.tree.reload import Reloader
 from optio.tree.served import ServedRegistry, server_name
 from optio.version import __version__
-from optio.wiring import Services, build, data_directory
+from optio.wiring import Services, build, data_directory, gateway_route
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,13 +52,22 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(settings: Settings) -> int:
     with_lock = _lock(settings)
-    sock = listen(settings)
+    sock = listen(settings.host, settings.port)
     services = build(settings)
+    gateway: GatewayServer | None = None
+    if settings.gateway != "off":
+        agents = listen_for_agents(settings)
+        port = agents.getsockname()[1]
+        services = replace(services, gateway=gateway_route(settings, f"http://127.0.0.1:{port}"))
+        gateway = GatewayServer(services, agents)
+        gateway.start()
     try:
         with open_metrics_port(settings) as probe, dev_token.issue(settings, sock.getsockname()[1]) as token:
             attach_health(services, probe)
             run_loop(_dev(services, sock, token))
     finally:
+        if gateway is not None:
+            gateway.stop()
         sock.close()
         services.close()
         os.close(with_lock)

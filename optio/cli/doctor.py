@@ -5,7 +5,17 @@ import argparse
 from collections.abc import Callable, Iterator
 
 from optio.cli import FAILED, OK
-from optio.cli.shared import client, examine_machine, examine_services, examine_tasks, flags, output, render_probe, terminal
+from optio.cli.shared import (
+    client,
+    examine_gateway,
+    examine_machine,
+    examine_services,
+    examine_tasks,
+    flags,
+    output,
+    render_probe,
+    terminal,
+)
 from optio.errors import SettingsError
 from optio.model.probe_result import ProbeResult
 from optio.settings import Settings
@@ -64,6 +74,7 @@ CHECKS: tuple[Callable[[Settings], Iterator[ProbeResult]], ...] = (
     examine_services.examine_identity,
     examine_tasks.examine_tasks,
     examine_services.examine_server,
+    examine_gateway.examine_gateway,
     examine_services.examine_processes,
 )
 UPGRADE_CHECKS = (

@@ -22,7 +22,10 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     if args.code is None:
         for _, listed_rule in sorted(RULES.items()):
-            print(f"{listed_rule.code}  {listed_rule.severity:<7}  {listed_rule.name:<24}  {listed_rule.title}")
+            print(
+                f"{listed_rule.code}  {listed_rule.severity:<7}  {listed_rule.certainty:<8}  {listed_rule.name:<24}  "
+                f"{listed_rule.title}"
+            )
         return 0
     names = [rule.name for rule in RULES.values()]
     code = args.code.strip()
@@ -41,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
     strict = f"; {rule.strict} with --strict" if rule.strict and rule.strict != rule.severity else ""
     condition = "; only with --strict or --verbose, or where the policy names it" if rule.pedantic else ""
-    print(f"{rule.code} {rule.name} ({rule.severity}{strict}{condition})\n\n{rule.title}\n{rule.why}")
+    print(f"{rule.code} {rule.name} ({rule.certainty}, {rule.severity}{strict}{condition})\n\n{rule.title}\n{rule.why}")
     for heading, example in (("Wrong", rule.wrong), ("Right", rule.right)):
         if example:
             print(f"\n{heading}:\n{_indented(example)}")

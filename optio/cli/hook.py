@@ -7,7 +7,6 @@ import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from optio.cli import OK, print_error
 from optio.cli.shared import client, flags, ids, output, terminal
@@ -91,42 +90,25 @@ def run(args: argparse.Namespace) -> int:
 def _list(server: client.Client, args: argparse.Namespace) -> int:
     since, until = time_range(args, datetime.now(UTC))
     query = {name: getattr(args, name) for name in ("task", "path", "verdict", "limit", "cursor")}
-    deliveries = server.request("GET", "/api/deliveries", query={**query, "since": since, "until": until})
-    output.show(
-        args.output,
-        deliveries,
-        lambda: _table(deliveries, wide=args.output == output.WIDE),
-        (item["id"] for item in deliveries["items"]),
-    )
+    page = server.request("GET", "/api/deliveries", query={**query, "since": since, "until": until})
+    as_text = lambda: output.listing(_COLUMNS, page, "no deliveries", wide=args.output == output.WIDE)  # noqa: E731
+    output.show(args.output, page, as_text, (item["id"] for item in page["items"]))
     return OK
 
 
 _COLUMNS = (
-    "DELIVERY",
-    output.Column("PATH", free=True),
-    "TASK",
-    "VERDICT",
-    output.Column("RECEIVED (UTC)", drop=1),
-    output.Column("RUN", drop=2),
-    output.Column("STATUS", right=True, wide=True),
-    output.Column("REPEATS", right=True, wide=True),
-    output.Column("REPLAYS", right=True, wide=True),
-    output.Column("KEY", wide=True),
-    output.Column("DETAIL", wide=True),
+    output.Column("DELIVERY", "id"),
+    output.Column("PATH", "path", free=True),
+    output.Column("TASK", "taskId"),
+    output.Column("VERDICT", "verdict"),
+    output.Column("RECEIVED (UTC)", lambda delivery: output.time_cell(delivery["receivedAt"]), drop=1),
+    output.Column("RUN", lambda delivery: delivery["runId"] or "-", drop=2),
+    output.Column("STATUS", "status", right=True, wide=True),
+    output.Column("REPEATS", "repeats", right=True, wide=True),
+    output.Column("REPLAYS", "replays", right=True, wide=True),
+    output.Column("KEY", "key", wide=True),
+    output.Column("DETAIL", "detail", wide=True),
 )
-
-
-def _table(deliveries: dict[str, Any], *, wide: bool) -> str:
-    if not deliveries["items"]:
-        return "no deliveries"
-    continuation = [f"more: --cursor {deliveries['next']}"] if deliveries["next"] else []
-    return "\n".join([output.table(_COLUMNS, [_row(item) for item in deliveries["items"]], wide=wide), *continuation])
-
-
-def _row(item: dict[str, Any]) -> list[str]:
-    received = output.time_cell(item["receivedAt"])
-    row = [item["id"], item["path"], item["taskId"], item["verdict"], received, item["runId"] or "-"]
-    return row + [output.compact(item[name]) for name in ("status", "repeats", "replays", "key", "detail")]
 
 
 def _send(args: argparse.Namespace) -> int:

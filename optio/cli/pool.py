@@ -1,13 +1,15 @@
 """Show the pods that are kept ready for runs (`warmPoolSize`) and how useful they were; `plan` proposes how many to keep."""
 
 import argparse
+import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from optio.cli import OK
 from optio.cli.shared import client, flags, output, render_run, terminal
-from optio.cli.shared.time_arg import parse_time
+from optio.cli.shared.parser import whole_number
+from optio.cli.shared.time_arg import parse_past_time
 from optio.errors import SettingsError
 from optio.model.room import SECRET_SOURCE
 from optio.model.text import format_roughly
@@ -31,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     task_help = "the task's id (default: all that have a pool, a schedule or starts)"
     plan.add_argument("task", nargs="?", default=None, metavar="TASK", help=task_help)
-    plan.add_argument("--days", type=_days, default=7, help="how many days to look back, and ahead (default: 7)")
+    plan.add_argument("--days", type=whole_number(90), default=7, help="how many days to look back, and ahead (default: 7)")
     plan.add_argument("--target", type=_share, default=0.95, help="the share of starts that should be warm (default: 0.95)")
     plan.add_argument(
         "-n", "--limit", type=flags.page_limit, default=50, help="maximum number of tasks, up to 200 (default: 50)"
@@ -43,16 +45,6 @@ def _add_common_flags(parser: argparse.ArgumentParser) -> None:
     output.add_arguments(parser)
     terminal.add_arguments(parser)
     client.add_arguments(parser)
-
-
-def _days(text: str) -> int:
-    return _whole_number(text, 90)
-
-
-def _whole_number(text: str, maximum: int) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= maximum:
-        raise argparse.ArgumentTypeError(f"invalid number `{text}`: give a whole number from 1 to {maximum}")
-    return int(text)
 
 
 def _share(text: str) -> float:
@@ -74,20 +66,11 @@ def run(args: argparse.Namespace) -> int:
         answer = client.Client(flags.read_settings(args)).request("GET", "/api/pools/plan", query=query)
         output.show(args.output, answer, lambda: plan_text(answer), (item["taskId"] for item in answer["items"]))
         return OK
-    query = {"since": _since(args.since)}
+    since = None if args.since is None else parse_past_time("--since", args.since, datetime.now(UTC)).isoformat()
+    query = {"since": since}
     answer = client.Client(flags.read_settings(args)).request("GET", "/api/pools", query=query)
     output.show(args.output, answer, lambda: text(answer), (item["pool"] for item in answer["items"] if item["pool"]))
     return OK
-
-
-def _since(text: str | None) -> str | None:
-    if text is None:
-        return None
-    now = datetime.now(UTC)
-    since = parse_time("--since", text, now)
-    if since >= now:
-        raise SettingsError(f"--since: `{text}` is not in the past")
-    return since.isoformat()
 
 
 def text(answer: dict[str, Any]) -> str:
@@ -96,38 +79,23 @@ def text(answer: dict[str, Any]) -> str:
         return "\n".join(
             ["no task keeps pods ready: none sets `warmPoolSize`", *_silence_lines(answer), *_waiting_lines(answer)]
         )
-    places = len({item["place"] for item in answer["items"]}) > 1 and len(answer["reports"]) > 1
-    numbers = ("SIZE", "READY", "STARTING", "WARM", "COLD", "WAIT P50", "P99")
-    header: list[output.Column] = [
-        output.Column("POOL"),
-        output.Column("TASKS", free=True),
-        *(output.Column(title, right=True) for title in numbers),
-        output.Column("PROBLEM", free=True),
+    has_places = len({item["place"] for item in answer["items"]}) > 1 and len(answer["reports"]) > 1
+    columns = [
+        output.Column("POOL", lambda item: item["pool"] or "-"),
+        *([output.Column("PLACE", lambda item: item["place"] or "-")] if has_places else []),
+        output.Column("TASKS", lambda item: _names(item["tasks"]), free=True),
+        output.Column("SIZE", "size", right=True),
+        output.Column("READY", "ready", right=True),
+        output.Column("STARTING", "starting", right=True),
+        output.Column("WARM", "warmStarts", right=True),
+        output.Column("COLD", "coldStarts", right=True),
+        output.Column("WAIT P50", lambda item: seconds(item["waitMs"]["p50"]), right=True),
+        output.Column("P99", lambda item: seconds(item["waitMs"]["p99"]), right=True),
+        output.Column("PROBLEM", "problem", free=True),
     ]
-    rows = [
-        [
-            item["pool"] or "-",
-            _names(item["tasks"]),
-            str(item["size"]),
-            str(item["ready"]),
-            str(item["starting"]),
-            str(item["warmStarts"]),
-            str(item["coldStarts"]),
-            seconds(item["waitMs"]["p50"]),
-            seconds(item["waitMs"]["p99"]),
-            item["problem"],
-        ]
-        for item in answer["items"]
-    ]
-    if places:
-        header.insert(1, output.Column("PLACE"))
-        for row, item in zip(rows, answer["items"], strict=True):
-            row.insert(1, item["place"] or "-")
-    lines = [
-        output.table(header, rows),
-        f"starts since {answer['since'][:16].replace('T', ' ')} UTC: warm ones found a pod ready",
-    ]
-    return "\n".join([*lines, *_silence_lines(answer), *_waiting_lines(answer)])
+    table = output.listing(columns, answer, "")
+    since = f"starts since {answer['since'][:16].replace('T', ' ')} UTC: warm ones found a pod ready"
+    return "\n".join([table, since, *_silence_lines(answer), *_waiting_lines(answer)])
 
 
 def _waiting_lines(answer: dict[str, Any]) -> Iterator[str]:
@@ -200,22 +168,17 @@ def _task(item: dict[str, Any]) -> Iterator[str]:
         yield f"  not measured yet: {'; '.join(item['assumed'])}"
     if item["sharedWith"]:
         yield f"  shares its pods with {_names(item['sharedWith'])}: together they need fewer pods than these figures"
-    rows = [
-        [
-            str(size["size"]),
-            f"{100 * size['warmShare']:.1f} %",
-            seconds(size["waitMs"]["p50"]),
-            seconds(size["waitMs"]["p99"]),
-            f"{size['idleHoursPerDay']:.1f}",
-            _figure(size["cpuHoursPerDay"]),
-            _figure(size["memoryGibHoursPerDay"]),
-            _mark(size["size"], current, proposed),
-        ]
-        for size in item["sizes"]
+    columns = [
+        output.Column("SIZE", "size", right=True),
+        output.Column("WARM", lambda size: f"{100 * size['warmShare']:.1f} %", right=True),
+        output.Column("WAIT P50", lambda size: seconds(size["waitMs"]["p50"]), right=True),
+        output.Column("P99", lambda size: seconds(size["waitMs"]["p99"]), right=True),
+        output.Column("IDLE H/DAY", lambda size: _figure(size["idleHoursPerDay"]), right=True),
+        output.Column("CPU-H/DAY", lambda size: _figure(size["cpuHoursPerDay"]), right=True),
+        output.Column("GIB-H/DAY", lambda size: _figure(size["memoryGibHoursPerDay"]), right=True),
+        output.Column("", lambda size: _mark(size["size"], current, proposed)),
     ]
-    numbers = ("SIZE", "WARM", "WAIT P50", "P99", "IDLE H/DAY", "CPU-H/DAY", "GIB-H/DAY")
-    header = [*(output.Column(title, right=True) for title in numbers), output.Column("")]
-    yield "\n".join(f"  {line}" for line in output.table(header, rows).splitlines())
+    yield textwrap.indent(output.listing(columns, {"items": item["sizes"]}, ""), "  ")
 
 
 def _figure(value: float | None) -> str:

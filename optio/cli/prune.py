@@ -3,6 +3,7 @@ keys."""
 
 import argparse
 from collections import Counter
+from contextlib import closing
 
 from optio.cli import OK
 from optio.cli.shared import flags, output
@@ -36,16 +37,13 @@ def run(args: argparse.Namespace) -> int:
     """Run the command. Returns 0; raises StoreUnavailable and StoreMismatch (exit code 2)."""
     settings = flags.read_settings(args)
     keep = retention_of(settings)
-    store = open_store(settings)
-    try:
-        counts: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    with closing(open_store(settings)) as store:
         if args.dry_run:
             counts.update(store.prunable(keep))
         else:
             for kind, count in store.prune(keep):
                 counts[kind] += count
-    finally:
-        store.close()
     if output.is_document(args):
         summary = {"dryRun": args.dry_run, "counts": {_key(kind): counts[kind] for kind in _KIND_TEXTS}}
         print(output.document(args.output, summary))

@@ -11,6 +11,11 @@ from optio.cli.shared import client, flags, output, render_run, run_params
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", metavar="TASK", help="the task's id")
     run_params.add_arguments(parser)
+    add_start_arguments(parser)
+
+
+def add_start_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a command that starts a run."""
     parser.add_argument("-w", "--wait", action="store_true", help="stream the log and wait for the end")
     parser.add_argument("--key", help="idempotency key: the same command with the same key starts no second run")
     output.add_arguments(parser)
@@ -20,15 +25,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns 0 if the run was accepted; with --wait, if it completed."""
     server = client.Client(flags.read_settings(args))
-    headers = {"Idempotency-Key": args.key} if args.key else {}
     body = {"params": run_params.read_parameters(args)}
-    started_run = server.request("POST", f"/api/tasks/{client.quoted(args.task)}/runs", body=body, headers=headers)
-    return show_started(server, started_run, wait=args.wait, format=args.output)
+    return start(server, f"/api/tasks/{client.quoted(args.task)}/runs", body, args)
 
 
-def show_started(server: client.Client, started_run: dict[str, Any], *, wait: bool, format: str) -> int:
-    """Print a run that was started, or follow it to its end; return the exit code."""
-    if not wait:
+def start(server: client.Client, path: str, body: dict[str, Any], args: argparse.Namespace) -> int:
+    """Start a run by a request, and print it or follow it to its end; return the exit code."""
+    headers = {"Idempotency-Key": args.key} if args.key else {}
+    started_run, format = server.request("POST", path, body=body, headers=headers), args.output
+    if not args.wait:
         note = " (started before with the same key)" if started_run.get("duplicate") else ""
         text = f"run {started_run['runId']} {render_run.state(started_run['state'])}{note}"
         output.show(format, started_run, lambda: text, [started_run["runId"]])

@@ -12,6 +12,7 @@ from typing import Any
 
 from optio.cli import FAILED, OK, print_error
 from optio.cli.shared import client, flags, output, render_run, terminal, tree_calendar
+from optio.cli.shared.parser import whole_number
 from optio.cli.shared.render_calendar import text as calendar_text
 from optio.cli.shared.schedule_history import print_history
 from optio.cli.shared.unknown_task import unknown_task
@@ -31,7 +32,11 @@ _DEFAULT_COUNT, _MAX_COUNT = 5, 1000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", nargs="?", metavar="TASK", help="the task's id (default: all that have a schedule)")
     parser.add_argument(
-        "-n", dest="count", type=_count, metavar="COUNT", help=f"fires of each task (default: {_DEFAULT_COUNT})"
+        "-n",
+        dest="count",
+        type=whole_number(_MAX_COUNT),
+        metavar="COUNT",
+        help=f"fires of each task (default: {_DEFAULT_COUNT})",
     )
     parser.add_argument(
         "--past", action="store_true", help="past slots instead, each with its run, or the reason why it has none"
@@ -88,7 +93,7 @@ def _print(
         output.show(args.output, coming, lambda: "\n\n".join(text(*pair, now, args.count) for pair in scheduled), names)
     else:
         calendar = tree_calendar.build_calendar([task for task, _ in scheduled], span, max_running, diagnostics)
-        output.show(args.output, tree_calendar.document(calendar), lambda: calendar_text(calendar, grid=args.grid), names)
+        output.show(args.output, tree_calendar.document(calendar), lambda: calendar_text(calendar), names)
 
 
 def _compile(root: Path) -> tuple[Compilation, bool]:
@@ -134,12 +139,6 @@ def text(task: CompiledTask, trigger: ScheduleTrigger, now: datetime, count: int
         for fire in islice(fires(config.cron_expression, config.timezone, now), count)
     ]
     return "\n".join([head, *rows])
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= _MAX_COUNT:
-        raise argparse.ArgumentTypeError(f"invalid number `{text}`: give a whole number from 1 to {_MAX_COUNT:,}")
-    return int(text)
 
 
 def _utc(at: datetime) -> str:

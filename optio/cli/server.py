@@ -8,7 +8,9 @@ from functools import partial
 
 from optio.cli import OK
 from optio.cli.shared import flags
-from optio.cli.shared.serving import attach_health, listen, log_to_stderr, open_metrics_port, run_loop, serve
+from optio.cli.shared.listening import listen, run_loop
+from optio.cli.shared.process_life import attach_health, log_to_stderr, open_metrics_port
+from optio.cli.shared.serving import serve
 from optio.cli.shared.starting import Signals, wait_for
 from optio.compiler.diagnostics import Severity
 from optio.errors import SettingsError, StoreUnavailable
@@ -32,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM. Returns 0."""
     settings = flags.read_settings(args)
     log_to_stderr(settings)
-    sock = listen(settings)
+    sock = listen(settings.host, settings.port)
     Signals()
     try:
         with open_metrics_port(settings) as probe:

@@ -4,7 +4,7 @@ The server is asked; where none answers, the database is read instead, as far as
 """
 
 import argparse
-from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -53,11 +53,8 @@ def read_status(settings: Settings) -> dict[str, Any]:
 def _from_database(settings: Settings) -> dict[str, Any]:
     from optio.server import serializers  # with the libraries of a server
 
-    store = wiring.open_store(settings, migrated=False)
-    try:
+    with closing(wiring.open_store(settings, migrated=False)) as store:
         fleet = store.fleet()
-    finally:
-        store.close()
     facts = serializers.fleet(fleet)
     lists = {"processes": "processes", "fleetProblems": "fleet_problems"}
     parts = {key: [serializers.to_json(member) for member in facts[name]] for key, name in lists.items()}
@@ -68,32 +65,29 @@ def _from_database(settings: Settings) -> dict[str, Any]:
 
 def text(report: dict[str, Any]) -> str:
     """Return the processes as a table, with the queue below it and the problems at the end."""
-    columns: list[output.Column | str] = [
-        "KIND",
-        output.Column("HOST", free=True),
-        output.Column("PID", right=True),
-        output.Column("VERSION", drop=2),
-        output.Column("STARTED", drop=3),
-        "SEEN",
-        output.Column("RUNS", right=True),
-        output.Column("GENERATION", right=True, drop=1),
-    ]
     now = datetime.fromisoformat(report["at"])
-    rows = [list(_row(process, now)) for process in report["processes"]]
-    table = output.table(columns, rows) if rows else "No process is running."
+    columns = [
+        output.Column("KIND", "kind"),
+        output.Column("HOST", "host", free=True),
+        output.Column("PID", lambda process: str(process["pid"] or ""), right=True),
+        output.Column("VERSION", lambda process: process["version"] or "older", drop=2),
+        output.Column("STARTED", lambda process: _age(process["startedAt"], now), drop=3),
+        output.Column(
+            "SEEN", lambda process: ("" if process["live"] else "silent ") + (_age(process["seenAt"], now) or "never")
+        ),
+        output.Column("RUNS", _runs_cell, right=True),
+        output.Column("GENERATION", "generation", right=True, drop=1),
+    ]
+    table = output.listing(columns, {"items": report["processes"]}, "No process is running.")
     queue = f"{report['queued']:,} queued, {report['running']:,} running"
     return "\n".join(
         [table, "", queue, *([""] if report["problems"] else []), *(f"! {problem}" for problem in report["problems"])]
     )
 
 
-def _row(process: dict[str, Any], now: datetime) -> Iterator[str]:
-    version, age = process["version"] or "older", _age(process["startedAt"], now)
-    yield from (process["kind"], process["host"], str(process["pid"] or ""), version, age)
-    yield ("" if process["live"] else "silent ") + (_age(process["seenAt"], now) or "never")
+def _runs_cell(process: dict[str, Any]) -> str:
     capacity = "" if process["capacity"] is None else f"/{process['capacity']}"
-    yield f"{process['running']}{capacity}" if process["kind"] == "worker" else ""
-    yield "" if process["generation"] is None else str(process["generation"])
+    return f"{process['running']}{capacity}" if process["kind"] == "worker" else ""
 
 
 def _age(at: str | None, now: datetime) -> str:

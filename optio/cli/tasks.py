@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
     server = client.Client(flags.read_settings(args))
     if args.verb == "list":
         answer = server.request("GET", "/api/tasks")
-        wide = args.output == output.WIDE
-        output.show(args.output, answer, lambda: _table(answer["items"], wide=wide), (item["id"] for item in answer["items"]))
+        as_text = lambda: output.listing(_COLUMNS, answer, "no tasks", wide=args.output == output.WIDE)  # noqa: E731
+        output.show(args.output, answer, as_text, (item["id"] for item in answer["items"]))
         return OK
     if args.verb == "show":
         path = f"/api/tasks/{client.quoted(args.task)}" if args.task else f"/api/definitions/{client.quoted(args.digest)}"
@@ -71,43 +71,6 @@ def _removal_text(removal: dict[str, Any] | None) -> str:
     return "\n".join([*lines, f"restore the files, or run `{removal['release']}` to remove the tasks"])
 
 
-_COLUMNS = (
-    "TASK",
-    output.Column("NAME", free=True),
-    output.Column("STATE", free=True),
-    output.Column("PRIORITY", right=True, drop=1),
-    output.Column("AT ONCE", right=True, drop=2),
-    output.Column("TRIGGERS", wide=True),
-    output.Column("RUNTIME", wide=True),
-    output.Column("MODEL", wide=True),
-    output.Column("OWNER", wide=True),
-    output.Column("NAMESPACE", wide=True),
-    output.Column("FILE", wide=True),
-    output.Column("DEFINITION", wide=True),
-)
-
-
-def _table(tasks: list[dict[str, Any]], *, wide: bool = False) -> str:
-    return output.table(_COLUMNS, [_row(task) for task in tasks], wide=wide) if tasks else "no tasks"
-
-
-def _row(task: dict[str, Any]) -> list[str]:
-    return [
-        task["id"],
-        task["name"],
-        _state(task),
-        str(task["priority"]),
-        str(task["maxConcurrent"]),
-        ", ".join(trigger["type"] for trigger in task["triggers"]),
-        task["agentRuntime"],
-        output.compact(task.get("model")),
-        output.compact(task.get("owner")),
-        output.compact(task.get("namespace")),
-        f"{task['origin']['path']}:{task['origin']['line']}",
-        task["digest"],
-    ]
-
-
 def _state(task: dict[str, Any]) -> str:
     words = [] if task["enabled"] else ["disabled"]
     if task["paused"]:
@@ -118,3 +81,19 @@ def _state(task: dict[str, Any]) -> str:
     if task.get("held"):
         words.append("its file was deleted, its removal is held")
     return ", ".join(words) or "served"
+
+
+_COLUMNS = (
+    output.Column("TASK", "id"),
+    output.Column("NAME", "name", free=True),
+    output.Column("STATE", _state, free=True),
+    output.Column("PRIORITY", "priority", right=True, drop=1),
+    output.Column("AT ONCE", "maxConcurrent", right=True, drop=2),
+    output.Column("TRIGGERS", lambda task: ", ".join(trigger["type"] for trigger in task["triggers"]), wide=True),
+    output.Column("RUNTIME", "agentRuntime", wide=True),
+    output.Column("MODEL", lambda task: output.compact(task.get("model")), wide=True),
+    output.Column("OWNER", lambda task: output.compact(task.get("owner")), wide=True),
+    output.Column("NAMESPACE", lambda task: output.compact(task.get("namespace")), wide=True),
+    output.Column("FILE", lambda task: f"{task['origin']['path']}:{task['origin']['line']}", wide=True),
+    output.Column("DEFINITION", "digest", wide=True),
+)

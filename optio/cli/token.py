@@ -4,6 +4,7 @@ once, when it is created; the database keeps only its hash."""
 import argparse
 import re
 import secrets
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,17 +17,16 @@ from optio.store.base import TokenStore
 from optio.store.values import Role, Token
 from optio.wiring import open_store
 
-_KEYS = ("id", "kind", "role", "label", "state", "createdAt", "expiresAt", "lastUsedAt")
 _STRONG_TOKEN = re.compile(r"[A-Za-z0-9._-]{32,200}", re.ASCII)
 _COLUMNS = (
-    "ID",
-    output.Column("KIND", drop=4),
-    "ROLE",
-    output.Column("LABEL", free=True),
-    "STATE",
-    output.Column("CREATED", drop=2),
-    output.Column("EXPIRES", drop=1),
-    output.Column("LAST USED", drop=3),
+    output.Column("ID", "id"),
+    output.Column("KIND", "kind", drop=4),
+    output.Column("ROLE", "role"),
+    output.Column("LABEL", lambda token: token["label"] or "-", free=True),
+    output.Column("STATE", "state"),
+    output.Column("CREATED", lambda token: token["createdAt"] or "-", drop=2),
+    output.Column("EXPIRES", lambda token: token["expiresAt"] or "-", drop=1),
+    output.Column("LAST USED", lambda token: token["lastUsedAt"] or "-", drop=3),
 )
 
 
@@ -37,10 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     create.add_argument("--label", default="", help="what it is for")
     create.add_argument("--expires", metavar="DURATION", help="such as 720h; by default it does not expire")
     create.add_argument(
-        "--from-file",
-        type=Path,
-        metavar="FILE",
-        help="use the token in this file; do nothing if it exists already",
+        "--from-file", type=Path, metavar="FILE", help="use the token in this file; do nothing if it exists already"
     )
     verbs.add_parser("list", help="list every token and session, without its secret")
     revoke = verbs.add_parser("revoke", help="revoke a token, or end a session, at once")
@@ -53,33 +50,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb and return its exit code."""
-    store = open_store(flags.read_settings(args))
-    try:
+    with closing(open_store(flags.read_settings(args))) as store:
         if args.verb == "create":
-            try:
-                expires = datetime.now(UTC) + parse_duration(args.expires) if args.expires else None
-            except ValueError as err:
-                raise SettingsError(f"--expires: {err}") from err
-            if args.from_file is not None:
-                _create_known(store, args.from_file, args.role, args.label, expires, args.output)
-                return OK
-            secret = "optio_" + secrets.token_urlsafe(32)
-            token = store.add_token("tok_" + secrets.token_hex(6), token_hash(secret), args.role, args.label, expires)
-            created = {"id": token.id, "role": token.role, "token": secret}
-            output.show(args.output, created, lambda: secret, [token.id])
+            _create(store, args)
         elif args.verb == "revoke":
             token_id = ids.token_id(store.tokens(), args.id)
             store.revoke_token(token_id)
             output.show(args.output, {"id": token_id, "state": "revoked"}, lambda: f"{token_id} is revoked", [token_id])
         else:
-            rows = [_row(token) for token in store.tokens()]
-            cells = [[cell or "-" for cell in row] for row in rows]
-            text = output.table(_COLUMNS, cells, wide=args.output == output.WIDE) if rows else "no tokens"
-            tokens = [dict(zip(_KEYS, row, strict=True)) for row in rows]
-            output.show(args.output, tokens, lambda: text, (str(listed_token["id"]) for listed_token in tokens))
-    finally:
-        store.close()
+            tokens = [_document(token) for token in store.tokens()]
+            as_text = lambda: output.listing(_COLUMNS, {"items": tokens}, "no tokens", wide=args.output == output.WIDE)  # noqa: E731
+            output.show(args.output, tokens, as_text, (str(token["id"]) for token in tokens))
     return OK
+
+
+def _create(store: TokenStore, args: argparse.Namespace) -> None:
+    try:
+        expires = datetime.now(UTC) + parse_duration(args.expires) if args.expires else None
+    except ValueError as err:
+        raise SettingsError(f"--expires: {err}") from err
+    if args.from_file is not None:
+        _create_known(store, args.from_file, args.role, args.label, expires, args.output)
+        return
+    secret = "optio_" + secrets.token_urlsafe(32)
+    token = store.add_token("tok_" + secrets.token_hex(6), token_hash(secret), args.role, args.label, expires)
+    output.show(args.output, {"id": token.id, "role": token.role, "token": secret}, lambda: secret, [token.id])
 
 
 def _create_known(store: TokenStore, file: Path, role: Role, label: str, expires: datetime | None, format: str) -> None:
@@ -107,10 +102,19 @@ def _create_known(store: TokenStore, file: Path, role: Role, label: str, expires
     output.show(format, {"id": id, "role": role, "made": is_created}, lambda: text, [id])
 
 
-def _row(token: Token) -> list[str | None]:
-    now = datetime.now(UTC)
-    over = token.expires_at is not None and token.expires_at <= now
-    state = "revoked" if token.revoked_at else "expired" if over else "living"
-    ats = (token.created_at, token.expires_at, token.last_used_at)
-    times = [None if at is None else at.isoformat(timespec="seconds") for at in ats]
-    return [token.id, "session" if token.is_session else "token", token.role, token.label, state, *times]
+def _document(token: Token) -> dict[str, str | None]:
+    is_over = token.expires_at is not None and token.expires_at <= datetime.now(UTC)
+    return {
+        "id": token.id,
+        "kind": "session" if token.is_session else "token",
+        "role": token.role,
+        "label": token.label,
+        "state": "revoked" if token.revoked_at else "expired" if is_over else "living",
+        "createdAt": _time_text(token.created_at),
+        "expiresAt": _time_text(token.expires_at),
+        "lastUsedAt": _time_text(token.last_used_at),
+    }
+
+
+def _time_text(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat(timespec="seconds")

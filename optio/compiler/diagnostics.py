@@ -14,7 +14,7 @@ from optio.compiler.source import START, Position, Span
 from optio.model.route import Route, pointer
 
 if TYPE_CHECKING:
-    from optio.compiler.rules.rule import Rule
+    from optio.compiler.rules.rule import Certainty, Rule
 
 MAX_SHOWN_PER_CODE, MAX_STORED_PER_CODE = 20, 1_000
 MAX_MESSAGE_LENGTH, MAX_VALUE_LENGTH = 400, 80
@@ -104,6 +104,11 @@ class Diagnostic:
         """Return the kebab-case name of the rule, such as `unused-parameter`, from the catalogue."""
         return _rule(self.code).name
 
+    @property
+    def certainty(self) -> "Certainty":
+        """Return whether the rule proves or suspects, from the catalogue."""
+        return _rule(self.code).certainty
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form that `optio check --format json` and the API document: 1-based lines and columns, a JSON pointer
         for the route, and related places and fixes as lists."""
@@ -111,6 +116,7 @@ class Diagnostic:
             "code": self.code,
             "rule": self.rule,
             "severity": self.severity.value,
+            "certainty": self.certainty.value,
             "message": self.message,
             "path": self.path,
             **_range(self.span),
@@ -178,6 +184,11 @@ def asks_advice(levels: Mapping[str, str]) -> bool:
     from optio.compiler.rules.codes import RULES
 
     return any(level != "off" and code in RULES and RULES[code].pedantic for code, level in levels.items())
+
+
+def is_pedantic(code: str) -> bool:
+    """Return whether the rule is checked only where a careful reviewer is asked for."""
+    return _rule(code).pedantic
 
 
 def apply_severities(findings: Sequence[Diagnostic], levels: Mapping[str, str], *, pedantic: bool) -> list[Diagnostic]:

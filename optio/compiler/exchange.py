@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from optio.compiler.diagnostics import Diagnostic, Severity
 from optio.compiler.report import printable_path
 from optio.compiler.rules.codes import RULES
-from optio.compiler.rules.rule import Rule
+from optio.compiler.rules.rule import PROVES, Rule
 from optio.compiler.source import Span
 from optio.version import __version__
 
@@ -56,6 +56,8 @@ def _rule(rule: Rule, manual: str | None) -> dict[str, object]:
         },
         **link,
         "defaultConfiguration": {"level": _LEVELS[Severity(rule.severity)]},
+        # GitHub shows the more precise rules first.
+        "properties": {"precision": "very-high" if rule.certainty is PROVES else "medium"},
     }
 
 

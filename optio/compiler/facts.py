@@ -1,16 +1,15 @@
-"""The facts of a file that another file could contradict: id, webhook paths, schedule, spending, and what it asks of the
+"""The facts of a file that another file could contradict: id, webhook paths, spending, and what it asks of the
 executor. They are plain data, because they are passed between processes. Checks across files (`checks.across`) see only these
 facts; a check that needs more adds a field here."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source import Span
 from optio.model.isolation import KEYS, POD, not_applied, requested_keys
 from optio.model.route import Route
-from optio.model.trigger import ScheduleTrigger, WebhookTrigger
+from optio.model.trigger import WebhookTrigger
 
 
 class ValuePlace(NamedTuple):
@@ -25,15 +24,6 @@ class WebhookPath(NamedTuple):
 
     path: str
     place: ValuePlace
-
-
-class ScheduleFacts(NamedTuple):
-    """A schedule that may start the task. `own` is set if the task's own file has it in a place where it can be rewritten."""
-
-    expression: str
-    zone: str
-    place: ValuePlace
-    own: bool
 
 
 class SpendFacts(NamedTuple):
@@ -57,16 +47,14 @@ NO_SPEND_CAPS: tuple[SpendCap | None, SpendCap | None] = (None, None)
 
 
 class TaskFacts(NamedTuple):
-    """The facts of one file. `named` is the place that the id comes from, or None where that value is wrong. `when` is filled
-    for pedantic checks, and `spend` under a policy that caps all tasks together. `asks` lists the isolating keys of
-    `environment` that the executor does not apply, and `demands` those that the policy requires. `caps` and `namespaces` are
-    the policy's own."""
+    """The facts of one file. `named` is the place that the id comes from, or None where that value is wrong. `spend` is
+    filled under a policy that caps all tasks together. `asks` lists the isolating keys of `environment` that the executor does
+    not apply, and `demands` those that the policy requires. `caps` and `namespaces` are the policy's own."""
 
     path: str
     id: str
     named: ValuePlace | None
     hooks: tuple[WebhookPath, ...] = ()
-    when: ScheduleFacts | None = None
     spend: SpendFacts | None = None
     caps: tuple[SpendCap | None, SpendCap | None] = NO_SPEND_CAPS
     asks: tuple[tuple[str, ValuePlace], ...] = ()
@@ -77,7 +65,6 @@ class TaskFacts(NamedTuple):
 def task_facts(
     task: ResolvedTask,
     *,
-    pedantic: bool = False,
     executor: str | None = None,
     priced: bool = False,
     demands: tuple[str, ...] = (),
@@ -90,7 +77,6 @@ def task_facts(
         task.id,
         _place(task, route) if task.is_known(route) else None,
         tuple(_webhook_paths(task)),
-        _schedule_facts(task) if pedantic else None,
         _spend_facts(task) if priced else None,
         asks=() if executor is None or POD in demands else tuple(_isolation_keys(task, executor)),
         demands=demands,
@@ -102,24 +88,6 @@ def _isolation_keys(task: ResolvedTask, executor: str) -> Iterator[tuple[str, Va
         route = _ASKED[key]
         if task.is_known(route):
             yield key, _place(task, route)
-
-
-def _schedule_facts(task: ResolvedTask) -> ScheduleFacts | None:
-    for index, trigger in enumerate(task.spec.triggers):
-        if not isinstance(trigger, ScheduleTrigger) or not trigger.enabled or not task.spec.enabled or task.gaps:
-            continue
-        from optio.scheduling.cron import CronError, check_expression
-
-        config = trigger.config
-        try:
-            check_expression(config.cron_expression)
-            ZoneInfo(config.timezone)
-        except (CronError, ZoneInfoNotFoundError, ValueError, OSError):
-            continue
-        route = ("triggers", index, "config", "cronExpression")
-        own = task.document.path_at(route) == task.path and task.document.rewritten(route, "") is not None
-        return ScheduleFacts(config.cron_expression, config.timezone, _place(task, route), own)
-    return None
 
 
 def _spend_facts(task: ResolvedTask) -> SpendFacts | None:

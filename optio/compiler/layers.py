@@ -8,7 +8,6 @@ other, so each removes the other. Every value remembers the file that wrote it.
 
 import posixpath
 from collections.abc import Iterator, Sequence
-from itertools import dropwhile, islice
 from typing import Any, NamedTuple
 
 from optio.compiler.diagnostics import Cause, CauseKind, Diagnostic, Fix, diagnostic
@@ -268,12 +267,6 @@ class MergedDocument:
             for route, text in layer.odd.items()
             if route[0] in values and self.writer(route) is layer
         }
-
-    def replaced(self, route: Route) -> Any:
-        """Return the value that the writer of the one at the route replaces: of the nearest layer below, or None."""
-        writer = self.writer(route)
-        layers = dropwhile(lambda each: each[0] is not writer, self._layers)
-        return next((value for _, values in islice(layers, 1, None) if (value := value_at(values, route)) is not None), None)
 
     def _over(self, weak: dict[str, Any], strong: dict[str, Any], layer: Document, route: Route) -> dict[str, Any]:
         done = dict(weak)

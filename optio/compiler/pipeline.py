@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from optio.compiler import checks, text_hygiene
-from optio.compiler.checks import models
 from optio.compiler.checks.across import check_across
 from optio.compiler.diagnostics import (
     CauseKind,
@@ -229,14 +228,13 @@ def check_results(
     applied."""
     across: dict[str, list[Diagnostic]] = {}
     claims = [file.facts for file in files if file.facts is not None]
-    advised = pedantic or asks_advice(levels)
-    for each in check_across(claims, pedantic=advised, executor=executor, is_whole=is_whole):
+    for each in check_across(claims, executor=executor, is_whole=is_whole):
         across.setdefault(each.path, []).append(each)
     findings: list[Diagnostic] = []
     broken_paths: set[str] = set()
     comments = {file.path: file.comments for file in files if file.comments}
     by_file = {f.path: f.diagnostics + across.get(f.path, []) for f in files if f.diagnostics or f.path in across}
-    if executor is not None and advised:
+    if executor is not None and (pedantic or asks_advice(levels)):
         vain = {rule for rule, key in _ASKED_FOR.items() if not_applied(executor, [key])}
         podded = {f.path for f in files if f.facts is not None and POD in f.facts.demands}
         by_file = {path: mine if path in podded else [d for d in mine if d.code not in vain] for path, mine in by_file.items()}
@@ -302,14 +300,9 @@ def compile_file(
     said, compiled = (policy.facts if path == POLICY else None), None
     if task is not None:
         demands = policy.demands(task)
-        needs_credential = executor == "kubernetes" or POD in demands or models.is_credential_replaced(task)
-        if needs_credential and not any(finding.code == "OPT004" for finding in found):
-            # A pod has no login of its own, and a list that replaces one with a credential has lost it: elsewhere it is advice.
-            found = [finding for finding in found if finding.code != "OPT525"]
-            found += [replace(finding, severity=Severity.WARNING) for finding in models.check_credential(task)]
         # A policy that cannot be read may name the executor.
         runs_on = None if policy.unreadable else executor
-        said = task_facts(task, pedantic=pedantic, executor=runs_on, priced=policy.facts is not None, demands=demands)
+        said = task_facts(task, executor=runs_on, priced=policy.facts is not None, demands=demands)
         compiled = emit(task, demands, policy.namespace(path), policy.allowed_secrets(task))
         if task.samples and not samples:
             task = replace(task, samples=())
@@ -386,8 +379,9 @@ def _compiled(
     findings += policy.judge(task, tree)
     if any(d.code == "OPT616" for d in findings):
         # A model that is wrong has no price either.
-        line = whole.span(("model",)).start.line
-        if any(d.code == "OPT607" or d.span.start.line == line for d in findings if d.code not in ("OPT608", "OPT616")):
+        line = whole.span(("model",)).start.line if task.spec.model is not None else None
+        others = [d for d in findings if d.code not in ("OPT608", "OPT616")]
+        if any(d.code in ("OPT607", "OPT621") or d.span.start.line == line for d in others):
             findings = [d for d in findings if d.code != "OPT616"]
     if any(d.code == "OPT405" for d in findings):
         # A webhook's secret in plain text is reported by its own rule.

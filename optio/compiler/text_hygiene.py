@@ -1,4 +1,4 @@
-"""Check the text of a file that parses for what its author may not see: invisible characters, tabs, values cut off by `#`,
+"""Check the text of a file that parses for what its author may not see: invisible characters, values cut off by `#`,
 unused anchors, and text that other YAML readers read differently."""
 
 import re
@@ -27,9 +27,6 @@ _PROMPT: Route = ("promptTemplate",)
 # Required keys, and the type of the document: a blank one must be filled in, not deleted.
 _NEEDED = ("type", "name", "agentRuntime", "promptTemplate")
 _GOES_ON = r"(?<=\S) (# (?!optio:|yaml|noqa)[^\n]*\w[^\n]*)$"
-# The beginning of a new command, and a command up to the end of its line.
-_COMMAND = r"(?:cd|set|export|source|echo|exit|mkdir|rm|cp|mv)\s+\S|\./\w|(?:if|for|while)\s.*;\s*(?:then|do)\b"
-_ALONE = r"(?:set\s+[-+]\w+|cd\s+\S+|export\s+\w+=\S*|source\s+\S+|\.\s+\S+)\Z"
 _ITEM = r"(?:[-*+]|\d{1,2}[.)])[ \t]+\S|#{1,6} \S|```|~~~"
 _MISREAD = r"(?m)&[A-Za-z0-9_-]+[^\sA-Za-z0-9_\-,\[\]{}]|[\[{,]\s*\?[^\s,\]}]|(?:^|[\s\[{,])!(?=[\s,\]}]|\Z)"
 _ODD_ANCHOR = r"&([A-Za-z0-9_-]+)([^\sA-Za-z0-9_\-,\[\]{}])[^\s,\[\]{}]*"
@@ -52,11 +49,8 @@ def check(file: SourceFile, document: Document) -> Iterator[Diagnostic]:
     if " #" in text or "\t#" in text:
         yield from _cut(document)
         yield from _cut_prompt(document)
-    if "\t" in text:
-        yield from _tabs(document)
     if ">" in text:
         yield from _folded(document)
-        yield from _folded_script(document)
     yield from _blank(document)
 
 
@@ -245,52 +239,6 @@ def _folded(document: Document) -> Iterator[Diagnostic]:
                 fix=fix,
             )
             return
-
-
-def _folded_script(document: Document) -> Iterator[Diagnostic]:
-    """Report a program or set-up command below `>` whose lines are separate commands and are joined into one."""
-    value = document.value if isinstance(document.value, dict) else {}
-    environment = value.get("environment")
-    commands = environment.get("setupCommands") if isinstance(environment, dict) else None
-    routes: list[Route] = [("command",)] if isinstance(value.get("command"), str) else []
-    routes += [("environment", "setupCommands", index) for index in range(len(commands) if isinstance(commands, list) else 0)]
-    for route in routes:
-        source = document.source(route) if document.has(route) else ""
-        if not source.startswith(">"):
-            continue
-        lines = source.split("\n")[1:]
-        joined = next((pair for pair in pairwise(lines) if _are_two(*pair)), None)
-        if joined is not None:
-            start = document.span(route).start
-            span = Span(start, Position(start.line, start.column + 1))
-            message = f"`>` joins the lines of the script: `{_short(joined[1].strip())}` goes on the line before it"
-            fix = Fix.write("|", span, safe=False)
-            hint = "write `|`, which keeps the lines"
-            yield diagnostic("OPT024", message, path=document.path, span=span, route=route, hint=hint, fix=fix)
-
-
-def _are_two(before: str, line: str) -> bool:
-    """Return True if two lines of a script are separate commands. A line that continues ends or begins with a sign for that."""
-    if not before.strip() or not line.strip() or re.search(r"(?:[\\|&;({,=]|\b(?:do|then|else|in))\s*$", before):
-        return False
-    return re.match(_COMMAND, line.strip()) is not None or re.match(_ALONE, before.strip()) is not None
-
-
-def _tabs(document: Document) -> Iterator[Diagnostic]:
-    """Report a tab that indents one line of a text whose other lines are indented by spaces."""
-    for route, node in walk(document.root, ()):
-        if node.id != "scalar" or node.style not in ("|", ">") or "\t" not in node.value:
-            continue
-        starts = [re.match(r"[ \t]*", line) for line in node.value.split("\n")]
-        inner = [found[0] for found in starts if found is not None]
-        if not (any("\t" in blanks for blanks in inner) and any(blanks.startswith(" ") for blanks in inner)):
-            continue
-        where = re.compile(r"^[ ]*\t", re.MULTILINE).search(document.text, node.start_mark.index, node.end_mark.index)
-        if where is not None:
-            span = span_at(document.text, where.end() - 1, where.end())
-            message = "a tab indents this line of the text, and spaces indent others"
-            hint = "write spaces in all of them, or tabs"
-            yield diagnostic("OPT023", message, path=document.path, span=span, route=route, hint=hint)
 
 
 def _blank(document: Document) -> Iterator[Diagnostic]:

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from optio.executors import cgroup
-from optio.executors.base import Exit, LaunchArrival
+from optio.executors.base import Exit, Handle, LaunchArrival
 from optio.executors.inotify import Inotify
 from optio.executors.procfs import descendants, uptime
 from optio.executors.trees import delete_tree
-from optio.model.room import Delay
 from optio.process_identity import start_time
 
 # Without inotify (no watches left) output is polled at this interval, in seconds.
@@ -52,7 +51,7 @@ OVERDUE_S = 3.0
 _USUAL_GRACE_S = 10.0
 
 
-class ProcessHandle:
+class ProcessHandle(Handle):
     """The handle of a local attempt. The supervisor is not a child of this process: a pidfd waits for it, and cannot refer to
     another process by mistake."""
 
@@ -121,9 +120,6 @@ class ProcessHandle:
                 self._inotify.watch(kept_path)
         return stream in self._paths
 
-    def settled(self) -> bool:
-        return True
-
     def wait(self, timeout: float) -> None:
         timeout = min(timeout, max(0.01, self._overdue_at - uptime()))
         if self._inotify is None:
@@ -169,14 +165,6 @@ class ProcessHandle:
     def begun(self) -> LaunchArrival | None:
         return self._arrival
 
-    def pod(self) -> None:
-        """Return None: a process is in no pod."""
-        return
-
-    def delay(self) -> Delay | None:
-        """Return None: a process begins at once."""
-        return None
-
     def exit(self) -> Exit | None:
         """Return how the attempt ended, or None while it runs. An exit file is a forgery while its supervisor lives."""
         if self._alive():
@@ -189,7 +177,7 @@ class ProcessHandle:
             cgroup.remove_groups(self._control, self._base.name)
             if self._overdue_as is not None:
                 return Exit(code=None, signal=signal.SIGKILL, stopped_by=self._overdue_as)
-            exit_ = Exit(code=None, signal=None, lost=True, by_agent=self._watched and not self._holds_signals)
+            exit_ = Exit(lost=True, by_agent=self._watched and not self._holds_signals)
         return exit_
 
     def _alive(self) -> bool:
@@ -222,7 +210,7 @@ class ProcessHandle:
         except (OSError, ValueError):
             return None
         if data["error"] == "ENOSPC":
-            return Exit(code=None, signal=None, reason="disk", message="the disk had no room to begin", temporary=True)
+            return Exit(reason="disk", message="the disk had no room to begin", temporary=True)
         oom = data.get("oom")  # the limit that was too small
         return Exit(
             code=data["code"],

@@ -1,10 +1,11 @@
 """The protocol of executors: start a launch, follow it through a handle, and find it again after a restart. `runs.execute` and
-the worker use it; `process` and `pods` implement it."""
+the worker use it; `process` and `pods` implement it. What a place does not have, it inherits: its answer is nothing."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from optio.executors.procfs import uptime
 from optio.model.pool import Pool, StartKind
 from optio.model.probe_result import ProbeResult
 from optio.model.room import Delay
@@ -95,8 +96,8 @@ class Exit:
     begun and nothing is left: the run may wait for room, and then gets another attempt.
     """
 
-    code: int | None
-    signal: int | None
+    code: int | None = None
+    signal: int | None = None
     stopped_by: str | None = None
     phase: str = "agent"
     error: str | None = None
@@ -130,7 +131,7 @@ class Handle(Protocol):
     def settled(self) -> bool:
         """Return whether everything can be read that was printed before this handle was obtained; False while it is being
         fetched."""
-        ...
+        return True
 
     def wait(self, timeout: float) -> None:
         """Return when there may be more output, when the attempt has ended, when `wake` is called, or after `timeout`
@@ -148,11 +149,11 @@ class Handle(Protocol):
 
     def pod(self) -> AgentPod | None:
         """Return the attempt's pod as far as it is known; None for a process. `wait` returns when more is known."""
-        ...
+        return None
 
     def delay(self) -> Delay | None:
         """Return why the attempt has not begun yet, if that takes longer than usual. `wait` returns when it changes."""
-        ...
+        return None
 
     def exit(self) -> Exit | None:
         """Return how the attempt ended, or None while it runs."""
@@ -189,7 +190,7 @@ class Executor(Protocol):
 
     def clock(self) -> float:
         """Return seconds by a clock that nobody sets and that its agents use too (see `Launch.leased_at`)."""
-        ...
+        return uptime()
 
     def program(self, runtime: str) -> str:
         """Return the program of an agent CLI. Raises LaunchFailed, with how to install it."""
@@ -202,12 +203,12 @@ class Executor(Protocol):
     def program_facts(self, runtime: str) -> ProgramFacts:
         """Return what is known of the program by which this executor starts the agent CLI; nothing for pods, which have an
         image."""
-        ...
+        return ProgramFacts()
 
     def can_continue(self, run_id: str, attempt: int, program: str | None = None) -> bool:
         """Return whether HOME and the working directory of an ended attempt are still here, and `program`, if given, is the
         same as it had. If not, an attempt that comes after it begins anew."""
-        ...
+        return False
 
     def find(self, run_id: str, attempt: int) -> Handle | None:
         """Return the handle of an attempt that another worker started, or None if it never started; then it never will."""
@@ -215,15 +216,15 @@ class Executor(Protocol):
 
     def prepare(self) -> None:
         """Do in advance what would make the first start slow. Never raises."""
-        ...
+        return
 
     def keep_warm(self, wanted: Sequence[WarmDemand]) -> None:
         """Keep these places ready from now on, and no others. Never raises."""
-        ...
+        return
 
     def pools(self) -> list[Pool] | None:
         """Return the places that are kept ready; None if another executor keeps them."""
-        ...
+        return None
 
     def attempts(self) -> list[tuple[str, int]]:
         """Return (run id, attempt) of everything that was started here and not removed."""
@@ -232,7 +233,7 @@ class Executor(Protocol):
     def keep(self, run_id: str, attempt: int, seconds: float) -> KeptAttempt | None:
         """Keep the remains of a failed attempt for so many seconds, whatever becomes of this process. `attempts` leaves it out.
         Return None if nothing can be kept here, which `notes` has said."""
-        ...
+        return None
 
     def remove(self, run_id: str, attempt: int) -> None:
         """End what still runs of an attempt and delete its remains. Only for attempts that no worker follows any more."""
@@ -241,7 +242,7 @@ class Executor(Protocol):
     def notes(self, environment: Environment) -> list[str]:
         """Return lines for the run's log: what confines an agent here, and which parts of a task's `environment` are not
         applied."""
-        ...
+        return []
 
     def not_applied(self, names: Iterable[str]) -> list[str]:
         """Return a sentence for each of these kinds of isolation (`isolation.NAMES`) that this executor does not apply."""
@@ -250,16 +251,16 @@ class Executor(Protocol):
     def private(self, environment: Environment) -> Iterable[str]:
         """Return values that the executor itself gives an agent and that no log may show, such as the password of the egress
         proxy."""
-        ...
+        return ()
 
     def refusal_hint(self, line: bytes, environment: Environment) -> str | None:
         """Return a hint for the run's log, if a line that an agent printed says that something was refused to it, in the
         `environment` of its task."""
-        ...
+        return None
 
     def examine(self) -> Iterable[ProbeResult]:
         """Yield what confines agents here and what does not, for `optio doctor` and for a worker's log at its start."""
-        ...
+        return ()
 
     def close(self) -> None:
         """Release all resources of this process; attempts continue."""

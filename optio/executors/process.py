@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -44,12 +44,11 @@ from optio.executors.attempt import (
     open_pidfd,
     reserve_exit,
 )
-from optio.executors.base import Handle, Launch, ProgramFacts, WarmDemand
+from optio.executors.base import Executor, Handle, Launch, ProgramFacts
 from optio.executors.procfs import uptime
 from optio.executors.program_facts import facts_of
 from optio.executors.sandbox import KINDS, Sandbox, SandboxOptions
 from optio.model import isolation
-from optio.model.pool import Pool
 from optio.model.probe_result import ProbeResult
 from optio.model.runtimes import Program, declaration_of
 from optio.model.task import Environment
@@ -83,7 +82,7 @@ _TRIAL_TIMEOUT_S = 20.0
 _ARCH = {"x86_64": "x64", "aarch64": "arm64"}
 
 
-class ProcessExecutor:
+class ProcessExecutor(Executor):
     """The executor of local processes. `programs` maps a runtime to a configured program. An attempt may write `disk_quota`
     bytes and `disk_files` files, and have `processes` at once; if these are given, it gets a cgroup for them. Raises
     SettingsError for a sandbox that cannot be."""
@@ -124,9 +123,6 @@ class ProcessExecutor:
             return "/".join((name.read_text(), *machine()))
         except OSError as err:
             raise StoreUnavailable(f"the directory of attempts {self._root} cannot be used: {err.strerror}") from err
-
-    def clock(self) -> float:
-        return uptime()
 
     def program(self, runtime: str) -> str:
         agent = declaration_of(runtime)
@@ -235,12 +231,6 @@ class ProcessExecutor:
             if self._server is None:
                 self._serve()
 
-    def keep_warm(self, wanted: Sequence[WarmDemand]) -> None:
-        """Do nothing: a process begins at once, so there is nothing to keep ready."""
-
-    def pools(self) -> list[Pool] | None:
-        return None
-
     def attempts(self) -> list[tuple[str, int]]:
         try:
             names = os.listdir(self._root)
@@ -248,9 +238,6 @@ class ProcessExecutor:
             return []
         parts = [name.rpartition("-") for name in names]
         return [(run_id, int(number)) for run_id, _, number in parts if run_id and number.isascii() and number.isdigit()]
-
-    def keep(self, run_id: str, attempt: int, seconds: float) -> None:
-        """Return None: there is no pod to keep, which `notes` says in the run's log."""
 
     def remove(self, run_id: str, attempt: int) -> None:
         base = self._directory(run_id, attempt)
@@ -281,10 +268,6 @@ class ProcessExecutor:
         if self._cgroups.problem:
             return isolation.notes("process", names, {"resources": self._cgroups.problem})
         return isolation.notes("process", (name for name in names if name != "resources"))
-
-    def private(self, environment: Environment) -> Iterable[str]:
-        """Return nothing: a process gets only what its launch says."""
-        return ()
 
     def refusal_hint(self, line: bytes, environment: Environment) -> str | None:
         return self.sandbox.refusal_hint(line, environment)
@@ -421,7 +404,7 @@ class _ForkServer:
             self._connection.shutdown(socket.SHUT_RDWR)
 
     def _receive(self) -> None:
-        line = self._line()
+        line = self._line()  # this waits, and meanwhile the request stays in the queue
         self._requests.popleft().append(line)
 
     def _line(self) -> dict[str, Any]:

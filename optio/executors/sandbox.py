@@ -88,24 +88,17 @@ class Sandbox:
         self._users = options.users if os.geteuid() == 0 and self.kind != "none" else None
         self._ports = options.ports
         self._place = str(options.place)
-        self._hidden = [_real(path) for path in options.hidden]
+        self._hidden = list(map(_real, options.hidden))
         if self._users is None and self.kind != "none":
             self._hidden += _private("/etc", "/opt")
         self._check_write(options.write)
-        self._closed = [path for path in _SHARED if any(_is_within(hidden, _real(path)) for hidden in self._hidden)]
+        self._closed = [path for path in _SHARED if _holds_any(_real(path), self._hidden)]
         # Resolved now, and none within another: an agent could put a link in the place of one that it may replace.
         self._opened = _outermost(map(_real, options.write))
         self._write = _outermost([*(_real(path) for path in _SHARED if path not in self._closed), *self._opened])
-        pythons = (sys.prefix, sys.base_prefix)
-        on_path = _on_path(os.environ.get("PATH", os.defpath), Path(os.path.expanduser("~")))
-        readable = (*SYSTEM, *pythons, *on_path, *map(str, options.read))
-        parts = [part for path in readable for part in _carve(_real(path), self._hidden)]
-        read = _outermost(path for path in parts if not os.path.islink(path))
-        self._links = {path: os.readlink(path) for path in parts if os.path.islink(path)}
-        for way in readable:
-            self._links.update(_links(way))
-        self._all_read = [path for path in read if not any(_is_within(path, directory) for directory in self._opened)]
-        self._read = [path for path in read if not any(_is_within(path, directory) for directory in self._write)]
+        read, self._links = _readable(options.read, self._hidden)
+        self._all_read = [path for path in read if not _is_in_any(path, self._opened)]
+        self._read = [path for path in read if not _is_in_any(path, self._write)]
         devices = [_real(f"/dev/{name}") for name in _DEVICES]
         self._rules = landlock.rules(self._abi, read=self._read, write=self._write, devices=devices)
         # Only the worker's own: what lies above is the operator's to open.
@@ -115,7 +108,7 @@ class Sandbox:
         self._bwrap = shutil.which("bwrap") or "bwrap"
         # Open paths usually stay as they are; if not, the agent's error says so.
         all_open = (*self._read, *(self._opened if self.is_isolated else self._write))
-        self._is_open = lru_cache(256)(lambda program: any(_is_within(_real(program), path) for path in all_open))
+        self._is_open = lru_cache(256)(lambda program: _is_in_any(_real(program), all_open))
 
     def _check_write(self, paths: Sequence[Path]) -> None:
         """Raise SettingsError for a path of OPTIO_SANDBOX_WRITE that would open what no agent may write, or that none can."""
@@ -182,8 +175,8 @@ class Sandbox:
         inner = [(path, path, _READ) for path in (*self._all_read, *program_paths) if self._is_shared(path)]
         inner += [(path, path, _WRITE) for path in self._opened if self._is_shared(path)]
         paths = [self._place, *(path for path, _, _ in inner)]
-        in_memory = [shared for shared in _SHARED if shared == _SHARED[2] or any(_is_within(path, shared) for path in paths)]
-        private = [shared for shared in _SHARED if not any(_is_within(shared, path) for path in self._opened)]
+        in_memory = [shared for shared in _SHARED if shared == _SHARED[2] or _holds_any(shared, paths)]
+        private = [shared for shared in _SHARED if not _is_in_any(shared, self._opened)]
         binds = [(own_paths[2], shared, _WRITE) for shared in private if shared not in in_memory]
         binds += sorted(inner, key=lambda bind: len(bind[1]))
         return {
@@ -328,7 +321,7 @@ class Sandbox:
         if self._is_open(program):
             return
         real = _real(program)
-        if os.path.exists(real) and not any(_is_within(real, _real(path)) for path in (*program_paths, *own_paths)):
+        if os.path.exists(real) and not _is_in_any(real, map(_real, (*program_paths, *own_paths))):
             cure = f"set OPTIO_SANDBOX_READ={os.path.dirname(real)}, or put it on the worker's PATH"
             raise LaunchFailed("sandbox", f"the sandbox ({self.kind}) does not let an agent execute {program}", cure=cure)
 
@@ -356,7 +349,7 @@ class Sandbox:
         for source, target, flags in plan["binds"]:
             words += ["--dir", os.path.dirname(target), "--ro-bind-try" if flags == _READ else "--bind", source, target]
         for path, text in self._links.items():
-            if not any(_is_within(path, directory) for directory in self._all_read):
+            if not _is_in_any(path, self._all_read):
                 words += ["--symlink", text, path]
         # What is not one of these places exists only in there: nothing is to be written where it would be lost.
         for path in (*plan["points"], "/dev", "/"):
@@ -426,6 +419,17 @@ def _on_path(path: str, home: Path) -> Iterator[str]:
             yield from (str(parent / name) for name in names)
 
 
+def _readable(paths: Iterable[Path], hidden: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Return what an agent may read, these `paths` too, and the links on the way there, each with its text."""
+    on_path = _on_path(os.environ.get("PATH", os.defpath), Path(os.path.expanduser("~")))
+    readable = (*SYSTEM, sys.prefix, sys.base_prefix, *on_path, *map(str, paths))
+    parts = [part for path in readable for part in _carve(_real(path), hidden)]
+    links = {path: os.readlink(path) for path in parts if os.path.islink(path)}
+    for path in readable:
+        links.update(_links(path))
+    return _outermost(path for path in parts if not os.path.islink(path)), links
+
+
 def _program_files(program: str) -> Iterator[str]:
     """Yield the files of an agent CLI: its package, with its dependencies."""
     real = Path(_real(Path(program)))
@@ -433,11 +437,11 @@ def _program_files(program: str) -> Iterator[str]:
     yield str(tree)
 
 
-def _carve(path: str, hidden: Iterable[str]) -> Iterator[str]:
+def _carve(path: str, hidden: Sequence[str]) -> Iterator[str]:
     """Yield a path, or, if it contains something hidden, everything else in it."""
     inside = [hidden_path for hidden_path in hidden if _is_within(hidden_path, path)]
     if not inside:
-        if not any(_is_within(path, hidden_path) for hidden_path in hidden):
+        if not _is_in_any(path, hidden):
             yield path
         return
     if path in inside:
@@ -466,7 +470,7 @@ def _outermost(paths: Iterable[str]) -> list[str]:
     """Return the existing paths that lie in no other one, because each costs a rule at every start."""
     outer: list[str] = []
     for path in sorted({path for path in paths if os.path.exists(path)}, key=len):
-        if not any(_is_within(path, outer_path) for outer_path in outer):
+        if not _is_in_any(path, outer):
             outer.append(path)
     return outer
 
@@ -477,3 +481,11 @@ def _real(path: Path | str) -> str:
 
 def _is_within(path: str, directory: str) -> bool:
     return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def _is_in_any(path: str, directories: Iterable[str]) -> bool:
+    return any(_is_within(path, directory) for directory in directories)
+
+
+def _holds_any(directory: str, paths: Iterable[str]) -> bool:
+    return any(_is_within(path, directory) for path in paths)

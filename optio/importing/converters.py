@@ -126,15 +126,8 @@ def _zone(draft: TaskDraft, origin: SourceKey, target: str, value: Any) -> bool:
 
 def _secret(draft: TaskDraft, origin: SourceKey, target: str, value: Any) -> bool:
     match = _SECRET.fullmatch(as_text(value))
-    if _TOKEN.fullmatch(as_text(value)):
-        put_secret(draft, origin, target, "a token that you create at GitHub")
-    else:
-        put_secret(
-            draft,
-            origin,
-            target,
-            "the value of this key" if match is None else f"the value of its secret `{match[1] or match[2]}`",
-        )
+    stored = "the value of this key" if match is None else f"the value of its secret `{match[1] or match[2]}`"
+    put_secret(draft, origin, target, "a token that you create at GitHub" if _TOKEN.fullmatch(as_text(value)) else stored)
     return True
 
 
@@ -157,7 +150,7 @@ def _options(draft: TaskDraft, origin: SourceKey, target: str, value: Any) -> bo
         words = list(map(str, parsed)) if isinstance(parsed, list) else None
     call = None if words is None else read_options(target, words)
     if call is None:
-        draft.decide(origin, "an option is not known here: write what the task needs of them", blocks=True)
+        draft.block(origin, "an option is not known here: write what the task needs of them")
     else:
         _put_options(draft, origin, call)
     return True
@@ -184,15 +177,13 @@ CONVERTERS: Mapping[str, Converter] = {
 def put_variable(draft: TaskDraft, origin: SourceKey, name: str, value: str, computed: str = _COMPUTED) -> None:
     """Give the runs a variable or a secret, or say why a task cannot. A value that `computed` finds depends on others."""
     if not NAME.fullmatch(name):
-        draft.decide(origin, f"`{shorten(name)}` cannot be the name of a variable: rename it", blocks=True)
+        draft.block(origin, f"`{shorten(name)}` cannot be the name of a variable: rename it")
     elif _RESERVED.fullmatch(name):
         draft.missing(origin, f"Optio sets `{name}` itself: a program that needs another value sets it in its command")
     elif _SECRET.fullmatch(value) or _TOKEN.fullmatch(value):
         _secret(draft, origin, name, value)
     elif re.search(computed, value):
-        draft.decide(
-            origin, f"`{name}` is computed: write its value, pass it as a parameter, or compute it in the command", blocks=True
-        )
+        draft.block(origin, f"`{name}` is computed: write its value, pass it as a parameter, or compute it in the command")
     else:
         draft.carry(origin, f"environment.env.{name}", value)
 
@@ -200,7 +191,7 @@ def put_variable(draft: TaskDraft, origin: SourceKey, name: str, value: str, com
 def put_secret(draft: TaskDraft, origin: SourceKey, name: str, stored: str) -> None:
     """Give the runs a secret by the name of its variable, and say what to store under it."""
     if not NAME.fullmatch(name) or _RESERVED.fullmatch(name):
-        draft.decide(origin, f"`{shorten(name)}` cannot be the name of a secret: rename it", blocks=True)
+        draft.block(origin, f"`{shorten(name)}` cannot be the name of a secret: rename it")
         return
     names = draft.values.setdefault("environment", {}).setdefault("secrets", [])
     if name not in names:
@@ -238,7 +229,7 @@ def _put_options(draft: TaskDraft, origin: SourceKey, call: AgentCall) -> None:
         listed = ", ".join(f"`{option}`" for option in call.without_effect)
         draft.missing(origin, f"{listed}: Optio calls the agent with options of its own")
     for option in call.questions:
-        draft.decide(origin, f"`{option}` has no key here: say it in the prompt, or do without", blocks=True)
+        draft.block(origin, f"`{option}` has no key here: say it in the prompt, or do without")
 
 
 def put_prompt(draft: TaskDraft, origin: SourceKey, text: str, text_of_source: str | None = None) -> None:
@@ -246,7 +237,7 @@ def put_prompt(draft: TaskDraft, origin: SourceKey, text: str, text_of_source: s
     draft.carry(origin, "promptTemplate", text)
     for name in placeholders(text if text_of_source is None else text_of_source):
         question = f"`{{{{{name}}}}}` in the prompt is the placeholder of a parameter here: declare it, or write it with blanks"
-        draft.decide(origin, question, blocks=True)
+        draft.block(origin, question)
 
 
 def complete_draft(draft: TaskDraft, origin: SourceKey) -> None:

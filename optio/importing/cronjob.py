@@ -24,7 +24,7 @@ def is_cronjob(value: Any) -> bool:
     return value.get("kind") == "CronJob" or (isinstance(items, list) and any(map(is_cronjob, items)))
 
 
-def read_cronjobs(documents: list[Document]) -> Iterator[TaskDraft]:
+def read_cronjobs(_path: str, documents: list[Document]) -> Iterator[TaskDraft]:
     """Yield a draft for each object. One of another kind says so, and cannot be written."""
     for document in documents:
         routes: list[Route] = [()]
@@ -43,9 +43,7 @@ def read_cronjobs(documents: list[Document]) -> Iterator[TaskDraft]:
 
 def _read_one(job: Section, draft: TaskDraft) -> None:
     metadata, spec = job.section("metadata"), job.section("spec")
-    if (name := metadata.text("name")) is not None:
-        draft.name = name
-        draft.carried(metadata.origin("name"), "name")
+    metadata.name_draft("name")
     job_spec = spec.section("jobTemplate").section("spec")
     pod = job_spec.section("template").section("spec")
     if not pod.is_mapping:
@@ -69,7 +67,7 @@ def _put_policies(spec: Section, job_spec: Section, draft: TaskDraft) -> None:
     else:
         draft.carry(origin, "maxConcurrent", 1, "and `overlap: skip`" if policy == "Forbid" else "")
     if policy == "Replace":
-        draft.decide(origin, "no run is ended for the next one: with `maxConcurrent: 1` the next one waits", blocks=True)
+        draft.block(origin, "no run is ended for the next one: with `maxConcurrent: 1` the next one waits")
     for name in ("parallelism", "completions"):
         if job_spec.peek(name) == 1:
             job_spec.take(name)
@@ -95,7 +93,7 @@ def _put_container(pod: Section, draft: TaskDraft) -> None:
         return
     words = [as_text(word) for word in (*command, *(arguments if isinstance(arguments, list) else ()))]
     if any(map(_EXPANSION.search, words)):
-        draft.decide(origin, "Optio fills in no `$(NAME)`: let the program read the variable, or write the value", blocks=True)
+        draft.block(origin, "Optio fills in no `$(NAME)`: let the program read the variable, or write the value")
     put_command(draft, origin, [word.replace("$$(", "$(") for word in words])
     if arguments is not None:
         draft.carried(container.origin("args"), "command" if "command" in draft.values else "promptTemplate")
@@ -106,7 +104,7 @@ def _put_container(pod: Section, draft: TaskDraft) -> None:
         if isinstance(reference, dict):
             put_secret(draft, origin, name, f"the key `{reference.get('key')}` of `{reference.get('name')}`")
         elif source is not None:
-            draft.decide(origin, f"`{name}` comes from the cluster: write its value under `environment.env`", blocks=True)
+            draft.block(origin, f"`{name}` comes from the cluster: write its value under `environment.env`")
         else:
             put_variable(draft, origin, name, variable.text("value") or "", _EXPANSION.pattern)
             variable.drop()

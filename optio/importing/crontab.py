@@ -58,9 +58,7 @@ def _read_entry(time: str, command: str, line: int, assignments: _Assignments, *
         text = "the program reads it from its standard input"
         draft.carry(SourceKey("text behind %", line), "promptTemplate", "\n".join(standard_input), text)
     elif standard_input:
-        draft.decide(
-            SourceKey("text behind %", line), "the agent got it on its standard input: add it to the prompt", blocks=True
-        )
+        draft.block(SourceKey("text behind %", line), "the agent got it on its standard input: add it to the prompt")
     if time == "@reboot":
         question = "no schedule has the start of a machine: start the task from the machine by `optio run`"
         draft.missing(SourceKey("time", line), question)
@@ -71,7 +69,7 @@ def _read_entry(time: str, command: str, line: int, assignments: _Assignments, *
         question = (
             "cron reads times in the zone of its machine: write `timezone`, or import again with a line `CRON_TZ=ZONE` above"
         )
-        draft.decide(SourceKey("time", line), question, blocks=True)
+        draft.block(SourceKey("time", line), question)
     complete_draft(draft, origin)
     return draft
 
@@ -88,7 +86,7 @@ def _put_assignments(draft: TaskDraft, assignments: _Assignments) -> None:
         elif name != "SHELL":
             draft.missing(origin, row)
         elif value != "/bin/sh" and draft.values["agentRuntime"] == "command":
-            draft.decide(origin, row.removeprefix("! "), blocks=True)
+            draft.block(origin, row.removeprefix("! "))
 
 
 def _name_of(draft: TaskDraft, script: str) -> str:

@@ -45,9 +45,7 @@ def read_dagu(path: str, documents: list[Document]) -> Iterator[TaskDraft]:
     for index, document in enumerate(documents):
         draft = TaskDraft(path.rpartition("/")[2].partition(".")[0] or "dag")
         dag = Section(document, (), draft, "dagu", camel_case)
-        if (name := dag.text("name")) is not None:
-            draft.name = name
-            draft.carried(dag.origin("name"), "name")
+        dag.name_draft("name")
         if index:
             draft.refuse(dag.origin("name"), "the DAG belongs to the first one of the file: import it as a file of its own")
         else:
@@ -71,7 +69,7 @@ def _put_parameters(dag: Section, draft: TaskDraft) -> list[str]:
         draft.carried(origin, "paramsSchema")
     if value is not None and (len(texts) < len(entries) or not entries):
         question = "not every parameter has a name and a plain text as its default: declare the others in `paramsSchema`"
-        draft.decide(origin, question, blocks=True)
+        draft.block(origin, question)
     return list(plain)
 
 
@@ -89,7 +87,7 @@ def _put_schedule(dag: Section, draft: TaskDraft) -> None:
     if zone is not None:
         CONVERTERS["zone"](draft, origin, "schedule.timezone", zone)
     else:
-        draft.decide(origin, "Dagu reads times in the zone of its server, Optio in UTC: write `timezone`", blocks=True)
+        draft.block(origin, "Dagu reads times in the zone of its server, Optio in UTC: write `timezone`")
 
 
 def _put_steps(dag: Section, draft: TaskDraft, parameters: list[str]) -> None:
@@ -105,7 +103,7 @@ def _put_steps(dag: Section, draft: TaskDraft, parameters: list[str]) -> None:
             return
     if dag.take("type") != "chain" and not is_ordered:
         question = "the steps run one after another here, as they stand in the file: check that none must run beside another"
-        draft.decide(origin, question, blocks=True)
+        draft.block(origin, question)
     script = (
         commands[0] if len(commands) == 1 else "\n".join(["set -e", *(f"(\n{command.rstrip()}\n)" for command in commands)])
     )
@@ -118,7 +116,7 @@ def _ask_about_parameters(draft: TaskDraft, origin: SourceKey, script: str, para
     if names or re.search(r"\$\{?[1-9]", script):
         listed = ", ".join(f"`{name}`" for name in names) or "them"
         question = f"parameters never go into a command: let the program read {listed} from the file of `OPTIO_PARAMS_FILE`"
-        draft.decide(origin, question, blocks=True)
+        draft.block(origin, question)
 
 
 def _steps_of(dag: Section, place: str) -> list[Section]:

@@ -78,9 +78,13 @@ class TaskDraft:
         """Note that a key has no counterpart, why, and what to do."""
         self.notes.append(Note(NoteKind.MISSING, origin, text))
 
-    def decide(self, origin: SourceKey, text: str, *, blocks: bool = False) -> None:
+    def decide(self, origin: SourceKey, text: str) -> None:
         """Note a question for a person."""
-        self.notes.append(Note(NoteKind.DECIDE, origin, text, blocks=blocks))
+        self.notes.append(Note(NoteKind.DECIDE, origin, text))
+
+    def block(self, origin: SourceKey, text: str) -> None:
+        """Note a question that leaves the meaning of the task open: its triggers stay off until it is answered."""
+        self.notes.append(Note(NoteKind.DECIDE, origin, text, blocks=True))
 
     def refuse(self, origin: SourceKey, text: str) -> None:
         """Note why the source has too little for a task; nothing is written then."""

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from optio.compiler.yaml.document import Document
 from optio.importing.cronjob import is_cronjob, read_cronjobs
 from optio.importing.crontab import is_crontab, read_crontab
 from optio.importing.dagu import is_dagu, read_dagu
@@ -29,31 +28,24 @@ class Format(StrEnum):
     OPTIO_API = "optio-api"
 
 
-class TextFormat(NamedTuple):
-    """A format that is no YAML: how its text is recognised and read."""
-
-    fits: Callable[[str], bool]
-    read: Callable[[str, str], Iterator[TaskDraft]]
-
-
-class YamlFormat(NamedTuple):
-    """A format of YAML: how one of its documents is recognised, and how all are read."""
+class _Reader(NamedTuple):
+    """How a text, or for YAML one of its documents, is recognised, and how that or all documents are read with their path."""
 
     fits: Callable[[Any], bool]
-    read: Callable[[str, list[Document]], Iterator[TaskDraft]]
+    read: Callable[[str, Any], Iterator[TaskDraft]]
 
 
 _OF_TEXT = {
-    Format.CRONTAB: TextFormat(is_crontab, read_crontab),
-    Format.GH_AW: TextFormat(is_agentic_workflow, read_agentic_workflow),
-    Format.OPTIO_API: TextFormat(has_requests, read_requests),
+    Format.CRONTAB: _Reader(is_crontab, read_crontab),
+    Format.GH_AW: _Reader(is_agentic_workflow, read_agentic_workflow),
+    Format.OPTIO_API: _Reader(has_requests, read_requests),
 }
 _OF_YAML = {
-    Format.CRONJOB: YamlFormat(is_cronjob, lambda _, documents: read_cronjobs(documents)),
-    Format.KESTRA: YamlFormat(is_kestra, lambda _, documents: read_kestra(documents)),
-    Format.GITHUB_WORKFLOW: YamlFormat(is_workflow, read_workflow),
-    Format.OPTIO_API: YamlFormat(is_optio_task, lambda _, documents: read_tasks(documents)),
-    Format.DAGU: YamlFormat(is_dagu, read_dagu),
+    Format.CRONJOB: _Reader(is_cronjob, read_cronjobs),
+    Format.KESTRA: _Reader(is_kestra, read_kestra),
+    Format.GITHUB_WORKFLOW: _Reader(is_workflow, read_workflow),
+    Format.OPTIO_API: _Reader(is_optio_task, read_tasks),
+    Format.DAGU: _Reader(is_dagu, read_dagu),
 }
 # A line that a file of YAML has, even one with a mistake.
 _YAML_LINE = re.compile(r"(?m)^[\w\"'{\[-][^:\n]*:(?:\s|$)|^\s*[{\[]")

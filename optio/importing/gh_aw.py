@@ -32,9 +32,7 @@ def read_agentic_workflow(path: str, text: str) -> Iterator[TaskDraft]:
         raise SourceError("the file has no front matter", "begin with a line `---`, the keys, and another line `---`")
     draft = TaskDraft(path.rpartition("/")[2].partition(".")[0] or "workflow")
     front = Section(document, (), draft, "gh-aw")
-    if (name := front.text("name")) is not None:
-        draft.name = name
-        draft.carried(front.origin("name"), "name")
+    front.name_draft("name")
     _put_engine(front, draft)
     triggers = Triggers(draft, Parameters(draft))
     triggers.read(front, "gh-aw.on")
@@ -42,10 +40,8 @@ def read_agentic_workflow(path: str, text: str) -> Iterator[TaskDraft]:
     origin = SourceKey("the text", text.count("\n", 0, match.end()) + 1 + len(body) - len(body.lstrip("\n")))
     put_prompt(draft, origin, triggers.parameters.fill(origin, body.strip("\n") + "\n"), body)
     if _IN_PROMPT.search(body):
-        draft.decide(
-            origin, "the prompt includes files or has conditions, which nothing fills in here: write the text", blocks=True
-        )
-    draft.decide(origin, CHECKOUT, blocks=True)
+        draft.block(origin, "the prompt includes files or has conditions, which nothing fills in here: write the text")
+    draft.block(origin, CHECKOUT)
     if (condition := front.text("if")) is not None:
         triggers.add_condition(front.origin("if"), condition)
     _put_network(front, draft)

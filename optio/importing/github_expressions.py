@@ -74,7 +74,7 @@ class Parameters:
                 self.paths[name] = path
             if name is None and expression not in _CONSTANTS:
                 question = f"`{expression}` is not known to a run: write what it stands for, or pass it as a parameter"
-                self.draft.decide(origin, question, blocks=True)
+                self.draft.block(origin, question)
                 return match[0]
             return _CONSTANTS.get(expression, f"{{{{{name}}}}}")
 

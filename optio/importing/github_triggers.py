@@ -60,7 +60,7 @@ class Triggers:
         if text is not None and len(text.split()) == 5:
             CONVERTERS["cron"](self.draft, origin, "schedule.cronExpression", text)
         elif text is not None:
-            self.draft.decide(origin, f"`{text}` leaves the time to GitHub: add a schedule with `cronExpression`", blocks=True)
+            self.draft.block(origin, f"`{text}` leaves the time to GitHub: add a schedule with `cronExpression`")
         for entry in entries[1:]:
             question = f"a task has one schedule: copy it for `{entry.text('cron')}`, or join both in one expression"
             self.draft.decide(entry.origin("cron"), question)
@@ -98,7 +98,7 @@ class Triggers:
         elif name in _CALLS:
             self.draft.decide(origin, "a call starts it: call `POST /api/tasks/ID/runs` in its place")
         elif name not in event_names("github"):
-            self.draft.decide(origin, f"GitHub sends no webhook for `{written}`: start the task in another way", blocks=True)
+            self.draft.block(origin, f"GitHub sends no webhook for `{written}`: start the task in another way")
         else:
             default: tuple[str, ...] = _DEFAULT_ACTIONS if name == "pull_request" else ()
             names = [types] if isinstance(types, str) else types
@@ -113,13 +113,13 @@ class Triggers:
             self.filters.append(to_filter(condition))
         except Uncertain:
             question = "the condition has no exact counterpart: write a filter in `when`, or let the prompt check it"
-            self.draft.decide(origin, question, blocks=True)
+            self.draft.block(origin, question)
             return
         if self.actions:
             self.draft.carried(origin, "triggers[].config.when", "letters of `==` count with their case")
         if "cronExpression" in self.draft.schedule or not self.actions:
             question = "the condition holds for webhooks only: other triggers start the task in any case"
-            self.draft.decide(origin, question, blocks=True)
+            self.draft.block(origin, question)
 
     def complete(self) -> None:
         """Add the triggers and the parameters to the draft."""
@@ -131,12 +131,12 @@ class Triggers:
         put_parameters(self.draft, properties, without if is_alone else [])
         if without and not is_alone:
             listed = ", ".join(f"`{name}`" for name in without)
-            self.draft.decide(origin, f"not every trigger gives a value for {listed}: write a `default`", blocks=True)
+            self.draft.block(origin, f"not every trigger gives a value for {listed}: write a `default`")
         repository = [name for name in self.parameters.paths if name.startswith("REPOSITORY")]
         if repository and is_scheduled:
             listed = ", ".join(f"`{name}`" for name in repository)
             question = f"a schedule has no repository: write a value for {listed} under `paramMapping` of the schedule"
-            self.draft.decide(origin, question, blocks=True)
+            self.draft.block(origin, question)
         if self.is_dispatched:
             self.draft.triggers.append({"type": "manual"})
         if self.actions:
@@ -146,13 +146,13 @@ class Triggers:
         path, secret = slug(self.draft.name) or "github", webhook_secret(self.draft)
         config: dict[str, Any] = {"path": path, "scheme": "github", "secret": {"name": secret}, "events": list(self.actions)}
         try:
-            when = [each for each in (self._action_filter(), *self.filters) if each]
+            conditions = [text for text in (self._action_filter(), *self.filters) if text]
         except Uncertain:
-            when = []
+            conditions = []
             question = "the events have other actions each, and their deliveries no common mark: write a filter in `when`"
-            self.draft.decide(origin, question, blocks=True)
-        if when:
-            config["when"] = when[0] if len(when) == 1 else " && ".join(f"({each})" for each in when)
+            self.draft.block(origin, question)
+        if conditions:
+            config["when"] = conditions[0] if len(conditions) == 1 else " && ".join(f"({text})" for text in conditions)
         config["paramMapping"] = {name: f"$.{source}" for name, source in self.parameters.paths.items()}
         self.draft.triggers.append({"type": "webhook", "config": config})
         question = (

@@ -130,7 +130,7 @@ def _put_agent(step: Section, draft: TaskDraft, triggers: Triggers) -> None:
     path = next((path for event, path in _REQUESTS.items() if event in triggers.actions), None)
     if agent == "claude" and path is not None:
         draft.put("promptTemplate", triggers.parameters.fill(step.origin(), f"${{{{ github.event.{path} }}}}"))
-        draft.decide(step.origin(), _MENTION.format(f"$.{path}"), blocks=True)
+        draft.block(step.origin(), _MENTION.format(f"$.{path}"))
     else:
         draft.refuse(step.origin(), "the step has no prompt in this file: write the task by hand")
 
@@ -140,5 +140,5 @@ def _note_step(step: Section, draft: TaskDraft, question: str) -> None:
         draft.missing(step.origin(), "another step that calls an agent: it has a task of its own")
     else:
         is_checkout = str(step.value.get("uses")).startswith("actions/checkout")
-        draft.decide(step.origin(), CHECKOUT if is_checkout else question, blocks=True)
+        draft.block(step.origin(), CHECKOUT if is_checkout else question)
     step.drop()

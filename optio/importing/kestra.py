@@ -21,14 +21,12 @@ def is_kestra(value: Any) -> bool:
     return any(isinstance(task, dict) and str(task.get("type", "")).startswith("io.kestra.") for task in value["tasks"])
 
 
-def read_kestra(documents: list[Document]) -> Iterator[TaskDraft]:
+def read_kestra(_path: str, documents: list[Document]) -> Iterator[TaskDraft]:
     """Yield a draft for each flow."""
     for document in documents:
         draft = TaskDraft("flow")
         flow = Section(document, (), draft, "kestra")
-        if (name := flow.text("id")) is not None:
-            draft.name = name
-            draft.carried(flow.origin("id"), "name")
+        flow.name_draft("id")
         tasks = flow.sections("tasks", "kestra.task")
         if len(tasks) == 1 and _SHELL_TASKS.fullmatch(str(tasks[0].peek("type"))):
             _put_task(tasks[0], draft)
@@ -53,7 +51,7 @@ def _put_task(task: Section, draft: TaskDraft) -> None:
     script = "\n".join(["set -e", *lines] if len(lines) > 1 else lines)
     if "{{" in script:
         question = "nothing fills in `{{ ... }}` here: let the program read parameters from the file of `OPTIO_PARAMS_FILE`"
-        draft.decide(origin, question, blocks=True)
+        draft.block(origin, question)
     put_command(draft, origin, script)
 
 
@@ -80,7 +78,7 @@ def _put_triggers(flow: Section, draft: TaskDraft, required: list[str]) -> None:
     sections = flow.sections("triggers", "kestra.schedule")
     if required and sections:
         listed = ", ".join(f"`{name}`" for name in required)
-        draft.decide(sections[0].origin(), f"a trigger must give {listed}: write `paramMapping`", blocks=True)
+        draft.block(sections[0].origin(), f"a trigger must give {listed}: write `paramMapping`")
     kinds: set[str] = set()
     for section in sections:
         kind = str(section.take("type")).rpartition(".")[2].lower()

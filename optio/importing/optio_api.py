@@ -62,13 +62,13 @@ def _read_body(path: str, text: str, end: int) -> Document | None:
     return read_document(path, "\n" * text.count("\n", 0, start) + text[start:stop])
 
 
-def read_tasks(documents: list[Document]) -> Iterator[TaskDraft]:
+def read_tasks(_path: str, documents: list[Document]) -> Iterator[TaskDraft]:
     """Yield a draft for each task of the documents."""
     for document in documents:
         route: Route = ("tasks",) if isinstance(document.value, dict) and "tasks" in document.value else ()
         items = document.value["tasks"] if route else document.value
         routes = [(*route, index) for index in range(len(items))] if isinstance(items, list) else [route]
-        yield from (_read_task(document, each) for each in routes)
+        yield from (_read_task(document, route) for route in routes)
 
 
 def _read_task(document: Document, route: Route) -> TaskDraft:
@@ -103,7 +103,7 @@ def _carry_keys(section: Section, known: list[str], prefix: str) -> None:
 
 def _put_trigger(trigger: Section, draft: TaskDraft) -> None:
     kind = trigger.text("type") or ""
-    if kind not in _CONFIGS or any(each["type"] == kind for each in draft.triggers):
+    if kind not in _CONFIGS or any(other["type"] == kind for other in draft.triggers):
         reason = "a task has one trigger of each type" if kind in _CONFIGS else f"no trigger has the type `{kind}`"
         draft.decide(trigger.origin("type"), f"{reason}: copy the task for the others")
         trigger.drop()

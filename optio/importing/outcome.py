@@ -80,9 +80,10 @@ def _assign_paths(drafts: Iterable[TaskDraft], reserved: Mapping[str, str]) -> d
         if name != slug(draft.name):
             draft.put("id", name)
         if number > 1:
-            for trigger in (each for each in draft.triggers if each["type"] == "webhook"):
-                trigger["config"]["path"] = name
-        draft.name = " ".join("".join(each if each.isprintable() else " " for each in draft.name).split())[:200] or name
+            for trigger in draft.triggers:
+                if trigger["type"] == "webhook":
+                    trigger["config"]["path"] = name
+        draft.name = " ".join("".join(c if c.isprintable() else " " for c in draft.name).split())[:200] or name
         used.add(name)
         paths[id(draft)] = f"{name}.yaml"
     return paths
@@ -90,16 +91,16 @@ def _assign_paths(drafts: Iterable[TaskDraft], reserved: Mapping[str, str]) -> d
 
 def _errors(tree: SourceTree, texts: Mapping[str, str]) -> dict[str, list[Diagnostic]]:
     """Return the errors of the new files, by their paths, with those that they bring to other files of the tree."""
-    known = {(each.path, each.code, each.message) for each in compile_tree(tree).diagnostics}
+    old_findings = {(finding.path, finding.code, finding.message) for finding in compile_tree(tree).diagnostics}
     errors: dict[str, list[Diagnostic]] = {}
     compilation = compile_tree(OverlayTree(tree, {path: text.encode() for path, text in texts.items()}))
-    for each in compilation.diagnostics:
-        if each.severity is not Severity.ERROR:
+    for finding in compilation.diagnostics:
+        if finding.severity is not Severity.ERROR:
             continue
-        if each.path in texts:
-            errors.setdefault(each.path, []).append(each)
-        elif (each.path, each.code, each.message) not in known:
+        if finding.path in texts:
+            errors.setdefault(finding.path, []).append(finding)
+        elif (finding.path, finding.code, finding.message) not in old_findings:
             # The finding of a pair of files names the other one; where it names none, every new file may be the cause.
-            for path in {related.path for related in each.related} & texts.keys() or texts.keys():
-                errors.setdefault(path, []).append(each)
+            for path in {related.path for related in finding.related} & texts.keys() or texts.keys():
+                errors.setdefault(path, []).append(finding)
     return errors

@@ -55,7 +55,7 @@ def read_documents(path: str, text: str) -> list[Document]:
 def read_document(path: str, text: str) -> Document:
     """Return the one YAML document of a text; raise SourceError for the first mistake."""
     document, diagnostics = parse(SourceFile(path, text.encode()))
-    errors = [each for each in diagnostics if each.severity is Severity.ERROR]
+    errors = [error for error in diagnostics if error.severity is Severity.ERROR]
     if document is None or errors:
         raise _error_of(errors or diagnostics)
     return document
@@ -107,6 +107,13 @@ class Section:
         is_text = isinstance(value, (str, int, float)) and value != ""
         return as_text(self.take(name)) if is_text else None
 
+    def name_draft(self, key: str) -> None:
+        """Take the name of the draft from a key, if the file has it."""
+        origin, name = self.origin(key), self.text(key)
+        if name is not None:
+            self.draft.name = name
+            self.draft.carried(origin, "name")
+
     @property
     def is_mapping(self) -> bool:
         """Return whether the file has this mapping."""
@@ -156,8 +163,8 @@ class Section:
         if row.startswith("-> "):
             target, _, converter = row.removeprefix("-> ").partition(": ")
             if not CONVERTERS[converter or "text"](self.draft, origin, target, value):
-                self.draft.decide(origin, _UNREADABLE.format(target), blocks=True)
+                self.draft.block(origin, _UNREADABLE.format(target))
         elif row.startswith(("! ", "? ")):
-            self.draft.decide(origin, row[2:], blocks=row.startswith("! "))
+            (self.draft.block if row.startswith("! ") else self.draft.decide)(origin, row[2:])
         elif row != "-":
             self.draft.missing(origin, row)

@@ -26,10 +26,8 @@ class StrangerLimit:
 
     def wait(self, path: str, address: str) -> timedelta | None:
         """Return how long a stranger from this address has to wait; None if he is within the limits. Counts nothing."""
-        waits = [
-            wait for wait in (self._addresses.wait(f"{path} {address}"), self._in_all.wait(_EVERYBODY)) if wait is not None
-        ]
-        return max(waits, default=None)
+        waits = self._addresses.wait(f"{path} {address}"), self._in_all.wait(_EVERYBODY)
+        return max((wait for wait in waits if wait is not None), default=None)
 
     async def hit(self, path: str, address: str) -> timedelta | None:
         """Count a request of a stranger; return None if it is within the limits, else how long he has to wait."""

@@ -10,5 +10,6 @@ worker      one thread for work that takes long
 workspace   all open pages and trees; recompiles them as they change, and publishes the findings
 answers     requests about a page -> responses of the protocol
 wire        our values as types of the protocol
-server      receives and sends messages; with `wire` the only module that knows the library
+connection  the editor at the other end: what it has open, and what it is sent
+server      receives messages; with `wire` and `connection` the only modules that know the library
 """

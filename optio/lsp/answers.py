@@ -1,7 +1,7 @@
 """Requests about a place in a document, and their responses as types of the protocol."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 
 from lsprotocol import types as lsp
 
@@ -22,10 +22,10 @@ class RequestHandler:
     def __init__(self, workspace: Workspace, editor: lsp.ClientCapabilities) -> None:
         self._workspace, self._editor = workspace, editor
 
-    def hover(self, request: lsp.HoverParams, now: datetime) -> lsp.Hover | None:
+    def hover(self, request: lsp.HoverParams) -> lsp.Hover | None:
         """Return the text for the place under the pointer, or None."""
         page, offset = self._place(request.text_document, request.position)
-        result = hover(page, offset, now) if page is not None else None
+        result = hover(page, offset, datetime.now(UTC)) if page is not None else None
         if page is None or result is None:
             return None
         content = lsp.MarkupContent(lsp.MarkupKind.Markdown, result.text)

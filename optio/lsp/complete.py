@@ -2,7 +2,7 @@
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 from zoneinfo import available_timezones
@@ -10,6 +10,7 @@ from zoneinfo import available_timezones
 from optio.compiler.checks.samples import paths_of
 from optio.compiler.checks.zone_names import MACHINE_ZONES
 from optio.compiler.payloads.deliveries import event_names, paths_sent
+from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source_tree import SUFFIXES
 from optio.lsp import keys, outline, params
 from optio.lsp.keys import Schema
@@ -56,6 +57,23 @@ class CompletionItem(NamedTuple):
     snippet: bool = False
 
 
+class _Cursor(NamedTuple):
+    """The place to complete at: a page, what belongs there, and the offset of the cursor."""
+
+    page: OpenPage
+    context: CursorContext
+    offset: int
+
+    def value(self, text: str, label: str = "", detail: str = "", markdown: str = "") -> CompletionItem:
+        """Return a proposal for a value, whose text is its label unless it needs quotes."""
+        return CompletionItem(label or text, text, CompletionKind.VALUE, self.context.start, self.offset, detail, markdown)
+
+    def siblings(self, parent: Route) -> set[str]:
+        """Return the texts of a list that is written already, but for the one at the cursor."""
+        entries = (entry for entry in self.page.entries if entry.route[:-1] == parent and entry.kind is ValueStyle.SCALAR)
+        return {self.page.scalar(entry) for entry in entries} - {self.context.word}
+
+
 def complete(page: OpenPage, offset: int, *, snippets: bool) -> list[CompletionItem]:
     """Return everything that could be written at an offset, the likeliest first, at most `_MAX_ITEMS`."""
     word = params.open_placeholder(page.text, offset)
@@ -64,12 +82,10 @@ def complete(page: OpenPage, offset: int, *, snippets: bool) -> list[CompletionI
     context = outline.context(page.text, offset)
     if word is not None and context.where in (CursorPlace.TEXT, CursorPlace.VALUE):
         return list(_placeholders(page, offset, word))
-    if context.where is CursorPlace.KEY:
-        items = [*_keys(page, context, offset), *_values(page, context, offset)]
-    elif context.where is CursorPlace.VALUE:
-        items = list(_values(page, context, offset))
-    else:
-        return []
+    cursor = _Cursor(page, context, offset)
+    items = list(_keys(cursor)) if context.where is CursorPlace.KEY else []
+    if context.where in (CursorPlace.KEY, CursorPlace.VALUE):
+        items += _values(cursor)
     items = [item if snippets or not item.snippet else _without_placeholders(item) for item in items]
     return [item for item in items if item.text][:_MAX_ITEMS]
 
@@ -88,28 +104,14 @@ def _schema_text(schema: Any) -> str:
     return str(schema.get("description", "")) if isinstance(schema, dict) else ""
 
 
-def _keys(page: OpenPage, context: CursorContext, offset: int) -> Iterator[CompletionItem]:
-    route, task = context.route, page.task
+def _keys(cursor: _Cursor) -> Iterator[CompletionItem]:
+    page, context, offset = cursor
+    route = context.route
     siblings = {
         entry.route[-1] for entry in page.entries if entry.route[:-1] == route and not entry.start <= context.start <= entry.end
     }
-    if len(route) == 4 and route[0] == "triggers" and route[3] == "paramMapping" and task is not None:
-        webhook = page.written((*route[:2], "type")) == "webhook"
-        for name, schema in params.declared_params(task).items():
-            if name not in siblings:
-                is_required = name in params.required_params(task)
-                text = f"{name}: \\$.$0" if webhook else f"{name}: $0"
-                yield CompletionItem(
-                    name,
-                    text,
-                    CompletionKind.PARAMETER,
-                    context.start,
-                    offset,
-                    "required" if is_required else "",
-                    _schema_text(schema),
-                    rank=0 if is_required else 1,
-                    snippet=True,
-                )
+    if len(route) == 4 and route[0] == "triggers" and route[3] == "paramMapping" and page.task is not None:
+        yield from (item for item in _mapped_params(cursor, page.task) if item.label not in siblings)
         return
     kind = keys.schema_kind(page.path)
     offered: set[str] = set()
@@ -128,27 +130,45 @@ def _keys(page: OpenPage, context: CursorContext, offset: int) -> Iterator[Compl
             yield from _snippets(schema, context, offset)
 
 
+def _mapped_params(cursor: _Cursor, task: ResolvedTask) -> Iterator[CompletionItem]:
+    """Yield the parameters that a trigger can map, those first that it must."""
+    place = "\\$.$0" if cursor.page.written((*cursor.context.route[:2], "type")) == "webhook" else "$0"
+    required = params.required_params(task)
+    for name, schema in params.declared_params(task).items():
+        yield CompletionItem(
+            name,
+            f"{name}: {place}",
+            CompletionKind.PARAMETER,
+            cursor.context.start,
+            cursor.offset,
+            "required" if name in required else "",
+            _schema_text(schema),
+            rank=0 if name in required else 1,
+            snippet=True,
+        )
+
+
 def _with_key(key: str, schema: Schema, context: CursorContext) -> str:
     """Return the key with the part of its value that is always the same."""
-    choices = keys.allowed_values(schema)
-    if len(choices) == 1:
-        return f"{key}: {choices[0].text}"
-    if choices:
-        return f"{key}: ${{1|{','.join(choice.text for choice in choices)}|}}"
-    if key == "promptTemplate" and not context.flow:
-        return f"{key}: |\n{_INDENT}$0"
+    choices = [choice.text for choice in keys.allowed_values(schema)]
     kind = keys.type_of(schema)
-    if kind == "object" or "properties" in schema:
-        return f"{key}: {{$0}}" if context.flow else f"{key}:\n{_INDENT}$0"
-    if kind == "array":
-        return f"{key}: [$0]" if context.flow else f"{key}:\n{_INDENT}- $0"
-    if kind == "string" and "pattern" in schema and schema.get("examples"):
+    if len(choices) == 1:
+        value = choices[0]
+    elif choices:
+        value = f"${{1|{','.join(choices)}|}}"
+    elif key == "promptTemplate" and not context.flow:
+        value = f"|\n{_INDENT}$0"
+    elif kind == "object" or "properties" in schema:
+        value = "{$0}" if context.flow else f"\n{_INDENT}$0"
+    elif kind == "array":
+        value = "[$0]" if context.flow else f"\n{_INDENT}- $0"
+    elif kind == "string" and "pattern" in schema and schema.get("examples"):
         example = str(schema["examples"][0])
-        placeholder = (
-            f'"${{1:{example}}}"' if example[:1].isdigit() and example.replace(".", "").isdigit() else f"${{1:{example}}}"
-        )
-        return f"{key}: {placeholder}"
-    return f"{key}: $0"
+        is_number = example[:1].isdigit() and example.replace(".", "").isdigit()
+        value = f'"${{1:{example}}}"' if is_number else f"${{1:{example}}}"
+    else:
+        value = "$0"
+    return f"{key}:{value}" if value.startswith("\n") else f"{key}: {value}"
 
 
 def _snippets(schema: Schema, context: CursorContext, offset: int) -> Iterator[CompletionItem]:
@@ -183,87 +203,91 @@ def _scalar(value: Any) -> str:
     return str(value).removeprefix("^")
 
 
-def _values(page: OpenPage, context: CursorContext, offset: int) -> Iterator[CompletionItem]:
-    route = context.route
+def _values(cursor: _Cursor) -> Iterator[CompletionItem]:
+    """Yield the values that can stand at the cursor, by the route of their key."""
+    route = cursor.context.route
     general: Route = tuple(0 if isinstance(step, int) else step for step in route)
     if general in _FILES:
-        yield from _files(page, context, offset, _FILES[general])
-    elif route[-1:] == ("timezone",):
-        for zone in sorted(available_timezones() - MACHINE_ZONES):
-            yield CompletionItem(zone, zone, CompletionKind.VALUE, context.start, offset)
-    elif route[-1:] == ("cronExpression",):
-        for words, expression in cron.PRESETS.items():
-            text = expression if context.quote else f'"{expression}"'
-            yield CompletionItem(expression, text, CompletionKind.VALUE, context.start, offset, words)
-    elif len(route) == 5 and route[3] == "events":
-        siblings = {
-            page.scalar(entry) for entry in page.entries if entry.route[:-1] == route[:-1] and entry.kind is ValueStyle.SCALAR
-        }
-        for event in sorted(event_names(str(page.written((*route[:3], "scheme"))))):
-            if event in siblings and event != context.word:
-                continue
-            text = f'"{event}"' if " " in event and not context.quote else event
-            yield CompletionItem(event, text, CompletionKind.VALUE, context.start, offset)
-    elif len(route) == 5 and route[3] == "paramMapping":
-        yield from _payload(page, context, offset)
-    elif route[3:] == ("when",):
-        yield from list(_filter(page, context, offset)) or _choices(page, context, offset)
-    elif general == (*params.REQUIRED, 0):
-        items = (entry for entry in page.entries if entry.route[:-1] == params.REQUIRED and entry.kind is ValueStyle.SCALAR)
-        siblings = {page.scalar(entry) for entry in items}
-        for name in params.declared_params(page.task) if page.task is not None else ():
-            if name not in siblings or name == context.word:
-                yield CompletionItem(name, name, CompletionKind.PARAMETER, context.start, offset)
-    else:
-        yield from _choices(page, context, offset)
+        return _files(cursor, _FILES[general])
+    if general == (*params.REQUIRED, 0):
+        return _required_params(cursor)
+    if len(route) == 5 and route[3] in _BY_CONFIG_KEY:
+        return _BY_CONFIG_KEY[route[3]](cursor)
+    if route[3:] == ("when",):
+        return iter(list(_filter(cursor)) or _choices(cursor))
+    return _BY_LAST_KEY.get(route[-1] if route else "", _choices)(cursor)
 
 
-def _choices(page: OpenPage, context: CursorContext, offset: int) -> Iterator[CompletionItem]:
+def _zones(cursor: _Cursor) -> Iterator[CompletionItem]:
+    return map(cursor.value, sorted(available_timezones() - MACHINE_ZONES))
+
+
+def _presets(cursor: _Cursor) -> Iterator[CompletionItem]:
+    for words, expression in cron.PRESETS.items():
+        yield cursor.value(expression if cursor.context.quote else f'"{expression}"', expression, words)
+
+
+def _events(cursor: _Cursor) -> Iterator[CompletionItem]:
+    route = cursor.context.route
+    names = event_names(str(cursor.page.written((*route[:3], "scheme"))))
+    for event in sorted(set(names) - cursor.siblings(route[:-1])):
+        yield cursor.value(f'"{event}"' if " " in event and not cursor.context.quote else event, event)
+
+
+def _required_params(cursor: _Cursor) -> Iterator[CompletionItem]:
+    task, siblings = cursor.page.task, cursor.siblings(params.REQUIRED)
+    for name in params.declared_params(task) if task is not None else ():
+        if name not in siblings:
+            yield cursor.value(name)._replace(sort=CompletionKind.PARAMETER)
+
+
+def _choices(cursor: _Cursor) -> Iterator[CompletionItem]:
+    page, context, _ = cursor
     for schema in keys.schemas_at(keys.schema_kind(page.path), context.route, page.written):
-        for choice in keys.allowed_values(schema):
-            yield CompletionItem(choice.text, choice.text, CompletionKind.VALUE, context.start, offset, "", choice.meaning)
-        if not keys.allowed_values(schema) and "properties" not in schema:
-            for example in schema.get("examples", ()):
-                if isinstance(example, str):
-                    needs_quotes = not context.quote and (example[:1] in "@*&!%" or example.replace(".", "").isdigit())
-                    yield CompletionItem(
-                        example,
-                        f'"{example}"' if needs_quotes else example,
-                        CompletionKind.VALUE,
-                        context.start,
-                        offset,
-                        "an example",
-                    )
+        choices = keys.allowed_values(schema)
+        yield from (cursor.value(choice.text, markdown=choice.meaning) for choice in choices)
+        if choices or "properties" in schema:
+            continue
+        for example in schema.get("examples", ()):
+            if isinstance(example, str):
+                needs_quotes = not context.quote and (example[:1] in "@*&!%" or example.replace(".", "").isdigit())
+                yield cursor.value(f'"{example}"' if needs_quotes else example, example, "an example")
 
 
-def _files(page: OpenPage, context: CursorContext, offset: int, endings: tuple[str, ...]) -> Iterator[CompletionItem]:
+def _files(cursor: _Cursor, endings: tuple[str, ...]) -> Iterator[CompletionItem]:
     """Yield files of the tree as this file would name them, except those it may not read."""
+    page = cursor.page
     if page.tree is None:
         return
     directory = posixpath.dirname(page.path)
     for path in page.tree.paths():
         name = posixpath.relpath(path, directory or ".")
         if path.endswith(endings) and path != page.path and not name.startswith(".."):
-            if context.route == _TEMPLATES and b"type: template" not in (page.tree.read(path) or b""):
+            if cursor.context.route == _TEMPLATES and b"type: template" not in (page.tree.read(path) or b""):
                 continue
-            yield CompletionItem(name, name, CompletionKind.FILE, context.start, offset)
+            yield cursor.value(name)._replace(sort=CompletionKind.FILE)
 
 
-def _payload(page: OpenPage, context: CursorContext, offset: int) -> Iterator[CompletionItem]:
-    for path, sample_path in _payload_paths(page, context.route):
-        odd = " #" in path or ": " in path or (context.flow and any(sign in path for sign in "[]{},"))
-        needs_quotes = odd and not context.quote
-        yield CompletionItem(
-            path, f"'{path}'" if needs_quotes else path, CompletionKind.VALUE, context.start, offset, sample_path
-        )
+def _payload(cursor: _Cursor) -> Iterator[CompletionItem]:
+    for path, sample_path in _payload_paths(cursor.page, cursor.context.route):
+        odd = " #" in path or ": " in path or (cursor.context.flow and any(sign in path for sign in "[]{},"))
+        yield cursor.value(f"'{path}'" if odd and not cursor.context.quote else path, path, sample_path)
 
 
-def _filter(page: OpenPage, context: CursorContext, offset: int) -> Iterator[CompletionItem]:
-    opening = _IN_FILTER.search(page.text, context.start, offset)
+def _filter(cursor: _Cursor) -> Iterator[CompletionItem]:
+    opening = _IN_FILTER.search(cursor.page.text, cursor.context.start, cursor.offset)
     if opening is None:
         return
-    for path, sample_path in _payload_paths(page, context.route):
-        yield CompletionItem(f"@{path[1:]}", f"@{path[1:]}", CompletionKind.VALUE, opening.start(), offset, sample_path)
+    for path, sample_path in _payload_paths(cursor.page, cursor.context.route):
+        yield cursor.value(f"@{path[1:]}", detail=sample_path)._replace(start=opening.start())
+
+
+# The key below a trigger's `config` of a list or mapping, and the last key of a route -> what completes its values.
+_BY_CONFIG_KEY: dict[str | int, Callable[[_Cursor], Iterator[CompletionItem]]] = {"events": _events, "paramMapping": _payload}
+_BY_LAST_KEY: dict[str | int, Callable[[_Cursor], Iterator[CompletionItem]]] = {
+    "timezone": _zones,
+    "cronExpression": _presets,
+}
 
 
 def _payload_paths(page: OpenPage, route: Route) -> Iterator[tuple[str, str]]:

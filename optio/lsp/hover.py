@@ -23,7 +23,8 @@ from optio.scheduling.calendar import fires
 from optio.testing.trial import ImpossibleTest, try_example
 
 _FIRES_SHOWN = 5
-_PROMPT = ("promptTemplate", "promptFile")
+_PROMPTS = (("promptTemplate",), ("promptFile",))
+_WEBHOOK_KEYS = ("scheme", "events", "when", "paramMapping")
 
 
 class Hover(NamedTuple):
@@ -61,34 +62,31 @@ def _join_parts(parts: list[str]) -> str:
 
 
 def _entry_parts(page: OpenPage, entry: OutlineEntry, *, on_key: bool, now: datetime) -> Iterator[str]:
-    route, task = entry.route, page.task
-    schemas = keys.schemas_at(keys.schema_kind(page.path), route, page.written)
-    if on_key and isinstance(route[-1], str) and schemas:
-        yield keys.key_markdown(route[-1], schemas[0])
+    schemas = keys.schemas_at(keys.schema_kind(page.path), entry.route, page.written)
+    if on_key and isinstance(entry.route[-1], str) and schemas:
+        yield keys.key_markdown(entry.route[-1], schemas[0])
     if not on_key and schemas and entry.kind is ValueStyle.SCALAR:
         text = page.scalar(entry)
-        yield from (
-            f"`{choice.text}`: {choice.meaning}"
-            for choice in keys.allowed_values(schemas[0])
-            if choice.text == text and choice.meaning
-        )
-    if task is None:
-        return
+        for choice in keys.allowed_values(schemas[0]):
+            if choice.text == text and choice.meaning:
+                yield f"`{choice.text}`: {choice.meaning}"
+    if page.task is not None:
+        yield from _task_parts(page, page.task, entry, on_key=on_key, now=now)
+
+
+def _task_parts(page: OpenPage, task: ResolvedTask, entry: OutlineEntry, *, on_key: bool, now: datetime) -> Iterator[str]:
+    """Yield what the task does with the value at a key: fires, cost, prompt, deliveries."""
+    route = entry.route
     if route[-1] == "cronExpression":
         yield _schedule(task, page.scalar(entry), _zone(task), now)
     elif route == ("budgetUsd",):
         yield _worst_case_text(task)
-    elif on_key and route[0] in _PROMPT and len(route) == 1:
+    elif on_key and route in _PROMPTS:
         yield _rendered(page, task)
-    elif (
-        len(route) == 4
-        and route[3] in ("scheme", "events", "when", "paramMapping")
-        and on_key
-        and task.spec.webhook is not None
-    ):
+    elif on_key and len(route) == 4 and route[3] in _WEBHOOK_KEYS and task.spec.webhook is not None:
         numbers = dry_run(task, task.spec.webhook.config)
         yield "" if numbers is None else f"By what the sender publishes, {numbers.text}."
-    elif len(route) == 5 and route[3] == "paramMapping" and not on_key:
+    elif not on_key and len(route) == 5 and route[3] == "paramMapping":
         yield from _sample_values(task, page.scalar(entry))
 
 

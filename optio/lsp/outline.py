@@ -14,7 +14,6 @@ _KEY = re.compile(
     re.VERBOSE,
 )
 _PROPERTIES = re.compile(r"(?:[&!][^\s,\[\]{}]*[ \t]+)+")
-_HEADER = re.compile(r"[|>][^\n]*")
 _PLAIN_END = re.compile(r"[ \t]+#|[ \t]*(?=\n|\Z)")
 # The compiler refuses half this depth.
 _MAX_DEPTH = 128
@@ -138,115 +137,122 @@ class _OutlineReader:
             at = self.line_end(at) + 1
 
     def context(self) -> CursorContext:
-        length = len(self.text)
         if self.last is not None:
             return self.last
-        begin = self.text.rfind("\n") + 1
-        line = self.text[begin:]
-        if "#" in line and (line.lstrip().startswith("#") or re.search(r"[ \t]#", line)):
+        line, length = self.text[self.text.rfind("\n") + 1 :], len(self.text)
+        if line.strip():
             return CursorContext(CursorPlace.NOTHING, (), "", length)
-        if not line.strip():
-            return CursorContext(CursorPlace.KEY, self._below(len(line)), "", length)
-        return CursorContext(CursorPlace.NOTHING, (), "", length)
+        return CursorContext(CursorPlace.KEY, self._below(len(line)), "", length)
 
     def _line(self, at: int, column: int) -> int:
         """Read one line and everything nested in it; returns the offset where reading stopped."""
-        text, end = self.text, self.line_end(at)
-        dash = self._is_dash(at)
-        while self._frames and (
-            self._frames[-1].column > column or (self._frames[-1].column == column and self._frames[-1].is_list and not dash)
-        ):
-            self._frames.pop()
-        begin = at - column
-        while self._is_dash(at) and len(self._frames) < _MAX_DEPTH:
-            column = at - begin
-            while self._frames and self._frames[-1].column > column:
-                self._frames.pop()
-            if self._frames and self._frames[-1].is_list and self._frames[-1].column == column:
-                self._frames[-1].step = int(self._frames[-1].step) + 1
-                self._frames[-1].filled = False
-            else:
-                self._fill()
-                self._frames.append(_BlockFrame(column, 0))
-            rest = self.indented(at + 1, end)
-            self._add(at, at + 1, rest, rest, ValueStyle.NONE)
-            if rest >= end and len(text) == end and rest > at + 1:
-                self.last = CursorContext(CursorPlace.KEY, self.route(), "", rest)
-            at = rest
-        if at >= end or text[at] == "#":
+        begin, end = at - column, self.line_end(at)
+        self._leave(column, is_dash=self._is_dash(at))
+        at = self._dashes(at, begin, end)
+        if at >= end or self.text[at] == "#":
             return end
-        column = at - begin
-        key = _KEY.match(text, at)
+        column, key = at - begin, _KEY.match(self.text, at)
         if key is None:
             return self._value_only(at, end, column)
-        name = _key_name(key[1])
-        if self._frames and not self._frames[-1].is_list and self._frames[-1].column == column:
-            self._frames[-1].step, self._frames[-1].filled = name, False
+        self._enter(column, _key_name(key[1]))
+        return self._value(key.start(), key.end(1), self.indented(key.end(), end), end, column)
+
+    def _dashes(self, at: int, begin: int, end: int) -> int:
+        """Read the dashes at the beginning of a line; return the offset behind them."""
+        while self._is_dash(at) and len(self._frames) < _MAX_DEPTH:
+            self._leave(at - begin, is_dash=True)
+            self._enter(at - begin)
+            rest = self.indented(at + 1, end)
+            self._add(at, at + 1, rest, rest, ValueStyle.NONE)
+            if rest >= end and len(self.text) == end and rest > at + 1:
+                self.last = CursorContext(CursorPlace.KEY, self.route(), "", rest)
+            at = rest
+        return at
+
+    def _leave(self, column: int, *, is_dash: bool) -> None:
+        """Leave what ends before this column; a key ends a list in its own column, too."""
+        while self._frames:
+            top = self._frames[-1]
+            if top.column < column or (top.column == column and (is_dash or not top.is_list)):
+                return
+            self._frames.pop()
+
+    def _enter(self, column: int, key: str | None = None) -> None:
+        """Begin a key, or without one the next item of a list, at a column."""
+        top = self._frames[-1] if self._frames else None
+        if top is not None and top.column == column and top.is_list is (key is None):
+            top.step, top.filled = int(top.step) + 1 if key is None else key, False
         else:
             self._fill()
-            self._frames.append(_BlockFrame(column, name))
-        value = self.indented(key.end(), end)
-        return self._value(key.start(), key.end(1), value, end, column)
+            self._frames.append(_BlockFrame(column, 0 if key is None else key))
 
     def _value_only(self, at: int, end: int, column: int) -> int:
         """Read a line without a key: a list item, the continuation of a plain text, or a key that is being typed."""
-        top = self._frames[-1] if self._frames else None
-        item = top is not None and top.is_list and not top.filled and top.column < column
-        word = self.text[at:end]
-        is_key = end == len(self.text) and word[:1] not in "\"'{[|>&*!" and (item or not (top and top.column < column))
-        entry = self.found[-1] if self.found else None
-        is_below = word[:1] in ("{", "[") and top is not None and top.column < column  # brackets below their key
-        if top is not None and entry is not None and (item or (is_below and entry.route == self.route())):
+        word, entry = self.text[at:end], self.found[-1] if self.found else None
+        top = self._frame_around(column)
+        is_item = top is not None and top.is_list and not top.filled
+        is_key = end == len(self.text) and word[0] not in "\"'{[|>&*!" and (is_item or top is None)
+        is_bracket = word[0] in "{[" and top is not None  # below its key
+        if top is not None and entry is not None and (is_item or (is_bracket and entry.route == self.route())):
             end = self._value(entry.start, entry.end, at, end, top.column, is_second=True)
         if is_key:
-            self.last = CursorContext(CursorPlace.KEY, self.route() if item else self._below(column), word, at)
-        if item or is_key or is_below:
-            return end
-        last = self.found[-1] if self.found else None
-        if last is None or top is None or last.kind is not ValueStyle.SCALAR or top.column >= column:
-            return end
-        if self.text[last.stop : at].isspace():  # else it has ended, before a brace or a comment
-            self.found[-1] = last._replace(stop=_PLAIN_END.search(self.text, at, end + 1).start())  # type: ignore[union-attr]
+            self.last = CursorContext(CursorPlace.KEY, self.route() if is_item else self._below(column), word, at)
+        elif not is_item and not is_bracket and top is not None and entry is not None:
+            self._continue_plain(entry, at, end)
         return end
 
+    def _frame_around(self, column: int) -> _BlockFrame | None:
+        return self._frames[-1] if self._frames and self._frames[-1].column < column else None
+
+    def _continue_plain(self, entry: OutlineEntry, at: int, end: int) -> None:
+        """Extend a plain text by a line, unless it has ended before a brace or a comment."""
+        if entry.kind is ValueStyle.SCALAR and self.text[entry.stop : at].isspace():
+            self.found[-1] = entry._replace(stop=self._plain_end(at, end))
+
     def _value(self, start: int, stop: int, value: int, end: int, column: int, *, is_second: bool = False) -> int:
-        text = self.text
-        properties = _PROPERTIES.match(text, value, end)
+        """Read the value of the key at `start:stop`, which begins at `value`; returns the offset where it ends."""
+        properties = _PROPERTIES.match(self.text, value, end)
         begin = properties.end() if properties else value
-        sign = text[begin : begin + 1] if begin < end else ""
-        kind, stop_at = ValueStyle.SCALAR, end
-        route = self.route()
-        if sign in ("", "#"):
-            kind, begin, stop_at = ValueStyle.NONE, stop, end
-            if end == len(text) and sign == "" and value > stop + 1:
-                self.last = CursorContext(CursorPlace.VALUE, route, "", end)
-        elif sign in "|>" and _HEADER.match(text, begin):
-            kind, stop_at = ValueStyle.BLOCK, self._block_end(end, column)
-            if stop_at == len(text) and end < len(text):
-                self.last = CursorContext(CursorPlace.TEXT, route, text[text.rfind("\n") + 1 :], text.rfind("\n") + 1)
-        elif sign in "{[":
-            kind, stop_at = ValueStyle.FLOW, -1
-        elif sign in "\"'":
-            stop_at = self.quoted_end(begin, column)
-            if stop_at == len(text) and not _is_closed(text, begin, stop_at):
-                self.last = CursorContext(CursorPlace.VALUE, route, text[begin + 1 :], begin + 1, quote=sign)
-        else:
-            match = _PLAIN_END.search(text, begin, end + 1)
-            stop_at = match.start() if match else end
-            if end == len(text) and stop_at == end:
-                self.last = CursorContext(CursorPlace.VALUE, route, text[begin:end], begin)
-        if kind is not ValueStyle.NONE:
-            self._fill()
         if is_second:
             self.found.pop()
-        if kind is ValueStyle.FLOW:
+        if begin >= end or self.text[begin] == "#":
+            if begin >= end == len(self.text) and value > stop + 1:
+                self.last = CursorContext(CursorPlace.VALUE, self.route(), "", end)
+            self._add(start, stop, stop, stop, ValueStyle.NONE)
+            return end
+        self._fill()
+        if self.text[begin] in "{[":
             index = len(self.found)
-            self._add(start, stop, begin, begin, kind)
+            self._add(start, stop, begin, begin, ValueStyle.FLOW)
             stop_at = _FlowReader(self, begin, column).read()
             self.found[index] = self.found[index]._replace(stop=stop_at)
         else:
-            self._add(start, stop, begin, stop_at if kind is not ValueStyle.NONE else begin, kind)
+            style, stop_at = self._scalar(begin, end, column)
+            self._add(start, stop, begin, stop_at, style)
         return max(stop_at, value)
+
+    def _scalar(self, begin: int, end: int, column: int) -> tuple[ValueStyle, int]:
+        """Read a scalar; return its style, and where it ends. Where the text ends in it, the cursor may go on with it."""
+        text, sign = self.text, self.text[begin]
+        style, stop = ValueStyle.SCALAR, end
+        if sign in "|>":
+            style, stop = ValueStyle.BLOCK, self._block_end(end, column)
+            if stop == len(text) and end < len(text):
+                line = text.rfind("\n") + 1
+                self.last = CursorContext(CursorPlace.TEXT, self.route(), text[line:], line)
+        elif sign in "\"'":
+            stop = self.quoted_end(begin, column)
+            if stop == len(text) and not _is_closed(text, begin, stop):
+                self.last = CursorContext(CursorPlace.VALUE, self.route(), text[begin + 1 :], begin + 1, quote=sign)
+        else:
+            stop = self._plain_end(begin, end)
+            if stop == end == len(text):
+                self.last = CursorContext(CursorPlace.VALUE, self.route(), text[begin:end], begin)
+        return style, stop
+
+    def _plain_end(self, begin: int, end: int) -> int:
+        match = _PLAIN_END.search(self.text, begin, end + 1)
+        return match.start() if match else end
 
     def _block_end(self, end: int, column: int) -> int:
         """Return the end of a block scalar. Trailing blank lines belong to it if they are indented like it or more of it
@@ -431,11 +437,7 @@ class _FlowReader:
 
 
 def _is_closed(text: str, begin: int, end: int) -> bool:
-    return (
-        end - begin > 1
-        and text[end - 1] == text[begin]
-        and not (text[begin] == '"' and text[end - 2] == "\\" and end - begin == 2)
-    )
+    return end - begin > 1 and text[end - 1] == text[begin]
 
 
 def _key_name(key: str) -> str:

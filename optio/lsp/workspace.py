@@ -4,13 +4,13 @@ import asyncio
 import gc
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.source import Span
 from optio.lsp import keys
+from optio.lsp.connection import EditorConnection, Related
 from optio.lsp.pages import OpenPage
 from optio.lsp.positions import DocumentLines
 from optio.lsp.trees import LspOptions, TaskTree, diagnostics_by_path, root_of, tasks_directory_name
@@ -20,51 +20,13 @@ from optio.lsp.worker import CompileThread
 log = logging.getLogger(__name__)
 # A tree is compiled only after a pause in typing, so that the thread does not compete with the editor's requests.
 _QUIET_S = 0.12
-# (message, URI, lines, span) of places that belong to a finding.
-Related = Sequence[tuple[str, str, DocumentLines, Span]]
-
-
-class EditorPort(Protocol):
-    """The interface that a workspace needs of the editor connection; `server.EditorConnection` implements it."""
-
-    @property
-    def folders(self) -> list[Path]:
-        """The directories open in the editor."""
-        ...
-
-    @property
-    def units(self) -> str:
-        """The unit in which the editor counts columns: `utf-8`, `utf-16` or `utf-32`."""
-        ...
-
-    def show(
-        self, uri: str, lines: DocumentLines, diagnostics: Sequence[tuple[Diagnostic, Related]], version: int | None
-    ) -> None:
-        """Publish all findings of a document."""
-        ...
-
-    def show_none(self) -> None:
-        """Clear the findings of every document."""
-        ...
-
-    def reading(self, root: Path) -> AbstractAsyncContextManager[None]:
-        """Show progress while the block reads a tree."""
-        ...
-
-    def warn(self, message: str) -> None:
-        """Show a warning to the user."""
-        ...
-
-    def report_server_error(self, error: Exception, source: Any) -> None:
-        """Log an internal error in the editor."""
-        ...
 
 
 class Workspace:
     """The open documents (`pages` by URI) and the trees they belong to. Lives on the event loop; trees are compiled in one
     thread."""
 
-    def __init__(self, editor: EditorPort) -> None:
+    def __init__(self, editor: EditorConnection) -> None:
         self.options = LspOptions(tasks=tasks_directory_name())
         self.pages: dict[str, OpenPage] = {}
         self._editor = editor

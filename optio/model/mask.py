@@ -17,6 +17,8 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from optio.model.model_call import KEY_MARK, KEY_PATTERN
+
 MIN_VALUE_LENGTH = 6
 MASK = b"***"
 _MAX_DEPTH = 100
@@ -64,7 +66,9 @@ class Masker:
         self._longest_first = lru_cache(64)(self._select)
 
     def __call__(self, data: bytes) -> bytes:
-        """Return the data with every spelling of every value replaced by `***`."""
+        """Return the data with every spelling of every value, and every key of an attempt, replaced by `***`."""
+        if KEY_MARK in data:
+            data = KEY_PATTERN.sub(MASK, data)
         runs = 0
         if self._other_anchors and _ONES in data.translate(_IN_ANY_BASE):
             runs = 2 if _ONES in data.translate(_IN_BASE32) else 1

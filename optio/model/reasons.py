@@ -61,11 +61,21 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
         "report it to the maker of the package that the message names",
     ),
     ("environment", "variables or arguments are too large or not allowed", "read the message"),
+    (
+        "pod_refused foreign_pod",
+        "the cluster refuses the pod as it is, or a pod of another installation has its name",
+        "read the message",
+    ),
     ("sandbox", "the sandbox cannot be made", "read the message, run `optio doctor`"),
     (
         "not_isolated",
         "the policy demands isolation that this worker does not give",
         "use pods, or the sandbox that the message names",
+    ),
+    (
+        "not_metered",
+        "`OPTIO_GATEWAY=required`, and this agent cannot be led through the gateway",
+        "read the message",
     ),
     ("worker_crash", "each worker that read the output died", "look at the output, report it"),
     ("cancelled superseded", "a person, or a newer run with its key, ended it", "nothing"),

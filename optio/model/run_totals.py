@@ -67,10 +67,9 @@ class RunTotals:
         input_tokens = self.usage.fresh + self.usage.cached + self.usage.cache_write
         return self.usage.cached / input_tokens if input_tokens else None
 
-    def duration_s(self, quantile: float = 0.5) -> float | None:
-        """Return a quantile of the durations of completed runs in seconds, interpolated in its bucket; None without any."""
-        total = sum(self.durations.values())
-        rest = quantile * total
+    def duration_s(self) -> float | None:
+        """Return the median duration of completed runs in seconds, interpolated in its bucket; None without any."""
+        rest = 0.5 * sum(self.durations.values())
         for bucket in sorted(self.durations):
             count = self.durations[bucket]
             if count and rest <= count:

@@ -30,10 +30,10 @@ class ModelService(NamedTuple):
     """The service that an agent CLI asks by itself: the maker of its models with examples of their names, its host, and how the
     CLI signs in.
 
-    `provider` is its name in traces, after OpenTelemetry's conventions, and `keys` are the variables of an API key,
-    the usual one first. Two regular expressions are for names of variables: `credentials`, matched at the
-    beginning, for all by which the CLI may sign in, and `elsewhere`, for a whole name, for those that point it to another
-    service.
+    `provider` is its name in traces, after OpenTelemetry's conventions, and `keys` are the variables of an API key, the usual
+    one first. Two regular expressions are for names of variables: `credentials`, matched at the beginning, for all by which the
+    CLI may sign in, and `elsewhere`, for a whole name, for those that point it to another service. `root` is where the paths
+    begin that the CLI appends to an endpoint.
     """
 
     maker: str
@@ -43,6 +43,12 @@ class ModelService(NamedTuple):
     keys: tuple[str, ...]
     credentials: str
     elsewhere: str
+    root: str = ""
+
+    @property
+    def url(self) -> str:
+        """Return the endpoint that the CLI asks by itself."""
+        return f"https://{self.host}{self.root}"
 
     @property
     def key(self) -> str:
@@ -147,6 +153,7 @@ DECLARED: Mapping[str, Declaration] = {
                 keys=("OPENAI_API_KEY",),
                 credentials=r"(?:CODEX|OPENAI)_API_KEY$",
                 elsewhere=r"OPENAI_BASE_URL",
+                root="/v1",
             ),
             capabilities=Capabilities(max_turns="meter", budget="meter", tells_cost=False, resume=True, schema="strict"),
             prompt=PromptTraits(max_characters=1 << 20),
@@ -208,18 +215,20 @@ DECLARED: Mapping[str, Declaration] = {
 }
 
 
-def _provider(runtime: str, *keys: str) -> ModelService:
+def _provider(runtime: str, root: str, *keys: str) -> ModelService:
     service = DECLARED[runtime].service
     assert service is not None  # noqa: S101
     # Variables that begin with OPENCODE_ give it other settings and logins.
-    return service._replace(keys=keys, credentials=f"(?:{'|'.join(keys)})$|OPENCODE_", elsewhere=r"\w+_BASE_URL|OPENCODE_\w+")
+    return service._replace(
+        keys=keys, credentials=f"(?:{'|'.join(keys)})$|OPENCODE_", elsewhere=r"\w+_BASE_URL|OPENCODE_\w+", root=root
+    )
 
 
 # The services of the providers whose protocol and credential OpenCode knows by itself. `model` names one before its slash.
 PROVIDERS: Mapping[str, ModelService] = {
-    "anthropic": _provider("claude-code", "ANTHROPIC_API_KEY"),
-    "openai": _provider("codex", "OPENAI_API_KEY"),
-    "google": _provider("gemini", "GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENERATIVE_AI_API_KEY"),
+    "anthropic": _provider("claude-code", "/v1", "ANTHROPIC_API_KEY"),
+    "openai": _provider("codex", "/v1", "OPENAI_API_KEY"),
+    "google": _provider("gemini", "/v1beta", "GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_GENERATIVE_AI_API_KEY"),
 }
 
 
@@ -229,6 +238,23 @@ def service_of(runtime: str, model: str | None) -> ModelService | None:
         return PROVIDERS.get((model or "").partition("/")[0])
     agent = declaration_of(runtime)
     return None if agent is None else agent.service
+
+
+def provider_key(model: str) -> str:
+    """Return the variable in which OpenCode looks for the key of a provider that it does not list."""
+    provider = model.partition("/")[0]
+    return "".join(c if c.isalnum() else "_" for c in provider).upper() + "_API_KEY"
+
+
+def key_pattern(runtime: str, model: str | None) -> str | None:
+    """Return a pattern for the names of variables by which an agent signs in at the endpoint of its model; None where it is not
+    known."""
+    service = service_of(runtime, model)
+    if service is not None:
+        return service.credentials
+    if runtime == "copilot":
+        return "COPILOT_PROVIDER_API_KEY$"
+    return None if runtime != "opencode" or model is None else f"{provider_key(model)}$"
 
 
 def is_known(name: str) -> bool:

@@ -2,13 +2,15 @@
 cost. Runs are in `model.run`, which a check of task files does not load."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
+import msgspec
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+
+class Usage(Struct, frozen=True, kw_only=True, rename="camel"):
     """Tokens by sort. `output` includes `reasoning`; `fresh` is input that was neither read from the cache (`cached`) nor
     written to it (`cache_write`)."""
 
@@ -19,23 +21,11 @@ class Usage:
     reasoning: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            fresh=self.fresh + other.fresh,
-            cached=self.cached + other.cached,
-            cache_write=self.cache_write + other.cache_write,
-            output=self.output + other.output,
-            reasoning=self.reasoning + other.reasoning,
-        )
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
 
     def beyond(self, part: "Usage") -> "Usage":
         """Return what this usage has and a part of it has not; no number is below zero."""
-        return Usage(
-            fresh=max(0, self.fresh - part.fresh),
-            cached=max(0, self.cached - part.cached),
-            cache_write=max(0, self.cache_write - part.cache_write),
-            output=max(0, self.output - part.output),
-            reasoning=max(0, self.reasoning - part.reasoning),
-        )
+        return Usage(**{name: max(0, getattr(self, name) - getattr(part, name)) for name in self.__struct_fields__})
 
     @property
     def total(self) -> int:
@@ -44,25 +34,13 @@ class Usage:
 
     def to_json(self) -> dict[str, int]:
         """Return the tokens with camelCase keys, as the API and the store write them."""
-        return {
-            "fresh": self.fresh,
-            "cached": self.cached,
-            "cacheWrite": self.cache_write,
-            "output": self.output,
-            "reasoning": self.reasoning,
-        }
+        tokens: dict[str, int] = msgspec.to_builtins(self)
+        return tokens
 
     @classmethod
     def from_json(cls, data: Mapping[str, int] | None) -> "Usage":
         """Rebuild a usage from `to_json`; None and missing keys count as zero."""
-        data = data or {}
-        return cls(
-            fresh=data.get("fresh", 0),
-            cached=data.get("cached", 0),
-            cache_write=data.get("cacheWrite", 0),
-            output=data.get("output", 0),
-            reasoning=data.get("reasoning", 0),
-        )
+        return msgspec.convert(data or {}, cls)
 
 
 class CostSource(StrEnum):
@@ -78,7 +56,7 @@ class Meter:
     """The resources that an attempt has used so far. `turns` and `cost` (US dollars) are None where the agent does not report
     them."""
 
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     turns: int | None = None
     tool_calls: int = 0
     cost: Decimal | None = None

@@ -12,7 +12,7 @@ from optio.model.registry import CompiledTask
 from optio.model.route import Route
 from optio.model.task import Amounts, Environment, Resources
 from optio.model.text import format_duration
-from optio.plan.effect import Effect
+from optio.plan.effect import Effect, value_change
 from optio.plan.lines import line_diff
 from optio.plan.words import MAX_LISTED, changed_entries, listed, pluralize, shorten_pair
 
@@ -37,22 +37,15 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
         yield from _new_egress(new)
     else:
         yield from _egress(old, new)
-        yield from _changes(old, new)
+        yield from _image(old, new)
+        yield from _setup(old, new)
+        yield from _other_keys(old, new)
         yield from _namespace(before.namespace, after.namespace)
-    were = [] if before is None else before.spec.connections
-    if sorted(set(were)) != sorted(set(after.spec.connections)):
-        was, now = shorten_pair(
-            *(", ".join(sorted(set(connections))) or "none" for connections in (were, after.spec.connections))
-        )
-        weight = EffectWeight.DANGER if set(after.spec.connections) - set(were) else EffectWeight.NOTICE
-        yield Effect(
-            kind=EffectKind.CONNECTIONS_CHANGED,
-            text=f"connections: {was} -> {now}",
-            weight=weight,
-            before=was,
-            after=now,
-            route=("connections",),
-        )
+    were, are = set() if before is None else set(before.spec.connections), set(after.spec.connections)
+    if were != are:
+        was, now = shorten_pair(*(", ".join(sorted(names)) or "none" for names in (were, are)))
+        weight = EffectWeight.DANGER if are - were else EffectWeight.NOTICE
+        yield value_change(EffectKind.CONNECTIONS_CHANGED, "connections", was, now, ("connections",), weight)
 
 
 def _secrets(old: Sequence[str], new: Sequence[str]) -> Iterator[Effect]:
@@ -135,7 +128,7 @@ def _is_within(inner: "Entry", outer: "Entry") -> bool:
     return False
 
 
-def _changes(old: Environment, new: Environment) -> Iterator[Effect]:
+def _image(old: Environment, new: Environment) -> Iterator[Effect]:
     if old.image != new.image:
         was, now = shorten_pair(*(environment.image or "the server's default" for environment in (old, new)))
         is_other_repository = _image_repository(old.image) != _image_repository(new.image)
@@ -147,6 +140,9 @@ def _changes(old: Environment, new: Environment) -> Iterator[Effect]:
             after=now,
             route=("environment", "image"),
         )
+
+
+def _setup(old: Environment, new: Environment) -> Iterator[Effect]:
     if old.setup_commands != new.setup_commands:
         was, now = (pluralize(len(environment.setup_commands), "command") for environment in (old, new))
         yield Effect(
@@ -161,35 +157,29 @@ def _changes(old: Environment, new: Environment) -> Iterator[Effect]:
         was, now = (
             "before a run has come" if environment.setup_ahead else "as a part of each run" for environment in (old, new)
         )
-        text = f"set-up runs: {was} -> {now}"
-        yield Effect(kind=EffectKind.SETUP_CHANGED, text=text, before=was, after=now, route=("environment", "setupAhead"))
+        yield value_change(EffectKind.SETUP_CHANGED, "set-up runs", was, now, ("environment", "setupAhead"))
+
+
+def _other_keys(old: Environment, new: Environment) -> Iterator[Effect]:
     if old.keep_failed_span != new.keep_failed_span:
         was, now = (
             "no time" if environment.keep_failed_span is None else format_duration(environment.keep_failed_span)
             for environment in (old, new)
         )
-        text = f"pods of failed runs are kept: {was} -> {now}"
-        yield Effect(kind=EffectKind.KEPT_CHANGED, text=text, before=was, after=now, route=("environment", "keepFailed"))
+        route: Route = ("environment", "keepFailed")
+        yield value_change(EffectKind.KEPT_CHANGED, "pods of failed runs are kept", was, now, route)
     for name, was, now in changed_entries(old.env, new.env, "not set"):
-        text = f"{name}: {was} -> {now}"
-        yield Effect(kind=EffectKind.ENV_CHANGED, text=text, before=was, after=now, route=("environment", "env", name))
+        yield value_change(EffectKind.ENV_CHANGED, name, was, now, ("environment", "env", name))
     was, now = _resources_text(old.resources), _resources_text(new.resources)
     if _resource_numbers(old.resources) != _resource_numbers(new.resources):
-        yield Effect(
-            kind=EffectKind.RESOURCES_CHANGED,
-            text=f"a pod may use: {was} -> {now}",
-            weight=EffectWeight.INFO,
-            before=was,
-            after=now,
-            route=("environment", "resources"),
-        )
+        route = ("environment", "resources")
+        yield value_change(EffectKind.RESOURCES_CHANGED, "a pod may use", was, now, route, EffectWeight.INFO)
 
 
 def _namespace(old: str | None, new: str | None) -> Iterator[Effect]:
     if old != new:
         was, now = old or "that of tasks without one", new or "that of tasks without one"
-        text = f"namespace: {was} -> {now}"
-        yield Effect(kind=EffectKind.NAMESPACE_CHANGED, text=text, weight=EffectWeight.DANGER, before=was, after=now)
+        yield value_change(EffectKind.NAMESPACE_CHANGED, "namespace", was, now, (), EffectWeight.DANGER)
 
 
 def _image_repository(image: str | None) -> str | None:

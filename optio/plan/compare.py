@@ -1,6 +1,6 @@
 """Compare two sides of a change: pair their tasks, collect the effects of each pair, and add up what all tasks may spend."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
@@ -156,41 +156,61 @@ _STATUS_WORDS = {
 def compare_sides(before: Side, after: Side, outlook: Forecast) -> Plan:
     """Return the plan from one side to the other. `outlook` gives the time at which the simulation of schedules begins."""
     old, new = before.registry.tasks, after.registry.tasks
-    untold = {task_id: task for task_id, task in old.items() if task_id not in new and _is_broken(task, after)}
-    mended = {task_id: task for task_id, task in new.items() if task_id not in old and _is_broken(task, before)}
-    pairs = pair_tasks(
-        {task_id: task for task_id, task in old.items() if task_id not in untold},
-        {task_id: task for task_id, task in new.items() if task_id not in mended},
-    )
-    forecast = replace(
-        outlook,
-        hooks={config.path: task for task in new.values() if (config := hooks.config_of(task)) is not None},
-        moved={pair.id for pair in pairs if hooks.is_moved(pair.before, pair.after)},
-        new_month_usd=min(policy.new_month_usd(change.policy) for change in (before, after)),
-    )
-    changes = [_pair_change(pair, forecast) for pair in pairs]
-    changes += [_broken_change(task, after) for task in untold.values() if not _waits_for_policy(task, after)]
-    changes += [_mended_change(task, forecast) for task in mended.values()]
-    reported = sorted((change for change in changes if change is not None), key=lambda change: change.task.id)
-    reported_ids = {change.task.id for change in reported}
-    bound = {pair.before.id for pair in pairs if pair.before and money.lost_budget(pair.after, pair.before)}
-    unbound = {pair.id for pair in pairs if money.lost_budget(pair.before, pair.after)}
-    was, now = money.total_spend(old.values(), bound), money.total_spend([*new.values(), *untold.values()], unbound)
+    broken_tasks = _broken_only_in(after, old, new)
+    mended_tasks = _broken_only_in(before, new, old)
+    pairs = pair_tasks(_without(old, broken_tasks), _without(new, mended_tasks))
+    forecast = _forecast(outlook, before, after, pairs)
+    changes = [
+        *(change for pair in pairs if (change := _pair_change(pair, forecast)) is not None),
+        *(_broken_change(task, after) for task in broken_tasks if not _waits_for_policy(task, after)),
+        *(_mended_change(task, forecast) for task in mended_tasks),
+    ]
+    was = money.total_spend(old.values(), _ids_with_lost_budget((pair.after, pair.before) for pair in pairs))
+    now = money.total_spend([*new.values(), *broken_tasks], _ids_with_lost_budget((pair.before, pair.after) for pair in pairs))
+    refused_tasks = _refused_new_tasks(before, after, {change.broken_at for change in changes})
     return Plan(
-        changes=tuple(reported),
-        policy=(
-            *_policy_effects(before, after, was, now),
-            *_refused_new_tasks(before, after, {change.broken_at for change in reported}),
-        ),
+        changes=tuple(sorted(changes, key=lambda change: change.task.id)),
+        policy=(*_policy_effects(before, after, was, now), *refused_tasks),
         before=was,
         after=now,
-        cosmetic=tuple(
-            pair.after for pair in pairs if pair.id not in reported_ids and pair.after and _files_differ(pair, before, after)
-        ),
+        cosmetic=tuple(_cosmetic_tasks(pairs, {change.task.id for change in changes}, before, after)),
         known=len(old),
         outlook=outlook,
         errors=len(after.errors),
     )
+
+
+def _broken_only_in(side: Side, tasks: Mapping[str, CompiledTask], others: Mapping[str, CompiledTask]) -> list[CompiledTask]:
+    """Return the tasks of the other side that are not among those of this one because their files have errors here."""
+    return [task for task_id, task in tasks.items() if task_id not in others and _is_broken(task, side)]
+
+
+def _without(tasks: Mapping[str, CompiledTask], exceptions: Sequence[CompiledTask]) -> dict[str, CompiledTask]:
+    ids = {task.id for task in exceptions}
+    return {task_id: task for task_id, task in tasks.items() if task_id not in ids}
+
+
+def _forecast(outlook: Forecast, before: Side, after: Side, pairs: Sequence[TaskPair]) -> Forecast:
+    tasks = after.registry.tasks.values()
+    return replace(
+        outlook,
+        hooks={config.path: task for task in tasks if (config := hooks.config_of(task)) is not None},
+        moved={pair.id for pair in pairs if hooks.is_moved(pair.before, pair.after)},
+        new_month_usd=min(policy.new_month_usd(side.policy) for side in (before, after)),
+    )
+
+
+def _ids_with_lost_budget(pairs: Iterable[tuple[CompiledTask | None, CompiledTask | None]]) -> set[str]:
+    return {now.id for was, now in pairs if now is not None and money.lost_budget(was, now)}
+
+
+def _cosmetic_tasks(
+    pairs: Sequence[TaskPair], reported_ids: Collection[str], before: Side, after: Side
+) -> Iterator[CompiledTask]:
+    """Yield the tasks whose files differ and that do the same."""
+    for pair in pairs:
+        if pair.after is not None and pair.id not in reported_ids and _files_differ(pair, before, after):
+            yield pair.after
 
 
 def _policy_effects(before: Side, after: Side, was: TotalSpend, now: TotalSpend) -> Iterator[Effect]:
@@ -222,25 +242,16 @@ def _is_broken(task: CompiledTask, side: Side) -> bool:
 
 
 def _pair_change(pair: TaskPair, outlook: Forecast) -> TaskChange | None:
-    if pair.before is not None and pair.after is not None and _is_same_task(pair.before, pair.after):
+    before, after = pair.before, pair.after
+    if before is not None and after is not None and (before is after or before.digest == after.digest):
         return None
-    pair_effects = effects.between(pair.before, pair.after, outlook)
+    pair_effects = effects.between(before, after, outlook)
     if not pair_effects:
         return None
-    status = (
-        Status.ADDED
-        if pair.before is None
-        else Status.REMOVED
-        if pair.after is None
-        else Status.RENAMED
-        if pair.renamed
-        else Status.CHANGED
-    )
-    return TaskChange(status=status, before=pair.before, after=pair.after, effects=pair_effects)
-
-
-def _is_same_task(before: CompiledTask, after: CompiledTask) -> bool:
-    return before is after or before.digest == after.digest
+    status = Status.RENAMED if pair.renamed else Status.CHANGED
+    if before is None or after is None:
+        status = Status.ADDED if before is None else Status.REMOVED
+    return TaskChange(status=status, before=before, after=after, effects=pair_effects)
 
 
 def _broken_change(task: CompiledTask, side: Side) -> TaskChange:

@@ -44,3 +44,16 @@ class Forecast:
     def until(self) -> datetime:
         """The end of the simulated time, `HORIZON` after `now`."""
         return self.now + HORIZON
+
+
+def value_change(
+    kind: EffectKind, noun: str, was: str, now: str, route: Route, weight: EffectWeight = EffectWeight.NOTICE
+) -> Effect:
+    """Return the effect of a value that differs, as `timeout: 10m -> 20m`."""
+    return Effect(kind=kind, text=f"{noun}: {was} -> {now}", weight=weight, before=was, after=now, route=route)
+
+
+def trigger_route(task: CompiledTask | None, kind: str) -> Route:
+    """Return the route of the `config` of a task's schedule or webhook, or of `triggers` if there is none."""
+    types = [] if task is None else [trigger.type for trigger in task.spec.triggers]
+    return ("triggers", types.index(kind), "config") if kind in types else ("triggers",)

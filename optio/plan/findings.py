@@ -120,7 +120,7 @@ def _busy_diagnostics(plan: Plan, busy: Mapping[str, int]) -> Iterator[Diagnosti
     for change in plan.changes:
         if change.status is Status.REMOVED and busy.get(change.task.id):
             many = pluralize(busy[change.task.id], "run")
-            message = f"`{change.task.id}` is removed but in use: {many} began in the last 30 days"
+            message = f"`{change.task.id}` is removed: {many} began in the last 30 days"
             yield diagnostic("OPT803", message, path=_origin(change), hint=_HINTS["OPT803"])
 
 

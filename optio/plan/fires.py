@@ -13,7 +13,7 @@ from optio.model.params import apply_defaults
 from optio.model.registry import CompiledTask, canonical
 from optio.model.route import Route
 from optio.model.trigger import ScheduleConfig
-from optio.plan.effect import Effect, Forecast
+from optio.plan.effect import Effect, Forecast, trigger_route, value_change
 from optio.plan.words import changed_entries, local_time, pluralize
 from optio.scheduling import calendar, cron
 from optio.scheduling.dst import dst_effect
@@ -65,7 +65,7 @@ def _forecast_fires(expression: str, zone: str, now: datetime, until: datetime) 
 def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Forecast) -> Iterator[Effect]:
     """Yield effects on when the schedule fires, on missed and overlapping slots, and on the parameters of its runs."""
     old, new = config_of(before), config_of(after)
-    route = _route(after)
+    route = trigger_route(after, "schedule")
     if old is None and new is None:
         return
     if old is None or new is None or not _is_same_schedule(old, new, outlook.now):
@@ -73,9 +73,8 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Fo
     if old is None or new is None:
         return
     if _catch_up(old) != _catch_up(new):
-        text = f"missed and overlapping times: {_catch_up(old)} -> {_catch_up(new)}"
-        yield Effect(
-            kind=EffectKind.CATCH_UP_CHANGED, text=text, before=_catch_up(old), after=_catch_up(new), route=(*route, "misfire")
+        yield value_change(
+            EffectKind.CATCH_UP_CHANGED, "missed and overlapping times", _catch_up(old), _catch_up(new), (*route, "misfire")
         )
     schedule_params = _schedule_params(before, old), _schedule_params(after, new)
     for name, was, now in changed_entries(old.param_mapping, new.param_mapping, "not given"):
@@ -85,17 +84,11 @@ def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Fo
         ):
             continue
         place = (*route, "paramMapping", name)
-        text = f"the schedule's runs get {name}: {was} -> {now}"
-        yield Effect(kind=EffectKind.SCHEDULE_PARAMS_CHANGED, text=text, before=was, after=now, route=place)
+        yield value_change(EffectKind.SCHEDULE_PARAMS_CHANGED, f"the schedule's runs get {name}", was, now, place)
 
 
 def _schedule_params(task: CompiledTask | None, config: ScheduleConfig) -> dict[str, Any]:
     return apply_defaults(None if task is None else task.spec.params_schema, config.param_mapping)
-
-
-def _route(task: CompiledTask | None) -> Route:
-    types = [] if task is None else [trigger.type for trigger in task.spec.triggers]
-    return ("triggers", types.index("schedule"), "config") if "schedule" in types else ("triggers",)
 
 
 def _catch_up(config: ScheduleConfig) -> str:

@@ -1,6 +1,7 @@
 """Effects on webhooks: which URLs start runs, who may send to them, which deliveries start runs, and with which parameters."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from optio.model.effect import EffectKind, EffectWeight
@@ -11,7 +12,7 @@ from optio.model.senders import InHeader, sender_of
 from optio.model.text import format_duration
 from optio.model.trigger import WebhookConfig
 from optio.plan import filters, queries
-from optio.plan.effect import Effect, Forecast
+from optio.plan.effect import Effect, Forecast, trigger_route, value_change
 from optio.plan.words import brief, changed_entries, quoted, shorten_pair
 
 
@@ -25,42 +26,30 @@ def config_of(task: CompiledTask | None) -> WebhookConfig | None:
 def effects(before: CompiledTask | None, after: CompiledTask | None, outlook: Forecast) -> Iterator[Effect]:
     """Yield effects on the URL, the signature, the filter and the mapping of a webhook."""
     old, new = config_of(before), config_of(after)
-    route = route_of(after)
+    route = trigger_route(after, "webhook")
     if old is None and new is not None:
         yield _webhook_added(new, route)
     if old is not None and new is None:
         abandonment, weight = _abandoned_path_text(old, outlook)
         text = f"{_url(old)} {abandonment}"
         yield Effect(kind=EffectKind.WEBHOOK_REMOVED, text=text, weight=weight, before=_url(old), route=route)
-    if (
-        new is not None
-        and new.unsigned
-        and new.secret is None
-        and not (old is not None and old.unsigned and old.secret is None)
-    ):
+    if new is not None and _is_open(new) and (old is None or not _is_open(old)):
         text = f"{_url(new)} accepts deliveries from anyone: they are not signed"
-        yield Effect(
-            kind=EffectKind.WEBHOOK_UNSIGNED,
-            text=text,
-            weight=EffectWeight.DANGER,
-            after="unsigned",
-            route=(*route, "unsigned"),
-        )
+        place = (*route, "unsigned")
+        yield Effect(kind=EffectKind.WEBHOOK_UNSIGNED, text=text, weight=EffectWeight.DANGER, after="unsigned", route=place)
     if old is not None and new is not None:
         yield from _webhook_changes(old, new, route, outlook)
         yield from _mapping_changes(before, after, route)
+
+
+def _is_open(config: WebhookConfig) -> bool:
+    return config.unsigned and config.secret is None
 
 
 def is_moved(before: CompiledTask | None, after: CompiledTask | None) -> bool:
     """Return whether both sides have a webhook, on different paths."""
     old, new = config_of(before), config_of(after)
     return old is not None and new is not None and old.path != new.path
-
-
-def route_of(task: CompiledTask | None) -> Route:
-    """Return the route of the webhook's `config`, or of `triggers` if there is none."""
-    types = [] if task is None else [trigger.type for trigger in task.spec.triggers]
-    return ("triggers", types.index("webhook"), "config") if "webhook" in types else ("triggers",)
 
 
 def _url(config: WebhookConfig) -> str:
@@ -118,15 +107,13 @@ def _webhook_changes(old: WebhookConfig, new: WebhookConfig, route: Route, outlo
     yield from _filter_changes(old, new, route)
     if _delivery_header(old) != _delivery_header(new):
         was, now = old.delivery_header or "the scheme's own", new.delivery_header or "the scheme's own"
-        text = f"header with the delivery id: {was} -> {now}"
         place = (*route, "deliveryHeader")
-        yield Effect(kind=EffectKind.REPEATS_CHANGED, text=text, before=was, after=now, route=place)
+        yield value_change(EffectKind.REPEATS_CHANGED, "header with the delivery id", was, now, place)
     if old.replay_span != new.replay_span:
         was, now = _replay_text(old), _replay_text(new)
         weight = EffectWeight.DANGER if new.replay_span is None else EffectWeight.NOTICE
-        text = f"the same signed body under another delivery id: {was} -> {now}"
-        place = (*route, "replayWindow")
-        yield Effect(kind=EffectKind.REPEATS_CHANGED, text=text, weight=weight, before=was, after=now, route=place)
+        noun, place = "the same signed body under another delivery id", (*route, "replayWindow")
+        yield value_change(EffectKind.REPEATS_CHANGED, noun, was, now, place, weight)
 
 
 def _delivery_header(config: WebhookConfig) -> object:
@@ -188,15 +175,9 @@ def _filter_changes(old: WebhookConfig, new: WebhookConfig, route: Route) -> Ite
     opening = all_start if old.events is not None and new.events is None else None
     dangers = [danger for danger in (opening, None if difference is None else difference.danger) if danger is not None]
     was, now = shorten_pair(_filter_text(old), _filter_text(new))
-    yield Effect(
-        kind=EffectKind.FILTER_CHANGED,
-        text=f"starts runs for: {was} -> {now}",
-        weight=EffectWeight.DANGER if dangers else EffectWeight.NOTICE,
-        before=was,
-        after=now,
-        lines=tuple(dangers),
-        route=(*route, "events" if difference is None or opening else "when"),
-    )
+    place = (*route, "events" if difference is None or opening else "when")
+    weight = EffectWeight.DANGER if dangers else EffectWeight.NOTICE
+    yield replace(value_change(EffectKind.FILTER_CHANGED, "starts runs for", was, now, place, weight), lines=tuple(dangers))
 
 
 def _event_filter(config: WebhookConfig) -> tuple[object, ...]:
@@ -211,15 +192,13 @@ def _mapping_changes(before: CompiledTask | None, after: CompiledTask | None, ro
     place = (*route, "paramMapping")
     if (old.param_mapping is None) != (new.param_mapping is None):
         was, now = ("the whole body" if config.param_mapping is None else "a mapping" for config in (old, new))
-        text = f"parameters of a delivery: {was} -> {now}"
         lines = tuple(f"{name}: {quoted(value)}" for name, value in sorted((new.param_mapping or {}).items()))
-        yield Effect(kind=EffectKind.MAPPING_CHANGED, text=text, before=was, after=now, lines=lines, route=place)
+        yield replace(value_change(EffectKind.MAPPING_CHANGED, "parameters of a delivery", was, now, place), lines=lines)
         return
     sources = _param_sources(before, old), _param_sources(after, new)
     for name, was, now in changed_entries(old.param_mapping or {}, new.param_mapping or {}, "not given"):
         if sources[0].get(name) != sources[1].get(name):
-            text = f"a delivery's {name}: {was} -> {now}"
-            yield Effect(kind=EffectKind.MAPPING_CHANGED, text=text, before=was, after=now, route=(*place, name))
+            yield value_change(EffectKind.MAPPING_CHANGED, f"a delivery's {name}", was, now, (*place, name))
 
 
 def _param_sources(task: CompiledTask, config: WebhookConfig) -> dict[str, object]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from optio.model.effect import EffectKind, EffectWeight
 from optio.model.money import max_run_usd
 from optio.model.registry import CompiledTask
-from optio.plan.effect import Effect
+from optio.plan.effect import Effect, value_change
 from optio.plan.words import amount, brief, shorten_pair
 
 
@@ -41,12 +41,10 @@ def _identity_changes(before: CompiledTask, after: CompiledTask) -> Iterator[Eff
         )
     elif before.spec.name != after.spec.name:
         was, now = shorten_pair(before.spec.name, after.spec.name)
-        text = f"name: {was} -> {now}"
-        yield Effect(kind=EffectKind.NAME_CHANGED, text=text, weight=EffectWeight.INFO, before=was, after=now, route=("name",))
+        yield value_change(EffectKind.NAME_CHANGED, "name", was, now, ("name",), EffectWeight.INFO)
     if before.spec.owner != after.spec.owner:
         was, now = shorten_pair(*(spec.owner or "nobody" for spec in (before.spec, after.spec)))
-        text = f"owner: {was} -> {now}"
-        yield Effect(kind=EffectKind.OWNER_CHANGED, text=text, before=was, after=now, route=("owner",))
+        yield value_change(EffectKind.OWNER_CHANGED, "owner", was, now, ("owner",))
     if before.spec.enabled != after.spec.enabled:
         yield _enabled_changed(after)
 

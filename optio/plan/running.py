@@ -45,8 +45,8 @@ def _turns_text(spec: TaskSpec) -> str:
     return "no limit" if spec.max_turns is None or spec.agent_runtime == "command" else str(spec.max_turns)
 
 
-def _time_text(length: timedelta | None, otherwise: str) -> str:
-    return otherwise if length is None else format_duration(length)
+def _time_text(length: timedelta | None, owner: str) -> str:
+    return f"the {owner}'s default" if length is None else format_duration(length)
 
 
 def _command_text(spec: TaskSpec) -> str:
@@ -109,18 +109,8 @@ _ROWS: tuple[tuple[EffectKind, str, str, Callable[[TaskSpec], str]], ...] = (
     (EffectKind.BUDGET_CHANGED, "budgetUsd", "budget of a run", _budget_text),
     (EffectKind.BUDGET_CHANGED, "budget", "budget of a run of unknown cost", lambda spec: spec.budget or "enforce"),
     (EffectKind.TURNS_CHANGED, "maxTurns", "turns of an agent", _turns_text),
-    (
-        EffectKind.TIME_CHANGED,
-        "timeout",
-        "time of an attempt",
-        lambda spec: _time_text(spec.timeout_span, "the server's default"),
-    ),
-    (
-        EffectKind.TIME_CHANGED,
-        "stallTimeout",
-        "silence of an attempt",
-        lambda spec: _time_text(spec.stall_span, "the runtime's default"),
-    ),
+    (EffectKind.TIME_CHANGED, "timeout", "time of an attempt", lambda spec: _time_text(spec.timeout_span, "server")),
+    (EffectKind.TIME_CHANGED, "stallTimeout", "silence of an attempt", lambda spec: _time_text(spec.stall_span, "runtime")),
     (EffectKind.RETRIES_CHANGED, "maxRetries", "retries of a failed run", lambda spec: str(spec.max_retries)),
     (EffectKind.CONCURRENCY_CHANGED, "maxConcurrent", "runs at one time", lambda spec: str(spec.max_concurrent)),
     (EffectKind.PRIORITY_CHANGED, "priority", "priority", lambda spec: str(spec.priority)),

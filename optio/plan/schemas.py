@@ -6,7 +6,7 @@ Annotations are dropped, as are defaults that are never filled in: those inside 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optio.model.params import FORMATS, SchemaError, validator
@@ -47,22 +47,12 @@ _SUBSCHEMA_KEYWORDS = (
     *("unevaluatedProperties", "unevaluatedItems"),
 )
 _SCHEMA_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
-# Keyword -> a function that combines two values into one that demands both.
-_STRICTER_VALUE: dict[str, Callable[[Any, Any], Any]] = {
-    **dict.fromkeys(("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"), max),
-    **dict.fromkeys(("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"), min),
-    "required": lambda left, right: sorted({*left, *right}),
-    "uniqueItems": lambda left, right: left or right,
-}
-# Keywords whose meaning depends on their neighbours, so that they cannot be merged; and keywords that never affect them.
+# Keywords whose meaning depends on their neighbours, so that they cannot be merged.
 _CONTEXT_KEYWORDS = frozenset(
     {
-        *("additionalProperties", "unevaluatedProperties", "unevaluatedItems", "if", "then", "else", "$dynamicRef"),
+        *("allOf", "additionalProperties", "unevaluatedProperties", "unevaluatedItems", "if", "then", "else", "$dynamicRef"),
         *("prefixItems", "minContains", "maxContains"),
     }
-)
-_INDEPENDENT_KEYWORDS = frozenset(
-    {"type", "enum", "const", "not", "pattern", "format", "multipleOf", "dependentRequired", *_STRICTER_VALUE}
 )
 _MAX_DEPTH, _MAX_SUBSCHEMAS = 20, 5_000
 _MAX_VALUES = 1_000
@@ -138,7 +128,7 @@ class _Normalizer:
             if isinstance(normal.get(key), list) and len(normal[key]) == 1:
                 parts += normal.pop(key)
         for part in parts:
-            merge = _merge(normal | {"allOf": []}, part)
+            merge = _merge({key: value for key, value in normal.items() if key != "allOf"}, part)
             if merge is None:
                 left.append(part)
             else:
@@ -157,48 +147,12 @@ class _Normalizer:
 
 
 def _merge(left: Schema, right: Any) -> Schema | None:
-    """Return one schema that accepts what both accept, or None if their keywords cannot be combined."""
-    if right is True or right == {}:
+    """Return one schema that accepts what both accept; None if that needs more than the keywords of both together."""
+    if right is True:
         return left
-    if not isinstance(right, dict):
+    if not isinstance(right, dict) or any(canonical(left[key]) != canonical(right[key]) for key in left.keys() & right.keys()):
         return None
-    if _CONTEXT_KEYWORDS & {*left, *right} and not _are_independent(left, right):
-        return None
-    result = dict(left)
-    for key, value in right.items():
-        if key == "allOf":
-            return None
-        if key not in result or canonical(result[key]) == canonical(value):
-            result[key] = value
-        elif key in _STRICTER_VALUE:
-            result[key] = _STRICTER_VALUE[key](result[key], value)
-        elif key == "type":
-            result[key] = _common_types(types_of(left), types_of(right))
-        elif key == "enum":
-            texts = {canonical(item) for item in value}
-            result[key] = [item for item in result[key] if canonical(item) in texts]
-        elif key == "properties" and not set(result[key]) & set(value):
-            result[key] = result[key] | value
-        else:
-            return None
-    return result
-
-
-def _are_independent(left: Schema, right: Schema) -> bool:
-    """Return whether keywords that depend on their neighbours keep their meaning when the two schemas are merged."""
-    if set(left) <= _INDEPENDENT_KEYWORDS or set(right) <= _INDEPENDENT_KEYWORDS:
-        return True
-    objects = {"properties", "patternProperties", "additionalProperties"}
-    return _CONTEXT_KEYWORDS & {*left, *right} == {"additionalProperties"} and not (
-        objects & set(left) and objects & set(right)
-    )
-
-
-def _common_types(left: set[str], right: set[str]) -> list[str]:
-    common = left & right
-    if "integer" in left ^ right and "number" in left ^ right:
-        common |= {"integer"}
-    return sorted(common)
+    return left | right if not right or not _CONTEXT_KEYWORDS & {*left, *right} else None
 
 
 def types_of(schema: Mapping[str, Any]) -> set[str]:

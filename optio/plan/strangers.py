@@ -7,7 +7,7 @@ from optio.model.effect import EffectKind, EffectWeight
 from optio.model.registry import CompiledTask
 from optio.model.untrusted import untrusted_params
 from optio.plan import hooks, queries
-from optio.plan.effect import Effect
+from optio.plan.effect import Effect, trigger_route
 
 
 def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator[Effect]:
@@ -16,7 +16,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
     for name, path in _untrusted_paths(after).items():
         if name not in old_paths or queries.normal_path(old_paths[name]) != queries.normal_path(path):
             text = f"`{{{{{name}}}}}` puts text by outsiders into the prompt: `{path}`"
-            route = (*hooks.route_of(after), "paramMapping", name)
+            route = (*trigger_route(after, "webhook"), "paramMapping", name)
             yield Effect(
                 kind=EffectKind.STRANGERS_WORDS,
                 text=text,

@@ -28,6 +28,7 @@ _STARTING_TIMEOUT_S = 2.0
 _MAX_STARTING_CONNECTIONS = 64
 _MAX_DISCARDED_BYTES = 2 << 20
 _POLL_S = 0.05
+_RETRY = ("Retry-After", "1")
 # Connections at one time; further ones are closed.
 _MAX_CONNECTIONS = 16
 
@@ -64,12 +65,38 @@ class _BoundedThreads(socketserver.ThreadingMixIn):
     daemon_threads = True
     block_on_close = False
     _room: threading.BoundedSemaphore
+    waits_for: str  # what this process needs before it starts
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.debug("a request to this process was broken off", exc_info=True)
+
+
+class _Answers(http.server.BaseHTTPRequestHandler):
+    """Short answers, after each of which the connection is closed. Nothing is logged: a line for every scrape is of no use."""
+
+    def version_string(self) -> str:
+        return f"optio/{__version__}"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log nothing."""
+
+    def _health(self, result: health.Health, *headers: tuple[str, str]) -> None:
+        self._answer(result.status, json.dumps(result.to_json()).encode(), "application/json", *headers)
+
+    def _answer(self, status: int, data: bytes, media_type: str, *headers: tuple[str, str]) -> None:
+        self.send_response(status, HTTPStatus(status).phrase)
+        own_headers = (("Content-Type", media_type), ("Content-Length", str(len(data))), ("Connection", "close"))
+        for name, value in (*own_headers, *headers):
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
 
 class _MetricsHttpServer(_BoundedThreads, http.server.HTTPServer):
@@ -100,11 +127,8 @@ class _MetricsHttpServer(_BoundedThreads, http.server.HTTPServer):
             return
         super().process_request(request, client_address)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        log.debug("a request to the metrics port was broken off", exc_info=True)
 
-
-class _Handler(http.server.BaseHTTPRequestHandler):
+class _Handler(_Answers):
     server: _MetricsHttpServer
     timeout = _REQUEST_TIMEOUT_S
     # An answer is written whole (`handle_one_request` flushes it), and does not wait for acknowledgements.
@@ -133,23 +157,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._answer(503, b"the store cannot be used\n", "text/plain")
 
     do_HEAD = do_GET
-
-    def version_string(self) -> str:
-        return f"optio/{__version__}"
-
-    def _health(self, result: health.Health) -> None:
-        self._answer(result.status, json.dumps(result.to_json()).encode(), "application/json")
-
-    def _answer(self, status: int, data: bytes, media_type: str) -> None:
-        self.send_response(status, HTTPStatus(status).phrase)
-        for name, value in (("Content-Type", media_type), ("Content-Length", str(len(data))), ("Connection", "close")):
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing: a line for every scrape is of no use."""
 
 
 ALIVE = health.Health()
@@ -189,11 +196,8 @@ class _StartingServer(_BoundedThreads, socketserver.TCPServer):
         self._room.acquire()
         super().process_request(request, client_address)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        log.debug("a request was broken off before the server had started", exc_info=True)
 
-
-class _StartingHandler(http.server.BaseHTTPRequestHandler):
+class _StartingHandler(_Answers):
     server: _StartingServer
     timeout = _STARTING_TIMEOUT_S
 
@@ -204,33 +208,17 @@ class _StartingHandler(http.server.BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if length.isascii() and length.isdigit() and len(length) < 10:
             self.rfile.read(min(int(length), _MAX_DISCARDED_BYTES))
-        path = self.path.partition("?")[0]
-        result = ALIVE if path == "/healthz" else not_started(self.server.waits_for)
-        if path in ("/healthz", "/readyz"):
-            self._answer(result.status, result.to_json(), "application/json")
-        else:
-            problem = {"type": "about:blank", "title": "Service unavailable", "status": 503, "detail": result.problems[0]}
-            self._answer(503, problem, "application/problem+json")
-        return False
-
-    def version_string(self) -> str:
-        return f"optio/{__version__}"
-
-    def _answer(self, status: int, body: dict[str, object], media_type: str) -> None:
-        data = json.dumps(body).encode()
         self.close_connection = True
-        self.send_response(status, HTTPStatus(status).phrase)
-        headers = [("Content-Type", media_type), ("Content-Length", str(len(data))), ("Connection", "close")]
-        if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            headers.append(("Retry-After", "1"))
-        for name, value in headers:
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing: whoever polls for the start would fill the log."""
+        path = self.path.partition("?")[0]
+        unready = not_started(self.server.waits_for)
+        if path == "/healthz":
+            self._health(ALIVE)
+        elif path == "/readyz":
+            self._health(unready, _RETRY)
+        else:
+            problem = {"type": "about:blank", "title": "Service unavailable", "status": 503, "detail": unready.problems[0]}
+            self._answer(503, json.dumps(problem).encode(), "application/problem+json", _RETRY)
+        return False
 
 
 def _hosts(settings: Settings) -> set[str] | None:

@@ -101,22 +101,26 @@ class Worker:
         self._untidy.set()
         self._is_served.set()
         self._unsubscribe()
-        for thread in self._threads[
-            :1
-        ]:  # after the claim loop has ended nothing begins any more; the other loops may take their time
-            thread.join(_LEAVE_TIMEOUT_S / 2)
+        # After the claim loop nothing begins any more. The heartbeat and tidy loops may take their time.
+        self._join("claim_loop", _LEAVE_TIMEOUT_S / 2)
         with self._lock:
             running = list(self._running.values())
         for execution, _ in running:
             execution.leave()
-        for thread in (*(thread for _, thread in running), *self._threads[3:]):
+        for _, thread in running:
             thread.join(max(0.0, limit - time.monotonic()))
+        self._join("pool_loop", max(0.0, limit - time.monotonic()))
         try:
             self._services.store.release(self.name)
             self._services.store.forget_process(ProcessKind.WORKER, self.name)
             self._services.broker.tell(Topic.QUEUE)
         except OptioError as err:
             log.warning("leases could not be given back, they will run out: %s", err)
+
+    def _join(self, loop: str, timeout_s: float) -> None:
+        for thread in self._threads:
+            if thread.name == loop:
+                thread.join(timeout_s)
 
     def _hint(self, topic: Topic, key: str) -> None:
         if topic is not Topic.CANCEL:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice, takewhile
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from optio.errors import NotFound
 from optio.model.registry import CompiledTask
@@ -80,6 +80,10 @@ class AuditFinding:
     message: str
 
 
+AuditKind = Literal["slot", "delivery", "run"]
+_COUNTERS: Mapping[AuditKind, str] = {"slot": "slots", "delivery": "deliveries", "run": "runs"}
+
+
 @dataclass(slots=True)
 class Tally:
     """Counts for one task: verdicts of its slots and webhook requests, and origins of its runs. Requests that were answered as
@@ -107,46 +111,35 @@ class AuditReport:
         """Return the tally of a task, creating an empty one if there is none yet."""
         return self.tasks.setdefault(task_id, Tally())
 
-    def find(self, finding: AuditFinding) -> None:
-        """Count a finding, and keep it for the report if there is room."""
+    def judge(self, kind: AuditKind, task_id: str, row_id: str, at: datetime, word: str, fault: str | None) -> None:
+        """Count a slot, delivery or run by its verdict or origin; one with a fault is a finding instead."""
+        if fault is None:
+            getattr(self.tally(task_id), _COUNTERS[kind])[word] += 1
+            return
         self.unexplained += 1
         if len(self.findings) < MAX_FINDINGS:
-            self.findings.append(finding)
+            self.findings.append(AuditFinding(kind=kind, task_id=task_id, id=row_id, at=at, message=fault))
 
 
-@dataclass(frozen=True, slots=True)
-class _Horizon:
-    """The times before which retention may have deleted runs, slots and deliveries, so that their absence proves nothing."""
+def _period(keep: RetentionPolicy, since: datetime, now: datetime) -> AuditSpan:
+    """Return the span from `since` to now, as far back as retention keeps slots. The absence of older rows proves nothing."""
 
-    runs: datetime
-    slots: datetime
-    deliveries: datetime
+    def before(span: timedelta | None, least: timedelta = timedelta(0)) -> datetime:
+        return datetime.min.replace(tzinfo=UTC) if span is None else now - max(span, least)
 
-    @classmethod
-    def of(cls, keep: RetentionPolicy, now: datetime) -> "_Horizon":
-        """Return the horizon that follows from the retention settings."""
-        never = datetime.min.replace(tzinfo=UTC)
-
-        def before(span: timedelta | None) -> datetime:
-            return never if span is None else now - max(span, DEDUPE_MEMORY)
-
-        runs = never if keep.runs is None else now - keep.runs
-        return cls(runs=runs, slots=before(keep.runs), deliveries=before(keep.deliveries or keep.runs))
-
-    def span(self, report: "AuditReport") -> AuditSpan:
-        """Return the report's period and this horizon in the store's form."""
-        return AuditSpan(since=report.since, until=report.until, runs=self.runs, slots=self.slots, deliveries=self.deliveries)
+    slots = before(keep.runs, DEDUPE_MEMORY)
+    deliveries = before(keep.deliveries or keep.runs, DEDUPE_MEMORY)
+    return AuditSpan(since=max(since, slots), until=now, runs=before(keep.runs), slots=slots, deliveries=deliveries)
 
 
 def audit(store: AuditStore, *, since: datetime, task_id: str | None = None, keep: RetentionPolicy) -> AuditReport:
     """Audit everything from `since` to now, of one task or of all. Raises NotFound for a task of which nothing was served or
     recorded in that period."""
     # In this order, anything that happens during the audit is seen as done or as pending, and never as missing.
-    until = store.now()
-    horizon = _Horizon.of(keep, until)
-    report = AuditReport(since=max(since, horizon.slots), until=until)
-    if since < horizon.slots:
-        report.notes.append(f"nothing before {horizon.slots:%Y-%m-%d %H:%M} UTC was audited: retention may have deleted it")
+    period = _period(keep, since, store.now())
+    report = AuditReport(since=period.since, until=period.until)
+    if since < period.slots:
+        report.notes.append(f"nothing before {period.slots:%Y-%m-%d %H:%M} UTC was audited: retention may have deleted it")
     timelines = _timelines(store, report.since, task_id)
     if timelines.begin is not None and timelines.begin > report.since:
         report.notes.append(
@@ -154,10 +147,10 @@ def audit(store: AuditStore, *, since: datetime, task_id: str | None = None, kee
         )
     schedule_rows = store.schedules()
     for audited_id, stretches in sorted(timelines.stretches.items()):
-        _audit_slots(store, report, horizon, audited_id, stretches, schedule_rows.get(audited_id), timelines.taken)
-    _audit_deliveries(store, report, horizon, task_id)
+        _audit_slots(store, report, period, audited_id, stretches, schedule_rows.get(audited_id), timelines.taken)
+    _audit_deliveries(store, report, period, task_id)
     _count_refusals(store, report, task_id)
-    _audit_runs(store, report, horizon, task_id)
+    _audit_runs(store, report, period, task_id)
     if task_id is not None and not timelines.stretches and not report.tasks and not report.unexplained:
         raise NotFound("task", task_id, f"none was served since {report.since:%Y-%m-%d %H:%M} UTC")
     return report
@@ -271,7 +264,7 @@ def _fires(mark: str, after: datetime, until: datetime) -> Sequence[datetime]:
 def _audit_slots(
     store: AuditStore,
     report: AuditReport,
-    horizon: _Horizon,
+    period: AuditSpan,
     task_id: str,
     spans: Sequence[TimetableSpan],
     kept: ScheduleRow | None,
@@ -286,7 +279,7 @@ def _audit_slots(
         report.notes.append(f"only the first {MAX_SLOTS:,} slots of `{task_id}` were audited, up to {until:%Y-%m-%d %H:%M} UTC")
     settled: dict[datetime, str] = {}
     rows: dict[datetime, AuditedSlot] = {}
-    for audited in _slots(store, task_id, report.since, until, horizon):
+    for audited in _slots(store, task_id, report.since, until, period):
         if isinstance(audited, AuditedSlot):
             rows[audited.last] = audited
         else:
@@ -299,29 +292,23 @@ def _audit_slots(
             tally[verdict] += 1
             continue
         row = rows.pop(slot, None)
-        verdict, fault = _judge_slot(slot, stretch, row, ranges, kept, taken_id, horizon)
+        verdict, fault = _judge_slot(slot, stretch, row, ranges, kept, taken_id, period)
         if verdict == PENDING:
             report.pending_since = min(slot, report.pending_since or slot)
-        if fault is None:
-            tally[verdict] += 1
-        else:
-            report.find(AuditFinding(kind="slot", task_id=task_id, id=slot.isoformat(), at=slot, message=fault))
+        report.judge("slot", task_id, slot.isoformat(), slot, verdict, fault)
     rest = {slot: (verdict, None) for slot, verdict in settled.items()} | {
-        slot: (row.verdict, _run_fault(row, horizon)) for slot, row in rows.items()
+        slot: (row.verdict, _run_fault(row, period)) for slot, row in rows.items()
     }
     for slot, (verdict, fault) in sorted(rest.items()):
         if not _was_ever_due(spans, slot):
             fault = f"{verdict}, but no schedule of the task has this time"
-        if fault is None:
-            tally[verdict] += 1
-        else:
-            report.find(AuditFinding(kind="slot", task_id=task_id, id=slot.isoformat(), at=slot, message=fault))
+        report.judge("slot", task_id, slot.isoformat(), slot, verdict, fault)
 
 
 def _slots(
-    store: AuditStore, task_id: str, after: datetime, until: datetime, horizon: _Horizon
+    store: AuditStore, task_id: str, after: datetime, until: datetime, period: AuditSpan
 ) -> Iterator[tuple[datetime, str] | AuditedSlot]:
-    while rows := store.audit_slots(task_id, after, until, horizon.runs, _PAGE_ROWS):
+    while rows := store.audit_slots(task_id, after, until, period.runs, _PAGE_ROWS):
         yield from rows
         last = rows[-1]
         after = last.last if isinstance(last, AuditedSlot) else last[0]
@@ -334,11 +321,11 @@ def _judge_slot(
     ranges: Sequence[AuditedSlot],
     kept: ScheduleRow | None,
     taken_id: int,
-    horizon: _Horizon,
+    period: AuditSpan,
 ) -> tuple[str, str | None]:
     """Return the verdict of a slot that was due, and what is wrong with it, if anything."""
     if row is not None:
-        return row.verdict, _run_fault(row, horizon)
+        return row.verdict, _run_fault(row, period)
     for skipped in ranges:
         if skipped.first <= slot <= skipped.last:
             return skipped.verdict, None
@@ -352,13 +339,13 @@ def _judge_slot(
     return "", "was due and has no verdict"
 
 
-def _run_fault(row: AuditedSlot, horizon: _Horizon) -> str | None:
+def _run_fault(row: AuditedSlot, period: AuditSpan) -> str | None:
     if row.verdict != "fired":
         return None
     if row.run_id is None:
         return "fired, but names no run"
     if not row.run_is_there:
-        return None if row.at < horizon.runs else f"fired, but its run {row.run_id} is gone"
+        return None if row.at < period.runs else f"fired, but its run {row.run_id} is gone"
     return None if row.run_is_its else f"fired, but run {row.run_id} is not of this slot"
 
 
@@ -377,25 +364,20 @@ def _was_ever_due(spans: Sequence[TimetableSpan], slot: datetime) -> bool:
 # Deliveries and runs
 
 
-def _audit_deliveries(store: AuditStore, report: AuditReport, horizon: _Horizon, task_id: str | None) -> None:
-    span = horizon.span(report)
+def _audit_deliveries(store: AuditStore, report: AuditReport, period: AuditSpan, task_id: str | None) -> None:
     first = store.first_delivery(report.since)
     if first is None:
         return
 
     def page_before(before: int) -> AuditPage[AuditedDelivery] | None:
-        return store.audit_deliveries(span, first=first, task_id=task_id, before=before, limit=_PAGE_ROWS)
+        return store.audit_deliveries(period, first=first, task_id=task_id, before=before, limit=_PAGE_ROWS)
 
     for page in _pages(report, page_before, "deliveries"):
         for (audited_id, verdict), count in page.counts.items():
             report.tally(audited_id).deliveries[verdict] += count
         for row in page.doubtful:
-            fault = _delivery_fault(row, horizon)
-            if fault is None:
-                report.tally(row.task_id).deliveries[row.verdict] += 1
-            else:
-                report.find(AuditFinding(kind="delivery", task_id=row.task_id, id=row.id, at=row.received_at, message=fault))
-    for (audited_id, word), count in store.audit_repeats(span, task_id=task_id).items():
+            report.judge("delivery", row.task_id, row.id, row.received_at, row.verdict, _delivery_fault(row, period))
+    for (audited_id, word), count in store.audit_repeats(period, task_id=task_id).items():
         report.tally(audited_id).deliveries[word] += count
 
 
@@ -405,29 +387,26 @@ def _count_refusals(store: AuditStore, report: AuditReport, task_id: str | None)
         report.tally(refusal.task_id).deliveries[refusal.verdict] += refusal.requests
 
 
-def _delivery_fault(row: AuditedDelivery, horizon: _Horizon) -> str | None:
+def _delivery_fault(row: AuditedDelivery, period: AuditSpan) -> str | None:
     if row.verdict == "accepted" and row.run_id is None:
         return "accepted, but names no run"
     if row.run_id is None:
         return None
     if not row.run_is_there:
-        return None if row.received_at < horizon.runs else f"{row.verdict}, but its run {row.run_id} is gone"
+        return None if row.received_at < period.runs else f"{row.verdict}, but its run {row.run_id} is gone"
     if row.verdict == "accepted" and not row.run_is_its:
         return f"accepted, but run {row.run_id} is not of this delivery"
     return None
 
 
-def _audit_runs(store: AuditStore, report: AuditReport, horizon: _Horizon, task_id: str | None) -> None:
-    span = horizon.span(report)
-    for page in _pages(report, lambda before: store.audit_runs(span, task_id=task_id, before=before, limit=_PAGE_ROWS), "runs"):
+def _audit_runs(store: AuditStore, report: AuditReport, period: AuditSpan, task_id: str | None) -> None:
+    for page in _pages(
+        report, lambda before: store.audit_runs(period, task_id=task_id, before=before, limit=_PAGE_ROWS), "runs"
+    ):
         for (audited_id, source), count in page.counts.items():
             report.tally(audited_id).runs[source] += count
         for row in page.doubtful:
-            fault = _run_origin_fault(row, horizon)
-            if fault is None:
-                report.tally(row.task_id).runs[origin(row)] += 1
-            else:
-                report.find(AuditFinding(kind="run", task_id=row.task_id, id=row.id, at=row.created_at, message=fault))
+            report.judge("run", row.task_id, row.id, row.created_at, origin(row), _run_origin_fault(row, period))
 
 
 def origin(row: AuditedRun) -> str:
@@ -435,20 +414,20 @@ def origin(row: AuditedRun) -> str:
     return "replay" if row.trigger == "webhook" and (row.actor or "").startswith("replay:") else row.trigger
 
 
-def _run_origin_fault(row: AuditedRun, horizon: _Horizon) -> str | None:
+def _run_origin_fault(row: AuditedRun, period: AuditSpan) -> str | None:
     if row.actor is None:
         return "its origin is unknown: its first event is missing"
     origin_text = origin(row)
     if origin_text == "schedule":
         if row.slot is None:
             return "started by schedule, but names no slot"
-        is_there = row.slot_is_its or row.slot < horizon.slots
+        is_there = row.slot_is_its or row.slot < period.slots
         return None if is_there else f"started by schedule, but its slot {row.slot:%Y-%m-%d %H:%M} UTC does not name it"
     if origin_text == "manual":
         return None
     if row.delivery_id is None:
         return f"started by {origin_text}, but names no delivery"
-    if row.created_at < horizon.deliveries and not row.delivery_is_there:
+    if row.created_at < period.deliveries and not row.delivery_is_there:
         return None
     if not row.delivery_is_there:
         return f"started by {origin_text}, but its delivery {row.delivery_id} is gone"

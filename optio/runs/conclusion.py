@@ -7,6 +7,7 @@ completed, failed or queued again. Used by `runs.execute`.
 import logging
 import random
 import socket
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from optio.broker.base import Topic
 from optio.executors.base import Exit
 from optio.model import retry
 from optio.model.mask import Masker
+from optio.model.model_call import CallTotals
 from optio.model.money import RunBudget
 from optio.model.registry import CompiledTask
 from optio.model.room import Delay
@@ -23,6 +25,7 @@ from optio.model.run import UNKNOWN_AGENT, AgentIdentity, LogLine, Outcome, Run,
 from optio.model.runtimes import declaration_of
 from optio.model.session import REFUSED, UNFIT, session_to_continue, used_directory, was_repaired
 from optio.model.usage import CostSource, Meter
+from optio.runs import model_access
 from optio.runs.attempt_log import AttemptLog, system_lines
 from optio.runs.attempt_record import MAX_MESSAGE, AttemptRecord
 from optio.runs.attempt_states import CANCELLED
@@ -35,6 +38,8 @@ from optio.runs.spending_limits import SpendingLimits
 from optio.telemetry.base import Finished, GivenBack
 
 log = logging.getLogger(__name__)
+# The gateway settles a call soon after its agent is gone.
+_SETTLE_S, _SETTLE_PAUSE_S = 2.0, 0.05
 
 
 class _Result(NamedTuple):
@@ -78,12 +83,16 @@ class Conclusion:
         self, task: CompiledTask, reading: Reading, end: Exit, attempt_log: AttemptLog, verdict: Outcome | None
     ) -> None:
         """Store the last lines and the outcome of an agent that was read to its end. `verdict` counts more than its own end."""
-        reader, limits = reading.reader, SpendingLimits(task, self.budget)
+        reader, limits = reading.reader, self.limits(task, patience_s=_SETTLE_S)
         lines = [*reading.last_lines, *reading.output.rest(end.sizes)]
         lines += system_lines(*limits.unenforced(reader))
         # The outcome comes last: it says so if the reader has failed at one of these.
         meter, max_text_bytes, text, agent = reader.meter, reader.longest, reader.text, self._identity(reader)
         outcome = verdict or outcome_of(end, reader, limits)
+        if limits.totals is not None:
+            lines += system_lines(*model_access.notes(meter, limits.totals))
+            meter = model_access.metered(meter, limits.totals)
+            outcome = outcome if verdict is not None else model_access.judge(outcome, limits.totals)
         outcome = judge_result(task, outcome, reader.file.report, meter, self._record.mask.text)
         outcome = self._without_session(outcome, meter)
         if outcome.text is None:
@@ -95,9 +104,27 @@ class Conclusion:
         attempt_log.close(reading, lines, is_ok=outcome.ok)
         self._finish(result)
 
+    def limits(self, task: CompiledTask, *, patience_s: float = 0.0) -> SpendingLimits:
+        """Return the limits of what the agent may use, with what its calls through the gateway have used so far."""
+        return SpendingLimits(task, self.budget, self._call_totals(patience_s))
+
+    def _call_totals(self, patience_s: float = 0.0) -> CallTotals | None:
+        """Return what the attempt's calls through the gateway have used. With patience, calls that an agent has broken off by
+        its end are settled by then."""
+        if self._context.gateway is None:
+            return None
+        until = time.monotonic() + patience_s
+        while True:
+            totals = self._record.durably(lambda: self._store.call_totals(self._run.id, self._run.attempt))
+            if totals is None or not totals.open or time.monotonic() >= until:
+                return totals
+            time.sleep(_SETTLE_PAUSE_S)
+
     def end(self, outcome: Outcome, end: Exit | None = None) -> None:
         """Store the outcome of an attempt whose output was not read to its end."""
-        self._finish(_Result(outcome, self._run.meter, end))
+        totals = self._call_totals(_SETTLE_S)
+        meter = self._run.meter if totals is None else model_access.metered(self._run.meter, totals)
+        self._finish(_Result(outcome, meter, end))
 
     def explain(self, outcome: Outcome, offsets: Mapping[str, int]) -> None:
         """Log why the infrastructure failed an attempt that has no agent."""

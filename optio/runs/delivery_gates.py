@@ -5,13 +5,13 @@ They are derived from what is stored of a delivery, so that old deliveries have 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from optio.model.registry import CompiledTask
 from optio.model.run import Run
 from optio.model.trigger import WebhookConfig
 from optio.runs.admission import Hold
-from optio.store.values import Delivery
+from optio.store.values import Delivery, InvalidAt
 
 # A step that a webhook request takes.
 GateName = Literal[
@@ -31,9 +31,11 @@ GateOutcome = Literal[
     "stopped",  # it ended here
     "waiting",  # its run waits here
     "unreached",  # it ended before
-    "unknown",  # the run is no longer stored
+    "unknown",  # the run is no longer stored, or an older version did not record the gate
 ]
 _NAMES: tuple[GateName, ...] = ("path", "signature", "rate", "body", "filter", "mapping", "params", "dedupe", "start")
+# One of these ended an invalid delivery.
+_OF_INVALID: tuple[GateName, ...] = get_args(InvalidAt)
 _STOPPED_AT: dict[str, GateName] = {
     "unknown": "path",
     "unsigned": "signature",
@@ -62,33 +64,25 @@ class Gate:
 def gates_of(delivery: Delivery, task: CompiledTask | None, run: Run | None, hold: Hold | None) -> list[Gate]:
     """Return the gates of a delivery. `task` is the definition that decided it, if that is known, `run` the run that it
     started or was joined to, and `hold` what that run waits for."""
-    end = _last_gate(delivery)
+    end = delivery.gate if delivery.verdict == "invalid" else _STOPPED_AT.get(delivery.verdict)
     config = None if task is None or task.spec.webhook is None else task.spec.webhook.config
     return list(_gates(delivery, end, config, run, hold))
-
-
-def _last_gate(delivery: Delivery) -> GateName | None:
-    """Return the gate that stopped the delivery; None for one whose run was accepted."""
-    if delivery.verdict != "invalid":
-        return _STOPPED_AT.get(delivery.verdict)
-    detail = delivery.detail or ""
-    if detail.startswith("the `when` filter"):
-        return "filter"
-    # What is wrong with parameters begins with the pointer to them.
-    is_query = detail.startswith("`") and ("cannot be applied" in detail or "searches the whole payload" in detail)
-    return "mapping" if is_query else "params"
 
 
 def _gates(
     delivery: Delivery, end: GateName | None, config: WebhookConfig | None, run: Run | None, hold: Hold | None
 ) -> Iterator[Gate]:
     reached = True
+    is_unrecorded = delivery.verdict == "invalid" and end is None
     for name in _NAMES:
         if not reached:
             yield Gate(name=name, outcome="unreached")
         elif name == end:
             reached = False
             yield Gate(name=name, outcome="stopped", detail=_stop(delivery))
+        elif is_unrecorded and name in _OF_INVALID:
+            reached = name != _OF_INVALID[-1]
+            yield Gate(name=name, outcome="unknown", detail=delivery.detail or "")
         elif name == "start" and delivery.verdict == "accepted":
             yield _start(run, hold)
         elif name == "start":
@@ -124,7 +118,7 @@ def _about(name: GateName, config: WebhookConfig) -> str:
     if name == "filter":
         events = None if config.events is None else f"events: {', '.join(config.events)}"
         when = None if config.when is None else f"when: {config.when}"
-        return "; ".join(each for each in (events, when) if each) or "the task wants every event"
+        return "; ".join(condition for condition in (events, when) if condition) or "the task wants every event"
     if name == "mapping":
         return "the whole body" if config.param_mapping is None else ", ".join(config.param_mapping)
     return ""

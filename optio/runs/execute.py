@@ -9,6 +9,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from optio.broker.base import Topic
 from optio.errors import LaunchFailed, LeaseLost, SecretUnavailable
@@ -34,7 +35,7 @@ from optio.runs.launching import (
     may_continue,
     read_secrets,
 )
-from optio.runs.spending_limits import SpendingLimits
+from optio.runs.model_access import find_access
 from optio.runtimes.base import Runtime
 from optio.secrets.base import run_secrets
 from optio.store.values import Claim
@@ -166,13 +167,26 @@ class Execution:
         try:
             if may_continue(self._claim, self._runtime):
                 self._session = choose_session(self._claim, self._runtime, executor, record.attempts())
-            secrets = read_secrets(run_secrets(task, context.credentials), context.secrets)
+            names, budget = run_secrets(task, context.credentials), self._conclusion.budget
+            access = find_access(context.gateway, self.run, task, budget, names, context.endpoints)
+            own = [name for name in names if access is None or name not in access.variables]
+            secrets = read_secrets(own, context.secrets) | dict({} if access is None else access.variables)
             record.mask_secrets(secrets.values(), executor, environment)
             check_lengths(secrets, self._runtime)
             session = self._session.session
+            endpoint = context.endpoints.get(self._runtime.declaration.name) if access is None else access.endpoint
             launch = build_launch(
-                self._claim, task, self._runtime, context, session=session, secrets=secrets, leased_at=self._leased_at
+                self._claim,
+                task,
+                self._runtime,
+                context,
+                session=session,
+                secrets=secrets,
+                endpoint=endpoint,
+                leased_at=self._leased_at,
             )
+            if access is not None:
+                record.durably(partial(context.store.open_key, self.run.lease, access.key))
             if session is not None:
                 record.durably(lambda: context.store.note_continued(self.run.lease, session.last))
             self._follow(executor.start(launch), ReadTrial({}, adopted=False))
@@ -212,7 +226,7 @@ class Execution:
             task=self._task,
             runtime=self._runtime,
             session=self._session,
-            limits=SpendingLimits(self._task, self._conclusion.budget),
+            limits=self._conclusion.limits(self._task),
             record=self._record,
             context=self._context,
             finder=self._worker,

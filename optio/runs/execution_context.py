@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from optio.broker.base import Broker
 from optio.executors.base import Executor
+from optio.runs.model_access import GatewayRoute
 from optio.runtimes.base import Runtime
 from optio.secrets.base import Secrets
 from optio.store.base import ExecutionStore
@@ -16,7 +17,8 @@ from optio.telemetry.base import SILENT, Telemetry
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionContext:
     """The collaborators and settings of an execution. `endpoints` maps a runtime to the model service that the operator set for
-    it, and `credentials` are the operator's secrets for agents whose task names none. `suspects` is held by the one execution
+    it, and `credentials` are the operator's secrets for agents whose task names none. `gateway` is how
+    agents reach their models. `suspects` is held by the one execution
     that reads the output of a suspect (see `runs.blame`)."""
 
     store: ExecutionStore
@@ -28,5 +30,6 @@ class ExecutionContext:
     orphan_timeout: timedelta
     endpoints: Mapping[str, str]
     credentials: Sequence[str] = ()
+    gateway: GatewayRoute | None = None
     telemetry: Telemetry = SILENT
     suspects: threading.Lock = field(default_factory=threading.Lock)

@@ -100,13 +100,15 @@ def build_launch(
     *,
     session: Session | None,
     secrets: Mapping[str, str],
+    endpoint: str | None,
     leased_at: float,
 ) -> Launch:
-    """Return the launch. `leased_at` is when the lease was requested, by the executor's clock. Raises LaunchFailed."""
+    """Return the launch. `endpoint` is that of the model, None for the one that the agent knows. `leased_at` is when the lease
+    was requested, by the executor's clock. Raises LaunchFailed."""
     run, spec, agent = claim.run, task.spec, runtime.declaration
     call_context = AttemptContext(
         program="" if agent.program is None else context.executor.program(agent.name),
-        endpoint=context.endpoints.get(agent.name),
+        endpoint=endpoint,
         spent=claim.spent,
         session=None if session is None else session.id,
     )

@@ -5,6 +5,7 @@ They are held to here, for every runtime, and nowhere else: a reader only report
 
 from dataclasses import dataclass
 
+from optio.model.model_call import CallTotals
 from optio.model.money import RunBudget, dollars
 from optio.model.registry import CompiledTask
 from optio.model.run import Outcome
@@ -14,10 +15,12 @@ from optio.runs.runtime_guard import GuardedReader
 @dataclass(frozen=True, slots=True)
 class SpendingLimits:
     """The limits of what the agent of one attempt may use. The budget belongs to the run, so it counts what earlier attempts
-    have spent."""
+    have spent. With `totals` the gateway holds the budget, before each call, and what the agent tells of its cost counts for
+    nothing."""
 
     task: CompiledTask
     budget: RunBudget
+    totals: CallTotals | None = None
 
     def stop_reason(self, reader: GuardedReader) -> Outcome | None:
         """Return the outcome of an agent that must not go on: its reader has failed or finds that pointless, or what it has
@@ -27,7 +30,8 @@ class SpendingLimits:
 
     def _reached(self, reader: GuardedReader) -> Outcome | None:
         meter, budget = reader.meter, self.budget
-        if budget.limit is not None and meter.cost is not None and budget.spent + meter.cost > budget.limit:
+        is_held = self.totals is not None
+        if not is_held and budget.limit is not None and meter.cost is not None and budget.spent + meter.cost > budget.limit:
             spent = dollars(budget.spent + meter.cost, exact=True)
             return Outcome(ok=False, reason="budget", message=f"stopped at {spent} of {dollars(budget.limit)}")
         turns = self.task.spec.max_turns
@@ -36,7 +40,7 @@ class SpendingLimits:
             return Outcome(ok=False, reason="max_turns", message=f"stopped after {turns} turns")
         # A program of your own may report a turn before what that has cost.
         had_call = meter.turns and self.task.spec.agent_runtime != "command"
-        if budget.is_enforced and meter.cost is None and (had_call or meter.usage.total):
+        if not is_held and budget.is_enforced and meter.cost is None and (had_call or meter.usage.total):
             message = f"stopped, because `budgetUsd` could not end it: {_why_unknown(reader.unpriced)}"
             return Outcome(ok=False, reason="unpriced", message=message)
         return None
@@ -44,7 +48,7 @@ class SpendingLimits:
     def unenforced(self, reader: GuardedReader) -> list[str]:
         """Return a sentence for each limit to which an attempt that has ended could not be held."""
         meter, sentences = reader.meter, []
-        if self.budget.limit is not None and meter.cost is None:
+        if self.totals is None and self.budget.limit is not None and meter.cost is None:
             problem = "what this attempt has cost is unknown" if self.budget.is_enforced else "budgetUsd was not enforced"
             sentences.append(f"{problem}: {_why_unknown(reader.unpriced)}")
         if self.task.spec.max_turns is not None and meter.turns is None:

@@ -16,7 +16,7 @@ from optio.model.trigger import WebhookConfig
 from optio.runs import signature
 from optio.runs.replay import DeliveryDecision
 from optio.runs.submit import prepare_run
-from optio.store.values import NewRun
+from optio.store.values import InvalidAt, NewRun
 
 Header = Callable[[str], Sequence[str]]
 FILTERED = "the `when` filter does not hold"
@@ -25,6 +25,14 @@ CHALLENGED = "the sender asked for its challenge back, to verify the URL"
 MASKED = "***"
 _MAX_DETAIL_LENGTH = 2000
 _MAX_EVENT_LENGTH, _MAX_EVENTS = 60, 10
+
+
+class QueryFailed(Invalid):
+    """A payload that a query of the webhook cannot be applied to; `gate` has the query."""
+
+    def __init__(self, message: str, gate: InvalidAt) -> None:
+        self.gate = gate
+        super().__init__(message)
 
 
 def decide_start(
@@ -43,14 +51,15 @@ def decide_start(
     if types and not payload.is_json(types[0]):
         raise Unsupported("send application/json")
     document = payload.decode(body)
+    gate: InvalidAt = "filter"
     try:
         unwanted = _filter_reason(config, header, document)
         if unwanted is not None:
             return unwanted
-        mapped = config.param_mapping
+        gate, mapped = "mapping", config.param_mapping
         params = document if mapped is None else mapping.from_payload(mapped, document)
     except mapping.MappingFailed as err:
-        raise Invalid(str(err)) from err
+        raise QueryFailed(str(err), gate) from err
     try:
         return prepare_run(
             task,
@@ -95,6 +104,13 @@ def refusal(err: Malformed | Invalid) -> tuple[RefusalVerdict, int, str]:
         texts = (f"{p.pointer} {p.message}" + (f": {p.hint}" if p.hint else "") for p in err.problems)
         detail = ("; ".join(texts) or detail)[:_MAX_DETAIL_LENGTH]
     return answer.verdict, answer.status, detail
+
+
+def gate_of(err: Malformed | Invalid) -> InvalidAt | None:
+    """Return the gate at which an invalid request ended; None for one that cannot be read."""
+    if isinstance(err, QueryFailed):
+        return err.gate
+    return "params" if isinstance(err, Invalid) else None
 
 
 def kept_header_lookup(headers: Mapping[str, str]) -> Header:

@@ -97,7 +97,7 @@ class OutputReader(Protocol):
         """Return the last lines for the log, after the output has ended."""
         ...
 
-    def outcome(self, ended: ProcessEnd) -> Outcome:
+    def outcome(self, end: ProcessEnd) -> Outcome:
         """Return the outcome, decided by the terminal event and the exit code, never by searching the text. The worse of the
         two wins."""
         ...
@@ -138,20 +138,20 @@ def log_line(kind: LogKind, text: str, at: datetime) -> LogLine:
     return LogLine(kind=kind, data=text.encode("utf-8", "replace"), at=at)
 
 
-def end_text(ended: ProcessEnd) -> str:
+def end_text(end: ProcessEnd) -> str:
     """Return how a process ended in words: `exit code 1`, `signal 9`."""
-    return f"exit code {ended.code}" if ended.code is not None else f"signal {ended.signal}"
+    return f"exit code {end.code}" if end.code is not None else f"signal {end.signal}"
 
 
-def no_result(ended: ProcessEnd, said: str, *, began: bool, printed: str = "", program: Program | None = None) -> Outcome:
+def no_result(end: ProcessEnd, said: str, *, began: bool, printed: str = "", program: Program | None = None) -> Outcome:
     """Return the outcome of an agent that printed no terminal event: it did not begin at all, for the reason that it `said`,
     was killed, or broke off. `printed` is the first line of its output."""
-    if not began and ended.code not in (0, None):
-        return Outcome(ok=False, reason="config", message=said or f"exit code {ended.code} before the first event")
-    if ended.signal is not None:
-        return Outcome(ok=False, reason="signal", message=f"killed by {end_text(ended)}", again=True)
-    message = f"ended with {end_text(ended)} and no result event"
-    if not began and ended.code == 0:
+    if not began and end.code not in (0, None):
+        return Outcome(ok=False, reason="config", message=said or f"exit code {end.code} before the first event")
+    if end.signal is not None:
+        return Outcome(ok=False, reason="signal", message=f"killed by {end_text(end)}", again=True)
+    message = f"ended with {end_text(end)} and no result event"
+    if not began and end.code == 0:
         message = "ended with exit code 0 and no event that Optio knows"
         if program is not None:
             message += f": compare `{program.name} --version` with {program.tested}, which Optio is tested with"
@@ -166,20 +166,20 @@ _NOT_EXECUTABLE = {
 }
 
 
-def common_outcome(ended: ProcessEnd) -> Outcome | None:
+def common_outcome(end: ProcessEnd) -> Outcome | None:
     """Return the outcome of ends that mean the same for every runtime: set-up failed, or the program could not be started.
     Otherwise None."""
-    if ended.phase == "setup":
-        return Outcome(ok=False, reason="setup", message=f"a set-up command failed with exit code {ended.code}", again=True)
-    if ended.error == "ENOENT":
+    if end.phase == "setup":
+        return Outcome(ok=False, reason="setup", message=f"a set-up command failed with exit code {end.code}", again=True)
+    if end.error == "ENOENT":
         return Outcome(ok=False, reason="command_not_found", message=_NOT_FOUND)
-    if ended.error == "E2BIG":
+    if end.error == "E2BIG":
         return Outcome(
             ok=False, reason="environment", message="the environment and the arguments are too large for this machine"
         )
-    if ended.error is not None:
-        cause = _NOT_EXECUTABLE.get(ended.error, "")
-        return Outcome(ok=False, reason="not_executable", message=f"the program cannot be executed ({ended.error}){cause}")
+    if end.error is not None:
+        cause = _NOT_EXECUTABLE.get(end.error, "")
+        return Outcome(ok=False, reason="not_executable", message=f"the program cannot be executed ({end.error}){cause}")
     return None
 
 

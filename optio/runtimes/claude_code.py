@@ -14,26 +14,10 @@ from optio.model.result import schema_for_cli
 from optio.model.run import Outcome
 from optio.model.runtimes import DECLARED
 from optio.model.usage import CostSource, Meter, Usage
-from optio.runtimes.base import (
-    AttemptContext,
-    Invocation,
-    ProcessEnd,
-    common_outcome,
-    guard_slash,
-    hide_keys,
-    reason_of_status,
-)
+from optio.runtimes.base import AttemptContext, Invocation, ProcessEnd, guard_slash, hide_keys, reason_of_status
 from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result, turn
-from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
-from optio.runtimes.json_events import (
-    as_dict,
-    as_dicts,
-    as_list,
-    compact,
-    first_line,
-    money,
-    token_count,
-)
+from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader, usage_of
+from optio.runtimes.json_events import as_dict, as_dicts, as_list, compact, first_line, money, token_count, whole_number
 
 _ENV = {
     "CLAUDE_CODE_MAX_RETRIES": "4",
@@ -123,7 +107,7 @@ class ClaudeReader(EventReader):
             yield from _tool_results(event)
         elif kind == "result":
             self._result, self.is_over = event, True
-            if any(_usage(as_dict(entry), _CLI) is None for entry in as_dict(event.get("modelUsage")).values()):
+            if any(usage_of(as_dict(entry), _CLI) is None for entry in as_dict(event.get("modelUsage")).values()):
                 yield notice(DOUBTFUL_USAGE)
         elif kind == "system":
             yield from self._system(event)
@@ -141,7 +125,7 @@ class ClaudeReader(EventReader):
         elif event.get("type") == "message_delta" and parent in self._open:
             place = self._open[parent]
             model, before = self._calls[place]
-            usage = _usage(as_dict(event.get("usage")), _API)
+            usage = usage_of(as_dict(event.get("usage")), _API)
             if usage is None:
                 yield notice(DOUBTFUL_USAGE)
             self._calls[place] = (model, usage or before or Usage())
@@ -227,14 +211,14 @@ class ClaudeReader(EventReader):
         usage, cost, source = Usage(), Decimal(0), CostSource.CLI
         for model, raw in own_usage.items():
             entry = as_dict(raw)
-            used = _usage(entry, _CLI)
-            if used is None:
+            model_usage = usage_of(entry, _CLI)
+            if model_usage is None:
                 continue
-            usage += used
+            usage += model_usage
             figure = money(entry.get("costUSD"))
             if entry.get("costBasis") != "list" or figure is None:
                 # The CLI invents a price for a model it does not know.
-                known_cost = prices.cost_of_calls(model, used)
+                known_cost = prices.cost_of_calls(model, model_usage)
                 source = CostSource.PRICES if known_cost is not None else CostSource.ESTIMATE
                 figure = known_cost if known_cost is not None else figure or Decimal(0)
             cost += figure
@@ -259,20 +243,17 @@ class ClaudeReader(EventReader):
             return _NO_LOGIN
         return f"the model's API refused the credential of the run: give the secret {' or '.join(names)} a valid value"
 
-    def outcome(self, end: ProcessEnd) -> Outcome:
-        common = common_outcome(end)
-        if common is not None:
-            return common
+    def _conclude(self, end: ProcessEnd) -> Outcome:
         result = self._result
         if result is None:
             return self._no_result(end)
         text = result.get("result")
         text = text if isinstance(text, str) else "; ".join(str(e) for e in as_list(result.get("errors")))
-        reason, again = _reason(result)
+        reason, may_retry = _reason(result)
         if reason != "ok":
             wait = self._wait_s if reason in ("rate_limit", "overloaded") else 0.0
             message = _NO_LOGIN if _LOGGED_OUT in text else first_line(text)
-            return Outcome(ok=False, reason=reason, message=message, again=again, not_before_s=wait)
+            return Outcome(ok=False, reason=reason, message=message, again=may_retry, not_before_s=wait)
         return self._success(end, text, result.get("structured_output"))
 
     def _complaint(self) -> str:
@@ -282,11 +263,10 @@ class ClaudeReader(EventReader):
 
 
 def _reason(result: dict[str, Any]) -> tuple[str, bool]:
-    """Return (reason, again) by the CLI's own fields; the reason is `ok` for success."""
+    """Return (reason, may_retry) by the CLI's own fields; the reason is `ok` for success."""
     subtype = result.get("subtype")
     failed = bool(result.get("is_error"))
     terminal = result.get("terminal_reason")
-    status = result.get("api_error_status")
     text = str(result.get("result") or "")
     if subtype == "success" and not failed:
         return ("config", False) if result.get("num_turns") == 0 else ("ok", False)
@@ -300,7 +280,7 @@ def _reason(result: dict[str, Any]) -> tuple[str, bool]:
         return "refusal", False
     if result.get("api_error") == "max_output_tokens":
         return "truncated", False
-    if isinstance(status, int) and not isinstance(status, bool):
+    if (status := whole_number(result.get("api_error_status"))) is not None:
         # The credit text arrives as a 400: the provider's own error body, not the model's words.
         return ("quota", False) if status == 400 and "redit balance is too low" in text else reason_of_status(status)
     if _LOGGED_OUT in text:
@@ -323,13 +303,6 @@ _CLI = {
     "output": "outputTokens",
     "reasoning": "thinkingTokens",
 }
-
-
-def _usage(raw: dict[str, Any], names: Mapping[str, str]) -> Usage | None:
-    """Return the usage, or None if one of its numbers is not plausible."""
-    numbers = {ours: 0 if raw.get(theirs) is None else token_count(raw[theirs]) for ours, theirs in names.items()}
-    believed = {ours: number for ours, number in numbers.items() if number is not None}
-    return Usage(**believed) if len(believed) == len(numbers) else None
 
 
 def _tool_results(event: dict[str, Any]) -> Iterator[Entry]:

@@ -5,33 +5,18 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any
 
 from optio.model import prices
-from optio.model.money import ZERO_USD
 from optio.model.registry import CompiledTask
 from optio.model.result import schema_for_cli
 from optio.model.run import Outcome
 from optio.model.runtimes import DECLARED
 from optio.model.usage import CostSource, Meter, Usage
-from optio.runtimes.base import (
-    BY_STATUS,
-    AttemptContext,
-    Invocation,
-    ProcessEnd,
-    common_outcome,
-    reason_of_status,
-)
-from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result, turn
-from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
-from optio.runtimes.json_events import (
-    as_dict,
-    as_dicts,
-    compact,
-    first_line,
-    token_count,
-)
+from optio.runtimes.base import BY_STATUS, AttemptContext, Invocation, ProcessEnd, reason_of_status
+from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result
+from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader, usage_of
+from optio.runtimes.json_events import as_dict, as_dicts, as_output, compact, first_line
 
 # The built-in provider cannot be changed, tries a websocket first and repeats a failed call up to 30 times.
 _CONFIG = """\
@@ -71,6 +56,13 @@ _FAILURES = (
 )
 _CODES = {"context_length_exceeded": "context_overflow", "insufficient_quota": "quota", "model_not_found": "model_not_found"}
 _TOOLS = {"command_execution": "command", "file_change": "changes", "web_search": "query"}
+_USAGE = {
+    "fresh": "input_tokens",
+    "cached": "cached_input_tokens",
+    "cache_write": "cache_write_input_tokens",
+    "output": "output_tokens",
+    "reasoning": "reasoning_output_tokens",
+}
 
 
 class Codex:
@@ -113,12 +105,8 @@ class CodexReader(EventReader):
         self._model = task.spec.model or ""
         self._answer: str | None = None
         self._items: set[str] = set()
-        self._open: set[str] = set()
-        self._answered = False
         self._calls = 0
-        self._usage = Usage()
         self._before = Usage()  # of the session, before this process continued it
-        self._cost: Decimal | None = ZERO_USD
         self._calls_tool = False
         self._total: Usage | None = None
         self._completed = False
@@ -139,21 +127,16 @@ class CodexReader(EventReader):
             self._calls_tool = str(payload.get("type")).endswith("_call")
         elif event.get("type") == "token_usage_record":
             usage = _usage(as_dict(payload.get("usage")))
-            if usage is None:
-                yield notice(DOUBTFUL_USAGE)
             thread = _usage(as_dict(payload.get("thread_token_usage")))
             if self._calls == 0 and thread is not None:
                 self._before = thread.beyond(usage or Usage())
             self._calls += 1
-            self._usage += usage or Usage()
-            cost = self._price(self._model, usage or Usage())
-            self._cost = None if self._cost is None or cost is None else self._cost + cost
-            yield turn(self._calls, self._model, usage or Usage(), cost)
+            yield from self._meter_call(self._calls, self._model, usage)
 
     def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
         kind = event.get("type")
         if kind in ("item.started", "item.completed"):
-            yield from self._item(as_dict(event.get("item")), done=kind == "item.completed")
+            yield from self._item(as_dict(event.get("item")), is_completed=kind == "item.completed")
         elif kind == "error":
             self._last_error = str(event.get("message"))
             self._is_broken_off |= not _is_refused(self._last_error)
@@ -171,48 +154,40 @@ class CodexReader(EventReader):
             self.is_over, self._failure = True, str(as_dict(event.get("error")).get("message"))
             self._is_broken_off |= not _is_refused(self._failure)
 
-    def _item(self, item: dict[str, Any], *, done: bool) -> Iterator[Entry]:
+    def _item(self, item: dict[str, Any], *, is_completed: bool) -> Iterator[Entry]:
         kind = str(item.get("type"))
         self._reconnects = 0
         if kind == "error":
-            if done:  # only a warning
+            if is_completed:  # only a warning
                 yield notice(str(item.get("message")))
             return
-        self._count_turn(str(item.get("id")))
-        if kind == "reasoning" and done:
+        if str(item.get("id")) not in self._items:
+            # The session file has its own count, but nothing says which lines here belong to which record there.
+            self._begin_turn()
+        if kind == "reasoning" and is_completed:
             yield thought(str(item.get("text", "")))
         elif kind == "agent_message":
-            if done:
+            if is_completed:
                 self._answer = str(item.get("text", ""))
                 self._said.add(self._answer)
                 yield said(self._answer)
         elif kind in _TOOLS or kind == "mcp_tool_call":
-            yield from self._tool(item, kind, done=done)
+            yield from self._tool(item, kind, is_completed=is_completed)
 
-    def _count_turn(self, item_id: str) -> None:
-        """Count a model call by its items: the first one after the results of all tool calls is of a new call. The session file
-        has its own count, but nothing says which lines here belong to which record there."""
-        if item_id in self._items:
-            return
-        if self._answered and not self._open:
-            self._turn, self._answered = self._turn + 1, False
-
-    def _tool(self, item: dict[str, Any], kind: str, *, done: bool) -> Iterator[Entry]:
+    def _tool(self, item: dict[str, Any], kind: str, *, is_completed: bool) -> Iterator[Entry]:
         is_mcp = kind == "mcp_tool_call"
         item_id = str(item.get("id"))
         if item_id not in self._items:
             self._items.add(item_id)
-            self._open.add(item_id)
+            self._open_tools.add(item_id)
             if is_mcp:
                 yield tool_call(item_id, str(item.get("tool")), item.get("arguments"), server=str(item.get("server")))
             else:
                 yield tool_call(item_id, kind, _input(item, kind))
-        if done:
-            self._open.discard(item_id)
-            self._answered = True
+        if is_completed:
+            self._end_tool(item_id)
             code = item.get("exit_code")
-            answer = item.get("aggregated_output", item.get("error") or item.get("result"))
-            text = answer.rstrip("\n") if isinstance(answer, str) else "" if answer is None else compact(answer)
+            text = as_output(item.get("aggregated_output", item.get("error") or item.get("result")))
             yield tool_result(item_id, text, ok=item.get("status") != "failed" and code in (None, 0), exit_code=code)
 
     @property
@@ -252,13 +227,10 @@ class CodexReader(EventReader):
             return Outcome(ok=False, reason="network", message=first_line(self._last_error), again=True)
         return None
 
-    def outcome(self, end: ProcessEnd) -> Outcome:
-        common = common_outcome(end)
-        if common is not None:
-            return common
+    def _conclude(self, end: ProcessEnd) -> Outcome:
         if self._failure is not None:
-            reason, again, message = _reason(self._failure)
-            return Outcome(ok=False, reason=reason, message=first_line(message), again=again)
+            reason, may_retry, message = _reason(self._failure)
+            return Outcome(ok=False, reason=reason, message=first_line(message), again=may_retry)
         if not self._completed:
             return self._no_result(end)
         return self._success(end, self._answer or "")
@@ -278,12 +250,12 @@ def _is_refused(message: str) -> bool:
 
 
 def _reason(message: str) -> tuple[str, bool, str]:
-    """Return (reason, again, message) by Codex's own words for a failed turn, never the model's. The body of a refused request
-    stands in the message as JSON."""
+    """Return (reason, may_retry, message) by Codex's own words for a failed turn, never the model's. The body of a refused
+    request stands in the message as JSON."""
     status = _STATUS.search(message)
     if status is not None:
         return *reason_of_status(int(status[1])), message
-    failure = next(((reason, again) for words, reason, again in _FAILURES if words in message), None)
+    failure = next(((reason, may_retry) for words, reason, may_retry in _FAILURES if words in message), None)
     if failure is not None:
         return *failure, message
     try:
@@ -295,11 +267,4 @@ def _reason(message: str) -> tuple[str, bool, str]:
 
 
 def _usage(raw: dict[str, Any]) -> Usage | None:
-    """Return the usage, or None if one of its numbers is not plausible. Codex counts cached tokens as input."""
-    names = ("input_tokens", "cached_input_tokens", "cache_write_input_tokens", "output_tokens", "reasoning_output_tokens")
-    numbers = [0 if raw.get(name) is None else token_count(raw[name]) for name in names]
-    believed = [number for number in numbers if number is not None]
-    if len(believed) != len(numbers) or believed[1] > believed[0]:
-        return None
-    input_tokens, cached, cache_write, output, reasoning = believed
-    return Usage(fresh=input_tokens - cached, cached=cached, cache_write=cache_write, output=output, reasoning=reasoning)
+    return usage_of(raw, _USAGE, within_fresh=("cached",))

@@ -114,16 +114,16 @@ class CommandReader:
         model = entry.get("model", "")
         if not isinstance(model, str) or len(model) > 200:
             return "usage without the name of a model was ignored"
-        numbers = {ours: token_count(entry.get(theirs, 0)) for theirs, ours in _FIELDS.items()}
+        numbers = {name: token_count(entry.get(key, 0)) for key, name in _FIELDS.items()}
         last_usage = self._usage.get(model, Usage())
-        if any(n is None or n < getattr(last_usage, ours) for ours, n in numbers.items()):
+        if any(number is None or number < getattr(last_usage, name) for name, number in numbers.items()):
             return "usage was ignored because it is not a whole number, negative or decreasing"
         if "costUsd" in entry:
             cost = _money(entry["costUsd"])
             if cost is None or cost < self._costs.get(model, Decimal(0)):
                 return "a cost was ignored because it is negative, decreasing or not a number"
             self._costs[model] = cost
-        self._usage[model] = Usage(**{ours: n or 0 for ours, n in numbers.items()})
+        self._usage[model] = Usage(**{name: number or 0 for name, number in numbers.items()})
         unknown = next((key for key in entry if key not in _USAGE_KEYS), None)
         if unknown is None:
             return None
@@ -138,17 +138,17 @@ class CommandReader:
 
     def _add_up(self) -> Meter:
         used_models = {model: usage for model, usage in self._usage.items() if model not in self._costs}
-        listed = {
+        table_costs = {
             model: prices.cost_of_calls(model, usage) if usage.total else ZERO_USD for model, usage in used_models.items()
         }
-        self.unpriced = next((model for model, cost in listed.items() if cost is None), None)
-        costs = [*self._costs.values(), *(cost for cost in listed.values() if cost is not None)]
+        self.unpriced = next((model for model, cost in table_costs.items() if cost is None), None)
+        costs = [*self._costs.values(), *(cost for cost in table_costs.values() if cost is not None)]
         is_known = bool(costs) and self.unpriced is None
         return Meter(
             usage=sum(self._usage.values(), Usage()),
             turns=self._turns,
             cost=sum(costs, Decimal(0)) if is_known else None,
-            cost_source=(CostSource.PRICES if listed else CostSource.CLI) if is_known else None,
+            cost_source=(CostSource.PRICES if table_costs else CostSource.CLI) if is_known else None,
         )
 
     def stop(self) -> Outcome | None:
@@ -165,13 +165,15 @@ class CommandReader:
         report = self.file.report
         if end.code == 0 and (report is None or report.status != "error"):
             return Outcome(ok=True, reason="ok", text=self.text, output=None if report is None else report.output)
-        reason, again = _failure_reason(end, report)
+        reason, may_retry = _failure_reason(end, report)
         text, ending = self._reported(), end_text(end) if end.code is not None else f"killed by {end_text(end)}"
         # The last line of standard error is the reason, as a rule, for whoever asks why.
         cause = text or self._complaint.decode("utf-8", "replace")
         message = f"{ending}: {cause}" if cause and reason == "exit_code" else text or ending
         wait_s = 0.0 if report is None else report.wait_s
-        return Outcome(ok=False, reason=reason, message=message, again=again, not_before_s=wait_s, text=text or self._output())
+        return Outcome(
+            ok=False, reason=reason, message=message, again=may_retry, not_before_s=wait_s, text=text or self._output()
+        )
 
     def _output(self) -> str:
         return b"\n".join(self._tail).decode("utf-8", "replace")
@@ -188,13 +190,13 @@ class CommandReader:
 def _failure_reason(end: ProcessEnd, report: Report | None) -> tuple[str, bool]:
     """Return why the program failed, and whether another attempt may help: by its exit code, and by the error in its result
     file where that says more."""
-    reason, again = _exit_reason(end) if end.code != 0 else ("failed", True)
+    reason, may_retry = _exit_reason(end) if end.code != 0 else ("failed", True)
     if report is not None and report.status == "error":
         if reason in ("failed", "exit_code"):
-            return report.why_failed(reason, again=again)
+            return report.why_failed(reason, again=may_retry)
         if reason == "temporary":
-            return report.reason or reason, again
-    return reason, again
+            return report.reason or reason, may_retry
+    return reason, may_retry
 
 
 def _exit_reason(end: ProcessEnd) -> tuple[str, bool]:

@@ -151,8 +151,8 @@ class RuntimeContract:
             assert set(answered) <= set(called), recording.name
 
     def test_a_program_that_is_not_there_is_told_as_such(self) -> None:
-        ended = ProcessEnd(code=None, signal=None, error="ENOENT")
-        assert self.runtime.reader(self._task()).outcome(ended).reason == "command_not_found"
+        end = ProcessEnd(code=None, signal=None, error="ENOENT")
+        assert self.runtime.reader(self._task()).outcome(end).reason == "command_not_found"
 
     def _task(self) -> CompiledTask:
         keys = {"name": "Job", "agentRuntime": self.runtime.declaration.name, "promptTemplate": "hi", **self.task}

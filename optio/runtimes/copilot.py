@@ -4,26 +4,18 @@ session file, which Copilot writes once a second, has what a summary of the conv
 
 import re
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from optio.model.registry import CompiledTask
 from optio.model.run import LogLine, Outcome
 from optio.model.runtimes import DECLARED
-from optio.model.usage import CostSource, Meter, Usage
-from optio.runtimes.base import (
-    AttemptContext,
-    Invocation,
-    ProcessEnd,
-    common_outcome,
-    guard_slash,
-    reason_of_status,
-)
-from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result, turn
-from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
-from optio.runtimes.json_events import LastTexts, as_dict, as_list, event_of, first_line, token_count
+from optio.model.usage import CostSource, Meter
+from optio.runtimes.base import AttemptContext, Invocation, ProcessEnd, guard_slash, reason_of_status
+from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result
+from optio.runtimes.event_reader import EventReader, usage_of
+from optio.runtimes.json_events import LastTexts, as_dict, as_list, event_of, first_line, whole_number
 
 _TELEMETRY, _TELEMETRY_PATH = ".copilot-telemetry.json", "COPILOT_OTEL_FILE_EXPORTER_PATH"
 _FLAGS = (
@@ -51,7 +43,22 @@ _TOO_LONG = ("exceeds the model's prompt budget", "rejected the prompt as too lo
 _NO_CREDIT = re.compile(r"insufficient_quota|credit balance|billing")
 # Events that a model has begun to answer, by how their names begin.
 _ANSWERS = ("assistant.message", "assistant.reasoning", "assistant.streaming", "assistant.tool_call", "tool.")
-_USAGE = ("input_tokens", "cache_read.input_tokens", "cache_write.input_tokens", "output_tokens", "reasoning.output_tokens")
+# It counts cached tokens as input, and reasoning as output.
+_WITHIN_FRESH = ("cached", "cache_write")
+_USAGE = {
+    "fresh": "gen_ai.usage.input_tokens",
+    "cached": "gen_ai.usage.cache_read.input_tokens",
+    "cache_write": "gen_ai.usage.cache_write.input_tokens",
+    "output": "gen_ai.usage.output_tokens",
+    "reasoning": "gen_ai.usage.reasoning.output_tokens",
+}
+_SUMMARY_USAGE = {
+    "fresh": "inputTokens",
+    "cached": "cacheReadTokens",
+    "cache_write": "cacheWriteTokens",
+    "output": "outputTokens",
+    "reasoning": "reasoningTokens",
+}
 # So many entries wait for the telemetry of the model call before them.
 _MAX_WAITING = 200
 _SHELL_END = re.compile(r"\n?<shellId: \d+ completed with exit code -?\d+>\s*\Z")
@@ -102,8 +109,6 @@ class CopilotReader(EventReader):
         self._records: deque[Entry] = deque()  # the ends of turns that the log does not have yet
         self._waiting: deque[Entry] = deque()  # entries behind these
         self._ended_turns = 0  # that the log has
-        self._used = Usage()
-        self._cost: Decimal | None = Decimal(0)
         self._calls_tool = False
         self._finish: str | None = None
         self._failed_call: dict[str, Any] = {}
@@ -120,9 +125,10 @@ class CopilotReader(EventReader):
         elif kind == "session.compaction_complete" and "compactionTokensUsed" in data:
             # Paid, and no turn; the telemetry has nothing of it.
             tokens = as_dict(data["compactionTokensUsed"])
-            names = ("inputTokens", "cacheReadTokens", "cacheWriteTokens", "outputTokens", "reasoningTokens")
-            model, usage, cost = yield from self._meter(tokens.get("model"), [tokens.get(name) for name in names])
-            yield notice(f"the conversation was summarised: {turn(0, model, usage, cost).text.partition(': ')[2]}")
+            usage = usage_of(tokens, _SUMMARY_USAGE, within_fresh=_WITHIN_FRESH)
+            *notices, call = self._meter_call(0, self._model(tokens.get("model")), usage)
+            yield from notices
+            yield notice(f"the conversation was summarised: {call.text.partition(': ')[2]}")
 
     def _read_telemetry(self, data: bytes) -> Iterator[Entry]:
         """Meter a model call that was answered."""
@@ -130,7 +136,6 @@ class CopilotReader(EventReader):
         attributes = as_dict(span.get("attributes"))
         if attributes.get("gen_ai.operation.name") != "chat" or "gen_ai.response.model" not in attributes:
             return
-        numbers = [attributes.get(f"gen_ai.usage.{name}") for name in _USAGE]
         self._recorded += 1
         is_main = attributes.get("github.copilot.initiator") != "sub-agent"
         if is_main:
@@ -139,21 +144,15 @@ class CopilotReader(EventReader):
                 version=version, session=attributes.get("gen_ai.conversation.id"), model=attributes["gen_ai.response.model"]
             )
             self._finish = next(iter(as_list(attributes.get("gen_ai.response.finish_reasons"))[-1:]), None)
-        model, usage, cost = yield from self._meter(attributes["gen_ai.response.model"], numbers)
-        self._records.append(turn(self._recorded, model, usage, cost, subagent=not is_main))
+        model = self._model(attributes["gen_ai.response.model"])
+        usage = usage_of(attributes, _USAGE, within_fresh=_WITHIN_FRESH)
+        *notices, call = self._meter_call(self._recorded, model, usage, subagent=not is_main)
+        yield from notices
+        self._records.append(call)
         yield from self._in_order()
 
-    def _meter(self, name: Any, numbers: Sequence[Any]) -> Generator[Entry, None, tuple[str, Usage, Decimal | None]]:
-        """Meter a model call of any agent, by the price of the model that answered."""
-        usage = _usage(numbers)
-        if usage is None:
-            yield notice(DOUBTFUL_USAGE)
-            usage = Usage()
-        model = str(name or self._task.spec.model or "")
-        cost = self._price(model, usage)
-        self._used += usage
-        self._cost = None if self._cost is None or cost is None else self._cost + cost
-        return model, usage, cost
+    def _model(self, name: Any) -> str:
+        return str(name or self._task.spec.model or "")
 
     def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
         for entry in self._entries(event):
@@ -258,7 +257,7 @@ class CopilotReader(EventReader):
         was_asked = bool(self._answered or self._is_broken_off or self._is_open)
         cost = None if is_lost or (was_asked and not self._recorded) else self._cost
         return Meter(
-            usage=self._used,
+            usage=self._usage,
             turns=self._answered if is_lost else self._recorded or (None if was_asked else 0),
             tool_calls=len(self._tools),
             cost=cost,
@@ -276,28 +275,22 @@ class CopilotReader(EventReader):
         self._is_closed = True
         return [self._line(entry, at) for entry in self._in_order(at_most=0)]
 
-    def outcome(self, end: ProcessEnd) -> Outcome:
-        common = common_outcome(end)
-        if common is not None:
-            return common
+    def _conclude(self, end: ProcessEnd) -> Outcome:
         if self._exit_code is None:
             no_result_outcome = self._no_result(end)
             if self._began or "No authentication information" not in no_result_outcome.message:
                 return no_result_outcome
             return Outcome(ok=False, reason="auth", message=_NO_CREDENTIAL)
         if self._error is not None:
-            reason, again = _reason(self._error, self._failed_call)
-            return Outcome(ok=False, reason=reason, message=first_line(str(self._error.get("message"))), again=again)
+            reason, may_retry = _reason(self._error, self._failed_call)
+            return Outcome(ok=False, reason=reason, message=first_line(str(self._error.get("message"))), again=may_retry)
         if self._interrupted:
             return Outcome(ok=False, reason="signal", message="it was interrupted", again=True)
         if self._exit_code != 0:
             message = f"ended by its own account with exit code {self._exit_code}"
             return Outcome(ok=False, reason="no_result", message=message, again=True)
-        if self._finish == "length":
-            return Outcome(ok=False, reason="truncated", message="the answer was cut off by its token limit")
-        if self._finish == "content_filter":
-            return Outcome(ok=False, reason="refusal", message=first_line(self._answer.joined or "the model refused to answer"))
-        return self._success(end, self._answer.joined or "")
+        answer = self._answer.joined or ""
+        return self._cut_off(self._finish, answer) or self._success(end, answer)
 
 
 def _failed(call: dict[str, Any]) -> Entry:
@@ -308,30 +301,18 @@ def _failed(call: dict[str, Any]) -> Entry:
 
 
 def _reason(error: dict[str, Any], failed_call: dict[str, Any]) -> tuple[str, bool]:
-    """Return (reason, again) by the fields of Copilot's error and of the model call that failed last, never by the model's
+    """Return (reason, may_retry) by the fields of Copilot's error and of the model call that failed last, never by the model's
     words."""
-    message, status, kind = str(error.get("message")), error.get("statusCode"), str(error.get("errorType"))
+    message, kind = str(error.get("message")), str(error.get("errorType"))
+    status = whole_number(error.get("statusCode"))
     if any(words in message for words in _TOO_LONG):
         return "context_overflow", False
     if _NO_CREDIT.search(str(failed_call.get("errorMessage"))) and status in (400, 402, 429):
         return "quota", False
-    if isinstance(status, int) and not isinstance(status, bool):
+    if status is not None:
         return reason_of_status(status)
     if kind in _ERRORS:
         return _ERRORS[kind]
     if message.startswith("No response was returned"):
         return "unproductive", True
     return ("network" if failed_call.get("failureKind") == "transport" else "no_result"), True
-
-
-def _usage(raw: Sequence[Any]) -> Usage | None:
-    """Return the usage of a call by its numbers (read, cached, written to the cache, output, reasoning), or None if one of them
-    is not plausible. Copilot counts cached tokens as input, and reasoning as output."""
-    numbers = [0 if each is None else token_count(each) for each in raw]
-    believed = [number for number in numbers if number is not None]
-    if len(believed) != len(numbers) or believed[1] + believed[2] > believed[0]:
-        return None
-    input_tokens, cached, cache_write, output, reasoning = believed
-    return Usage(
-        fresh=input_tokens - cached - cache_write, cached=cached, cache_write=cache_write, output=output, reasoning=reasoning
-    )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from optio.model.agent_event import AgentEvent, Retry, ToolCall, ToolKind, ToolResult, TurnEnd
 from optio.model.run import LogKind
 from optio.model.usage import Usage
-from optio.runtimes.json_events import compact
+from optio.runtimes.json_events import compact, whole_number
 
 # The names of tools in lower-case letters, as the agent CLIs call them.
 _KINDS = {
@@ -50,9 +50,9 @@ def notice(text: str) -> Entry:
 
 def retry(text: str, *, status: Any = None, attempt: Any = None, delay_s: float | None = None) -> Entry:
     """Return an entry for a model call that failed and is tried again. Values of other types than expected are left out."""
-    numbers = [each if isinstance(each, int) and not isinstance(each, bool) else None for each in (status, attempt)]
     delay_ms = None if delay_s is None else round(delay_s * 1000)
-    return Entry(LogKind.SYSTEM, text, Retry(status=numbers[0], attempt=numbers[1], delay_ms=delay_ms))
+    event = Retry(status=whole_number(status), attempt=whole_number(attempt), delay_ms=delay_ms)
+    return Entry(LogKind.SYSTEM, text, event)
 
 
 def tool_call(call_id: Any, name: str, value: Any, *, server: str | None = None) -> Entry:
@@ -65,25 +65,25 @@ def tool_call(call_id: Any, name: str, value: Any, *, server: str | None = None)
 
 def tool_result(call_id: Any, output: str, *, ok: bool, exit_code: Any = None) -> Entry:
     """Return an entry for the result of a tool call."""
-    code = exit_code if isinstance(exit_code, int) and not isinstance(exit_code, bool) else None
-    event = ToolResult(id=str(call_id), ok=ok, size=len(output.encode("utf-8", "replace")), exit_code=code)
+    size = len(output.encode("utf-8", "replace"))
+    event = ToolResult(id=str(call_id), ok=ok, size=size, exit_code=whole_number(exit_code))
     return Entry(LogKind.RESULT, output if ok else f"error: {output}", event)
 
 
-def turn(number: int, model: str | None, used: Usage, cost: Decimal | None, *, subagent: bool = False) -> Entry:
+def turn(number: int, model: str | None, usage: Usage, cost: Decimal | None, *, subagent: bool = False) -> Entry:
     """Return an entry for a model call that has ended."""
     event = TurnEnd(
         model=model or None,
-        fresh=used.fresh,
-        cached=used.cached,
-        cache_write=used.cache_write,
-        output=used.output,
-        reasoning=used.reasoning,
+        fresh=usage.fresh,
+        cached=usage.cached,
+        cache_write=usage.cache_write,
+        output=usage.output,
+        reasoning=usage.reasoning,
         cost_usd=None if cost is None else f"{cost.normalize():f}",
         subagent=subagent,
     )
-    read = used.fresh + used.cached + used.cache_write
-    cached = f" ({used.cached:,} from the cache)" if used.cached else ""
+    read = usage.fresh + usage.cached + usage.cache_write
+    cached = f" ({usage.cached:,} from the cache)" if usage.cached else ""
     paid = "" if cost is None else f", ${event.cost_usd}"
-    who = "a subagent's turn" if subagent else f"turn {number}"
-    return Entry(LogKind.TURN, f"{who}: read {read:,} tokens{cached}, wrote {used.output:,}{paid}", event, number)
+    speaker = "a subagent's turn" if subagent else f"turn {number}"
+    return Entry(LogKind.TURN, f"{speaker}: read {read:,} tokens{cached}, wrote {usage.output:,}{paid}", event, number)

@@ -2,26 +2,45 @@
 what is no event, and remembers what the agent has said."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from optio.model import prices
+from optio.model.money import ZERO_USD
 from optio.model.registry import CompiledTask
 from optio.model.run import AgentIdentity, LogKind, LogLine, Outcome
 from optio.model.runtimes import declaration_of
 from optio.model.usage import Usage
-from optio.runtimes.base import ProcessEnd, end_text, no_result
-from optio.runtimes.entries import Entry
-from optio.runtimes.json_events import MAX_JSON_LINE_BYTES, LastTexts, event_of, first_line
+from optio.runtimes.base import ProcessEnd, common_outcome, end_text, no_result
+from optio.runtimes.entries import Entry, notice, turn
+from optio.runtimes.json_events import MAX_JSON_LINE_BYTES, LastTexts, event_of, first_line, token_count
 
 DOUBTFUL_USAGE = "usage was ignored because it is not a whole number, or negative"
 _STDERR_BYTES = 4096
 _MAX_NAME_LENGTH = 200
 # A longer line is not quoted: a cut could leave a part of a secret, which nobody masks.
 _MAX_QUOTED_BYTES = 4096
+
+
+def usage_of(
+    raw: Mapping[str, Any], names: Mapping[str, str], *, within_fresh: tuple[str, ...] = (), has_reasoning_apart: bool = False
+) -> Usage | None:
+    """Return the usage that an agent reports, or None if one of its numbers is not plausible. `names` are its keys by the
+    fields of `Usage`. `within_fresh` are fields whose tokens it counts as fresh ones, too; with `has_reasoning_apart` it does
+    not count reasoning as output."""
+    counts: dict[str, int] = {}
+    for name, key in names.items():
+        count = 0 if raw.get(key) is None else token_count(raw[key])
+        if count is None:
+            return None
+        counts[name] = count
+    counts["fresh"] -= sum(counts[name] for name in within_fresh)
+    if has_reasoning_apart:
+        counts["output"] += counts["reasoning"]
+    return Usage(**counts) if counts["fresh"] >= 0 else None
 
 
 class EventReader(ABC):
@@ -41,8 +60,12 @@ class EventReader(ABC):
         self._task = task
         self.identity = AgentIdentity()
         self._said = LastTexts()
+        self._usage = Usage()  # of the model calls that `_meter_call` has counted
+        self._cost: Decimal | None = ZERO_USD  # of the same; None once one of them has no price
         self._began = False
         self._turn = 0
+        self._open_tools: set[str] = set()  # tool calls without a result
+        self._has_answers = False  # of tools, for the next model call
         self._stderr = b""
         self._printed: bytes | None = None
 
@@ -64,8 +87,8 @@ class EventReader(ABC):
 
     def _keep_stderr(self, data: bytes) -> None:
         """Keep the end of standard error, in whole lines: half of a secret would not be masked."""
-        kept = self._stderr + data + b"\n"
-        self._stderr = kept if len(kept) <= _STDERR_BYTES else kept[-_STDERR_BYTES:].partition(b"\n")[2]
+        stderr = self._stderr + data + b"\n"
+        self._stderr = stderr if len(stderr) <= _STDERR_BYTES else stderr[-_STDERR_BYTES:].partition(b"\n")[2]
 
     def _line(self, entry: Entry, at: datetime) -> LogLine:
         turn = entry.turn or self._turn or None
@@ -84,23 +107,45 @@ class EventReader(ABC):
         """Take in a line of the telemetry, and yield what the log shows of it."""
         yield from ()
 
+    def _begin_turn(self) -> None:
+        """Count a model call by its events: the first one after the results of all tool calls is of a new call."""
+        if self._has_answers and not self._open_tools:
+            self._turn, self._has_answers = self._turn + 1, False
+
+    def _end_tool(self, call_id: str) -> None:
+        self._open_tools.discard(call_id)
+        self._has_answers = True
+
     def _identify(self, *, version: Any = None, session: Any = None, model: Any = None) -> None:
         """Remember what the agent tells of itself. Anything but a short printable text counts as not told."""
-        told = {"version": version, "session": session, "model": model}
+        identity = {"version": version, "session": session, "model": model}
         names = {
             key: name
-            for key, name in told.items()
+            for key, name in identity.items()
             if isinstance(name, str) and 0 < len(name) <= _MAX_NAME_LENGTH and name.isprintable()
         }
         self.identity = replace(self.identity, **names)
 
-    def _price(self, model: str, used: Usage) -> Decimal | None:
+    def _price(self, model: str, usage: Usage) -> Decimal | None:
         """Return the cost of a model call that was answered; None where nobody knows it."""
-        if not used.total:
+        if not usage.total:
             return None
-        cost = prices.cost(model, used)
+        cost = prices.cost(model, usage)
         self.unpriced = model if cost is None else self.unpriced
         return cost
+
+    def _meter_call(
+        self, number: int, model: str, usage: Usage | None, *, cost: Decimal | None = None, subagent: bool = False
+    ) -> Iterator[Entry]:
+        """Count a model call that was answered, and yield its entry. `usage` is None if its numbers are not plausible; without
+        a `cost` the call is priced."""
+        if usage is None:
+            yield notice(DOUBTFUL_USAGE)
+            usage = Usage()
+        cost = cost or self._price(model, usage)
+        self._usage += usage
+        self._cost = None if self._cost is None or cost is None else self._cost + cost
+        yield turn(number, model, usage, cost, subagent=subagent)
 
     @property
     def text(self) -> str | None:
@@ -112,20 +157,35 @@ class EventReader(ABC):
     def closing(self, at: datetime) -> list[LogLine]:
         return []
 
+    def outcome(self, end: ProcessEnd) -> Outcome:
+        return common_outcome(end) or self._conclude(end)
+
+    def _conclude(self, end: ProcessEnd) -> Outcome:
+        """Return the outcome of an agent that has started."""
+        return self._no_result(end)
+
     def _complaint(self) -> str:
         """Return the first line of what is kept of standard error."""
         return first_line(self._stderr.decode("utf-8", "replace"))
 
-    def _no_result(self, ended: ProcessEnd) -> Outcome:
-        declared = declaration_of(self._task.spec.agent_runtime)
-        program = None if declared is None else declared.program
+    def _no_result(self, end: ProcessEnd) -> Outcome:
+        declaration = declaration_of(self._task.spec.agent_runtime)
+        program = None if declaration is None else declaration.program
         text = (self._printed or b"").decode("utf-8", "replace").strip()
-        printed = "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
-        return no_result(ended, self._complaint(), began=self._began, printed=printed, program=program)
+        printed = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+        return no_result(end, self._complaint(), began=self._began, printed=printed, program=program)
 
-    def _success(self, ended: ProcessEnd, text: str, output: Any = None) -> Outcome:
+    def _cut_off(self, finish: Any, answer: str) -> Outcome | None:
+        """Return the outcome of an answer that its token limit or a filter has ended, by the model's finish reason."""
+        if finish == "length":
+            return Outcome(ok=False, reason="truncated", message="the answer was cut off by its token limit")
+        if finish == "content_filter":
+            return Outcome(ok=False, reason="refusal", message=first_line(answer) or "the model refused to answer")
+        return None
+
+    def _success(self, end: ProcessEnd, text: str, output: Any = None) -> Outcome:
         """Return the outcome of an agent that reported success: its exit code may say otherwise."""
-        if ended.code != 0:
-            message = f"reported success, then ended with {end_text(ended)}"
+        if end.code != 0:
+            message = f"reported success, then ended with {end_text(end)}"
             return Outcome(ok=False, reason="no_result", message=message, again=True, text=text)
         return Outcome(ok=True, reason="ok", text=text, output=output)

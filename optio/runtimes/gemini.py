@@ -22,23 +22,14 @@ from optio.runtimes.base import (
     AttemptContext,
     Invocation,
     ProcessEnd,
-    common_outcome,
     hide_keys,
     is_command,
     log_line,
     reason_of_status,
 )
-from optio.runtimes.entries import Entry, notice, said, thought, tool_call, tool_result, turn
-from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
-from optio.runtimes.json_events import (
-    MAX_TEXT_BYTES,
-    as_dict,
-    as_dicts,
-    as_list,
-    compact,
-    first_line,
-    token_count,
-)
+from optio.runtimes.entries import Entry, notice, said, thought, tool_call, tool_result
+from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader, usage_of
+from optio.runtimes.json_events import MAX_TEXT_BYTES, as_dict, as_dicts, as_list, as_output, first_line, token_count
 
 # Set, since they win over the settings of the working directory: to a file alone, and without prompts.
 _TO_A_FILE = {
@@ -114,6 +105,9 @@ _END_CHARACTERS = 500
 _REFUSALS = frozenset(reason for reason, _ in BY_STATUS.values()) | {"server_error"}
 # The beginning, where it was too slow for Gemini. Before the output of any other command stands `Output:`.
 _TOO_SLOW = re.compile(r"\s*<untrusted_context>\s*Command was automatically cancelled ")
+# It counts cached tokens as input, and reasoning not as output.
+_SESSION_USAGE = {"fresh": "input", "cached": "cached", "output": "output", "reasoning": "thoughts"}
+_TOTAL_USAGE = {"fresh": "input_tokens", "cached": "cached", "output": "output_tokens"}
 # So many entries wait for the session file to tell whether a command failed.
 _MAX_WAITING = 200
 # Lines of standard error that every run begins with.
@@ -187,13 +181,10 @@ class GeminiReader(EventReader):
         self._answer: list[str] = []  # since the last tool call
         self._pending = ""  # of that, what the log does not have yet
         self._tools: dict[str, str] = {}  # the name of each, by the id of the call
-        self._open: set[str] = set()  # tool calls without a result
-        self._answered = False
         self._waiting: deque[tuple[Entry, str]] = deque()  # behind the result of a command, whose id is the second
         self._ends: dict[str, tuple[bool, int | None]] = {}  # of commands, by the session file: ok, exit code
-        self._calls: set[str] = set()  # of the session file, as are the next two
-        self._used: dict[str, Usage] = {}  # by model
-        self._cost: Decimal | None = ZERO_USD
+        self._calls: set[str] = set()  # of the session file
+        self._used: dict[str, Usage] = {}  # by these calls, for each model
         self._totals: dict[str, Usage] | None = None
         self._status: str | None = None
         self._failure = ""
@@ -211,31 +202,26 @@ class GeminiReader(EventReader):
         yield from self._command_ends(event)
         if not tokens or call in self._calls:
             return
-        used = _usage(tokens, "input", "cached", "output", "thoughts")
+        usage = usage_of(tokens, _SESSION_USAGE, within_fresh=("cached",), has_reasoning_apart=True)
         model = str(event.get("model"))
-        if used is None:
-            yield notice(DOUBTFUL_USAGE)
-            used = Usage()
-        cost = self._price(model, used)
         self._identify(model=event.get("model"))
         self._calls.add(call)
-        self._used[model] = self._used.get(model, Usage()) + used
-        self._cost = None if self._cost is None or cost is None else self._cost + cost
+        self._used[model] = self._used.get(model, Usage()) + (usage or Usage())
         number = len(self._calls)
-        for each in as_dicts(event.get("thoughts")):
-            text = "\n".join(str(each[key]) for key in ("subject", "description") if each.get(key))
+        for part in as_dicts(event.get("thoughts")):
+            text = "\n".join(str(part[key]) for key in ("subject", "description") if part.get(key))
             yield thought(text)._replace(turn=number)
-        yield turn(number, model, used, cost)
+        yield from self._meter_call(number, model, usage)
 
     def _command_ends(self, event: dict[str, Any]) -> Iterator[Entry]:
         """Take in how commands ended, and yield what has waited for that. The events say that each of them succeeded."""
-        for each in as_dicts(event.get("toolCalls")):
-            for part in as_dicts(each.get("result")):
-                told = as_dict(as_dict(part.get("functionResponse")).get("response")).get("output")
-                if each.get("name") == _SHELL and isinstance(told, str):
-                    failed = _FAILED.search(told[-_END_CHARACTERS:])
+        for call in as_dicts(event.get("toolCalls")):
+            for part in as_dicts(call.get("result")):
+                output = as_dict(as_dict(part.get("functionResponse")).get("response")).get("output")
+                if call.get("name") == _SHELL and isinstance(output, str):
+                    failed = _FAILED.search(output[-_END_CHARACTERS:])
                     code = int(failed[1]) if failed is not None and failed[1] is not None else None
-                    self._ends[str(each.get("id"))] = (failed is None and _TOO_SLOW.match(told) is None, code)
+                    self._ends[str(call.get("id"))] = (failed is None and _TOO_SLOW.match(output) is None, code)
         yield from self._no_longer_waiting()
 
     def _no_longer_waiting(self, at_most: int = _MAX_WAITING) -> Iterator[Entry]:
@@ -264,16 +250,16 @@ class GeminiReader(EventReader):
 
     def _read_call(self, entry: bytes) -> None:
         try:
-            told = as_dict(as_dict(json.loads(entry)).get("attributes"))
+            attributes = as_dict(as_dict(json.loads(entry)).get("attributes"))
         except (ValueError, RecursionError):
             return
-        name = str(told.get("event.name")).removeprefix("gemini_cli.")
-        if name == "api_response" and told.get("role") == "main":
-            self._finish = next(iter(as_list(told.get("finish_reasons"))[-1:]), None)
+        name = str(attributes.get("event.name")).removeprefix("gemini_cli.")
+        if name == "api_response" and attributes.get("role") == "main":
+            self._finish = next(iter(as_list(attributes.get("finish_reasons"))[-1:]), None)
         elif name == "api_error":
-            self._is_broken_off |= not isinstance(told.get("status_code"), int)
+            self._is_broken_off |= not isinstance(attributes.get("status_code"), int)
         elif name == "network_retry_attempt":
-            self._is_broken_off |= told.get("error_type") == "INCOMPLETE_JSON"
+            self._is_broken_off |= attributes.get("error_type") == "INCOMPLETE_JSON"
 
     def _read(self, event: dict[str, Any]) -> Iterator[Entry]:
         for entry in self._entries(event):
@@ -285,7 +271,7 @@ class GeminiReader(EventReader):
         kind = event.get("type")
         if kind == "message":
             if event.get("role") == "assistant":
-                self._count_turn()
+                self._begin_turn()
                 yield from self._delta(str(event.get("content", "")))
             return
         if kind in ("tool_use", "error", "result"):
@@ -294,7 +280,7 @@ class GeminiReader(EventReader):
             self._began, self._turn = True, 1
             self._identify(session=event.get("session_id"), model=event.get("model"))
         elif kind == "tool_use":
-            self._count_turn()
+            self._begin_turn()
             yield self._tool_call(event)
         elif kind == "tool_result":
             yield self._tool_result(event)
@@ -305,24 +291,17 @@ class GeminiReader(EventReader):
         elif kind == "result":
             yield from self._end(event)
 
-    def _count_turn(self) -> None:
-        """Count a model call by its events: the first one after the results of all tool calls is of a new call."""
-        if self._answered and not self._open:
-            self._turn, self._answered = self._turn + 1, False
-
     def _tool_call(self, event: dict[str, Any]) -> Entry:
         call_id = str(event.get("tool_id"))
         self._answer = []
         self._tools[call_id] = name = str(event.get("tool_name"))
-        self._open.add(call_id)
+        self._open_tools.add(call_id)
         return tool_call(call_id, name, event.get("parameters"))
 
     def _tool_result(self, event: dict[str, Any]) -> Entry:
         call_id = str(event.get("tool_id"))
-        self._open.discard(call_id)
-        self._answered = True
-        output = event.get("output", as_dict(event.get("error")).get("message"))
-        text = output.rstrip("\n") if isinstance(output, str) else "" if output is None else compact(output)
+        self._end_tool(call_id)
+        text = as_output(event.get("output", as_dict(event.get("error")).get("message")))
         return tool_result(call_id, text, ok=event.get("status") != "error")
 
     def _delta(self, text: str) -> Iterator[Entry]:
@@ -355,11 +334,11 @@ class GeminiReader(EventReader):
     def meter(self) -> Meter:
         """Return the usage. It is unknown (zero, without a cost) if no answer is known, unless all model calls were refused."""
         usage = sum((self._totals or self._used).values(), Usage())
-        refused = self._status == "error" and not self._is_broken_off and self._reason()[0] in _REFUSALS
-        cost = self._full_cost() if usage != Usage() or self._calls or refused else None
+        is_refused = self._status == "error" and not self._is_broken_off and self._reason()[0] in _REFUSALS
+        cost = self._full_cost() if usage != Usage() or self._calls or is_refused else None
         return Meter(
             usage=usage,
-            turns=len(self._calls) if self._calls or (refused and usage == Usage()) else None,
+            turns=len(self._calls) if self._calls or (is_refused and usage == Usage()) else None,
             tool_calls=len(self._tools),
             cost=cost,
             cost_source=None if cost is None else CostSource.PRICES,
@@ -368,13 +347,13 @@ class GeminiReader(EventReader):
     def _full_cost(self) -> Decimal | None:
         """Return the cost of the calls in the session file, each by itself, and of what the totals have beyond them; None if
         one has no price."""
-        totals, cost, used = self._totals or {}, self._cost, self._used
-        if totals and not used.keys() <= totals.keys():  # the answers name their models otherwise
-            cost, used = ZERO_USD, {}
+        totals, cost, call_usage = self._totals or {}, self._cost, self._used
+        if totals and not call_usage.keys() <= totals.keys():  # the answers name their models otherwise
+            cost, call_usage = ZERO_USD, {}
         for model, total in totals.items():
-            beyond = total.beyond(used.get(model, Usage()))
-            added = ZERO_USD if beyond == Usage() else prices.cost_of_calls(model, beyond)
-            cost = None if cost is None or added is None else cost + added
+            beyond = total.beyond(call_usage.get(model, Usage()))
+            extra_cost = ZERO_USD if beyond == Usage() else prices.cost_of_calls(model, beyond)
+            cost = None if cost is None or extra_cost is None else cost + extra_cost
         return cost
 
     def closing(self, at: datetime) -> list[LogLine]:
@@ -384,28 +363,21 @@ class GeminiReader(EventReader):
             lines.append(log_line(LogKind.SYSTEM, _UNKNOWN_FINISH, at))
         return lines
 
-    def outcome(self, ended: ProcessEnd) -> Outcome:
-        early = common_outcome(ended)
-        if early is not None:
-            return early
+    def _conclude(self, end: ProcessEnd) -> Outcome:
         if self._status is None:
-            if not self._began and ended.code == _NO_KEY:
+            if not self._began and end.code == _NO_KEY:
                 return Outcome(ok=False, reason="auth", message=self._complaint())
-            return self._no_result(ended)
+            return self._no_result(end)
         if self._looped:
             return Outcome(ok=False, reason="loop", message="it repeated the same tool call or text, and stopped itself")
         if self._status != "success":
-            reason, again = self._reason()
+            reason, may_retry = self._reason()
             message = first_line(self._failure) or "an error without a message"
             if reason == "max_turns":
                 message = f"stopped after {self._task.spec.max_turns} turns"
-            return Outcome(ok=False, reason=reason, message=message, again=again)
+            return Outcome(ok=False, reason=reason, message=message, again=may_retry)
         answer = "".join(self._answer)
-        if self._finish == "length":
-            return Outcome(ok=False, reason="truncated", message="the answer was cut off by its token limit")
-        if self._finish == "content_filter":
-            return Outcome(ok=False, reason="refusal", message=first_line(answer) or "the model refused to answer")
-        return self._success(ended, answer)
+        return self._cut_off(self._finish, answer) or self._success(end, answer)
 
     def _reason(self) -> tuple[str, bool]:
         return _reason(self._failure_type, self._failure, self._stderr.decode("utf-8", "replace"))
@@ -416,14 +388,14 @@ class GeminiReader(EventReader):
 
 
 def _reason(kind: str, message: str, stderr: str) -> tuple[str, bool]:
-    """Return (reason, again) by Gemini's own words for a failed run and the error body of the model's API, never by the
+    """Return (reason, may_retry) by Gemini's own words for a failed run and the error body of the model's API, never by the
     model's."""
     if kind in _TYPES:
         return _TYPES[kind], False
     status = _STATUS.search(message)
-    for words, reason, again in _BODIES if status is not None else (*_BODIES, *_FAILURES):
+    for words, reason, may_retry in _BODIES if status is not None else (*_BODIES, *_FAILURES):
         if words in message:
-            return reason, again
+            return reason, may_retry
     status = status or _REPORTED_STATUS.search(stderr)
     return ("no_result", True) if status is None else reason_of_status(int(status[1]))
 
@@ -431,25 +403,14 @@ def _reason(kind: str, message: str, stderr: str) -> tuple[str, bool]:
 def _totals(stats: dict[str, Any]) -> dict[str, Usage] | None:
     """Return the usage of each model, or None if one of the numbers is not plausible. Here output is without reasoning, which
     is what the total has beside it."""
-    found: dict[str, Usage] = {}
+    usages: dict[str, Usage] = {}
     for model, raw in as_dict(stats.get("models")).items():
         figures = as_dict(raw)
-        used = _usage(figures, "input_tokens", "cached", "output_tokens")
+        usage = usage_of(figures, _TOTAL_USAGE, within_fresh=("cached",))
         total = token_count(figures.get("total_tokens"))
-        if used is None or total is None:
+        if usage is None or total is None:
             return None
-        reasoning = max(0, total - used.fresh - used.cached - used.output)
+        reasoning = max(0, total - usage.fresh - usage.cached - usage.output)
         if total:
-            found[model] = Usage(fresh=used.fresh, cached=used.cached, output=used.output + reasoning, reasoning=reasoning)
-    return found
-
-
-def _usage(raw: dict[str, Any], read: str, cached: str, output: str, reasoning: str = "") -> Usage | None:
-    """Return the usage by the names of its numbers, or None if one is not plausible. Gemini counts cached tokens as input, and
-    reasoning not as output."""
-    numbers = [0 if raw.get(name) is None else token_count(raw[name]) for name in (read, cached, output, reasoning)]
-    believed = [number for number in numbers if number is not None]
-    if len(believed) != len(numbers) or believed[1] > believed[0]:
-        return None
-    fresh_and_cached, from_cache, written, thought = believed
-    return Usage(fresh=fresh_and_cached - from_cache, cached=from_cache, output=written + thought, reasoning=thought)
+            usages[model] = Usage(fresh=usage.fresh, cached=usage.cached, output=usage.output + reasoning, reasoning=reasoning)
+    return usages

@@ -54,9 +54,18 @@ def first_line(text: str) -> str:
 
 def token_count(value: Any) -> int | None:
     """Return a token count as an agent reports it, or None for anything but a whole number from zero up."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**12:
-        return None
-    return value
+    number = whole_number(value)
+    return number if number is not None and 0 <= number < 10**12 else None
+
+
+def whole_number(value: Any) -> int | None:
+    """Return a whole number, or None for any other value."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def as_output(value: Any) -> str:
+    """Return what a tool answered as text, without the line breaks at its end."""
+    return value.rstrip("\n") if isinstance(value, str) else "" if value is None else compact(value)
 
 
 def money(value: Any) -> Decimal | None:

@@ -9,25 +9,12 @@ from typing import Any
 
 from optio.model.registry import CompiledTask
 from optio.model.run import Outcome
-from optio.model.runtimes import DECLARED, PROVIDERS
+from optio.model.runtimes import DECLARED, PROVIDERS, provider_key
 from optio.model.usage import CostSource, Meter, Usage
-from optio.runtimes.base import (
-    AttemptContext,
-    Invocation,
-    ProcessEnd,
-    common_outcome,
-    hide_keys,
-    reason_of_status,
-)
-from optio.runtimes.entries import Entry, notice, said, thought, tool_call, tool_result, turn
-from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader
-from optio.runtimes.json_events import (
-    LastTexts,
-    as_dict,
-    first_line,
-    money,
-    token_count,
-)
+from optio.runtimes.base import AttemptContext, Invocation, ProcessEnd, hide_keys, reason_of_status
+from optio.runtimes.entries import Entry, notice, said, thought, tool_call, tool_result
+from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader, usage_of
+from optio.runtimes.json_events import LastTexts, as_dict, first_line, money, whole_number
 
 _ENV = {
     "OPENCODE_DISABLE_AUTOUPDATE": "1",
@@ -54,6 +41,7 @@ _ERRORS = {
     "MessageOutputLengthError": ("truncated", False),
     "ProviderAuthError": ("auth", False),
 }
+_USAGE = {"fresh": "input", "cached": "read", "cache_write": "write", "output": "output", "reasoning": "reasoning"}
 
 
 class OpenCode:
@@ -95,7 +83,7 @@ def _keys(model: str | None) -> tuple[str, ...]:
     provider = model.partition("/")[0]
     if provider in PROVIDERS:
         return PROVIDERS[provider].keys
-    return ("".join(c if c.isalnum() else "_" for c in provider).upper() + "_API_KEY",)
+    return (provider_key(model),)
 
 
 def _provider(model: str, endpoint: str) -> dict[str, Any]:
@@ -118,8 +106,6 @@ class OpenCodeReader(EventReader):
         self._model = (task.spec.model or "").partition("/")[2]
         self._identify(model=task.spec.model)  # its events name none
         self._last = LastTexts()  # of the last step
-        self._usage = Usage()
-        self._cost: Decimal | None = Decimal(0)
         self._source = CostSource.CLI
         self._steps = 0
         self._empty = 0
@@ -163,32 +149,28 @@ class OpenCodeReader(EventReader):
 
     def _step(self, part: dict[str, Any]) -> Iterator[Entry]:
         self._finish = str(part.get("reason"))
-        used = _usage(as_dict(part.get("tokens")))
-        if used is None:
-            yield notice(DOUBTFUL_USAGE)
-            used = Usage()
-        if used == Usage() and self._finish not in ("stop", "tool-calls"):
+        usage = _usage(as_dict(part.get("tokens")))
+        if (usage or Usage()) == Usage() and self._finish not in ("stop", "tool-calls"):
+            if usage is None:
+                yield notice(DOUBTFUL_USAGE)
             self._empty += 1
             return
         self._empty = 0
         self._steps += 1
-        self._usage += used
         cost = money(part.get("cost"))
         if not cost:  # OpenCode knows no price of this model
             self._source = CostSource.PRICES
-            cost = self._price(self._model, used)
-        self._cost = None if self._cost is None or cost is None else self._cost + cost
-        yield turn(self._steps, self._model, used, cost)
+        yield from self._meter_call(self._steps, self._model, usage, cost=cost)
 
     @property
     def meter(self) -> Meter:
         """Return the usage. It is unknown (zero, without turns and cost) until a model call has ended or was refused: one that
         broke off may be billed."""
-        told = self._steps > 0 or (self._error is not None and _reason(self._error)[0] != "network")
-        cost = None if self._cost is None or not told else self._cost.normalize() + Decimal(0)
+        is_known = self._steps > 0 or (self._error is not None and _reason(self._error)[0] != "network")
+        cost = None if self._cost is None or not is_known else self._cost.normalize() + Decimal(0)
         return Meter(
             usage=self._usage,
-            turns=self._steps if told else None,
+            turns=self._steps if is_known else None,
             tool_calls=self._tools,
             cost=cost,
             cost_source=None if cost is None else self._source,
@@ -205,26 +187,24 @@ class OpenCodeReader(EventReader):
             return Outcome(ok=False, reason="network", message=message, again=True)
         return None
 
-    def outcome(self, ended: ProcessEnd) -> Outcome:
-        early = common_outcome(ended)
-        if early is not None:
-            return early
+    def _conclude(self, end: ProcessEnd) -> Outcome:
         if self._error is not None:
-            reason, again = _reason(self._error)
+            reason, may_retry = _reason(self._error)
             return Outcome(
                 ok=False,
                 reason=reason,
                 message=first_line(_message(self._error)),
-                again=again,
+                again=may_retry,
                 not_before_s=_wait_s(self._error) if reason in ("rate_limit", "overloaded") else 0.0,
             )
-        if self._finish == "length":
-            return Outcome(ok=False, reason="truncated", message="the answer was cut off by its token limit")
-        if self._finish == "tool-calls" and self._denied and ended.code == 0:
+        answer = self._last.joined or ""
+        if (cut_off := self._cut_off(self._finish, answer)) is not None:
+            return cut_off
+        if self._finish == "tool-calls" and self._denied and end.code == 0:
             return Outcome(ok=False, reason="denied", message="it ended at a tool call that failed, without an answer")
         if self._finish != "stop":
-            return self._no_result(ended)
-        return self._success(ended, self._last.joined or "")
+            return self._no_result(end)
+        return self._success(end, answer)
 
 
 def _message(error: dict[str, Any]) -> str:
@@ -232,12 +212,12 @@ def _message(error: dict[str, Any]) -> str:
 
 
 def _reason(error: dict[str, Any]) -> tuple[str, bool]:
-    """Return (reason, again) by the error's own fields."""
+    """Return (reason, may_retry) by the error's own fields."""
     data, name = as_dict(error.get("data")), str(error.get("name"))
-    status = data.get("statusCode")
+    status = whole_number(data.get("statusCode"))
     if name in _ERRORS:
         return _ERRORS[name]
-    if isinstance(status, int) and not isinstance(status, bool):
+    if status is not None:
         # The provider's own error body, not the model's words.
         body = str(data.get("responseBody") or "")
         return ("quota", False) if "insufficient_quota" in body or "redit balance" in body else reason_of_status(status)
@@ -253,13 +233,5 @@ def _wait_s(error: dict[str, Any]) -> float:
 
 
 def _usage(tokens: dict[str, Any]) -> Usage | None:
-    """Return the usage of a step, or None if one of its numbers is not plausible. OpenCode does not count reasoning as
-    output."""
     cache = as_dict(tokens.get("cache"))
-    raw = (tokens.get("input"), cache.get("read"), cache.get("write"), tokens.get("output"), tokens.get("reasoning"))
-    numbers = [0 if each is None else token_count(each) for each in raw]
-    believed = [number for number in numbers if number is not None]
-    if len(believed) != len(numbers):
-        return None
-    fresh, cached, cache_write, output, reasoning = believed
-    return Usage(fresh=fresh, cached=cached, cache_write=cache_write, output=output + reasoning, reasoning=reasoning)
+    return usage_of({**tokens, "read": cache.get("read"), "write": cache.get("write")}, _USAGE, has_reasoning_apart=True)

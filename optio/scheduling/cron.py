@@ -32,9 +32,7 @@ PRESETS = {
 FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week")
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
-# In 28 years every date falls on every weekday.
-_CYCLE, _YEARS = datetime(2024, 1, 1, tzinfo=UTC), 28
-_RARE_GAP = timedelta(days=400)
+_CYCLE = datetime(2024, 1, 1, tzinfo=UTC)
 # `count_fires` counts no longer spans.
 _MAX_COUNTED_SPAN = timedelta(days=3653)
 
@@ -190,25 +188,6 @@ def day_test(expression: str) -> Callable[[date], bool]:
     """Return a function that tells of a date whether the expression includes it."""
     simulator = _simulator(expression, _CYCLE)
     return lambda day: day.month in simulator.months and simulator.match_day(day)
-
-
-@lru_cache(maxsize=4096)
-def longest_gap(expression: str) -> tuple[datetime, datetime] | None:
-    """Return the two fires, in UTC, between which the schedule rests longest, if that is over 400 days (29 February, a fifth
-    Monday); None for any other."""
-    _, _, day, month, weekday = expand(expression).split()
-    # Only a day that some years lack can be missed for so long.
-    if month.startswith("*") or ("#" not in weekday and not day.startswith(("29", "30", "31"))):
-        return None
-    gaps: list[tuple[datetime, datetime]] = []
-    for year in range(_CYCLE.year + 1, _CYCLE.year + _YEARS + 1):
-        begin = datetime(year, 1, 1, tzinfo=UTC)
-        before = last_fires(expression, "UTC", begin - _SECOND, _CYCLE - _DAY * 366, 1)
-        after = next_fire(expression, "UTC", begin - _SECOND)
-        if before and after is not None and after - before[0] > _RARE_GAP:
-            gaps.append((before[0], after))
-    # Of equal gaps the last, which is still to come.
-    return max(reversed(gaps), key=lambda gap: gap[1] - gap[0], default=None)
 
 
 def explain(expression: str) -> str:

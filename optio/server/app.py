@@ -5,9 +5,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import datetime
 from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
-from litestar import Litestar, Request, Response
+from litestar import Controller, Litestar, Request, Response
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.plugins import PluginProtocol
@@ -19,87 +21,20 @@ from litestar.typing import FieldDefinition
 from optio import wiring
 from optio.broker.base import Topic
 from optio.errors import OptioError
-from optio.server import openapi, problems
+from optio.server import openapi, pages, problems, routes
 from optio.server.auth import AccessControl, guard
 from optio.server.browser import BrowserAccess
 from optio.server.dependencies import Hub
 from optio.server.http_guard import HttpGuard
 from optio.server.in_time import RequestDeadline
 from optio.server.log_fanout import LogFanout
-from optio.server.pages.bulk_runs import BulkRunPages
-from optio.server.pages.calendar import CalendarPages
-from optio.server.pages.changes import ChangePages
-from optio.server.pages.costs import CostPages
-from optio.server.pages.deliveries import DeliveryPages
-from optio.server.pages.health import HealthPages
-from optio.server.pages.login import LoginController
-from optio.server.pages.provider_login import ProviderLoginController
-from optio.server.pages.queue import QueuePages
-from optio.server.pages.runs import RunPages
-from optio.server.pages.static_files import StaticController
-from optio.server.pages.task_editing import TaskEditingPages
-from optio.server.pages.task_triggers import TriggerPages
-from optio.server.pages.tasks import TaskPages
-from optio.server.routes.bulk_runs import BulkRunController
-from optio.server.routes.calendar import CalendarController
-from optio.server.routes.costs import CostController
-from optio.server.routes.deliveries import DeliveryController
-from optio.server.routes.docs import DocsController
-from optio.server.routes.drafts import DraftController, ForecastController, TrialController
-from optio.server.routes.generations import GenerationController
-from optio.server.routes.health import HealthController
-from optio.server.routes.logs import LogController
-from optio.server.routes.metrics import MetricsController, health_samples, registry_samples, store_samples
-from optio.server.routes.overview import OverviewController
-from optio.server.routes.pools import PoolController
-from optio.server.routes.queue import QueueController
-from optio.server.routes.removals import RemovalController
-from optio.server.routes.runs import RunController
-from optio.server.routes.search import SearchController
-from optio.server.routes.task_details import TaskDetailController
-from optio.server.routes.tasks import TaskController
+from optio.server.pages.rendering import Pages
+from optio.server.routes.metrics import health_samples, registry_samples, store_samples
 from optio.server.sockets import Sockets
 from optio.server.webhooks import PREFIX, WebhookReceiver
 from optio.settings import LOOPBACK
 from optio.tree.served import ServedRegistry
 from optio.wiring import Services
-
-_CONTROLLERS = [
-    TaskController,
-    OverviewController,
-    TaskDetailController,
-    BulkRunController,
-    QueueController,
-    CostController,
-    RunController,
-    SearchController,
-    LogController,
-    DraftController,
-    TrialController,
-    ForecastController,
-    DeliveryController,
-    PoolController,
-    RemovalController,
-    HealthController,
-    CalendarController,
-    GenerationController,
-    MetricsController,
-    DocsController,
-    LoginController,
-    ProviderLoginController,
-    TaskPages,
-    TaskEditingPages,
-    TriggerPages,
-    RunPages,
-    BulkRunPages,
-    QueuePages,
-    CostPages,
-    DeliveryPages,
-    ChangePages,
-    CalendarPages,
-    HealthPages,
-    StaticController,
-]
 
 
 def create_app(
@@ -136,7 +71,7 @@ def rest() -> Litestar:
     """Return the Litestar application for all but webhooks and WebSockets. A process has one, which takes 150 ms to make:
     each request brings the hub of its server in its state."""
     app = _Rest(
-        route_handlers=_CONTROLLERS,
+        route_handlers=_controllers(),
         dependencies={"hub": Provide(_hub_of, sync_to_thread=False)},
         guards=[guard],
         exception_handlers={
@@ -153,14 +88,28 @@ def rest() -> Litestar:
         if isinstance(route, HTTPRoute):
             for handler, parameters in route.route_handler_map.values():
                 aliases = {parameter.field_name: parameter.field_alias for parameter in parameters.expected_query_params}
-                kinds = handler.parsed_fn_signature.parameters
+                signatures = [provider.parsed_fn_signature for provider in handler.resolve_dependencies().values()]
+                kinds: dict[str, FieldDefinition] = {}
+                for signature in (*signatures, handler.parsed_fn_signature):
+                    kinds |= signature.parameters
                 handler.opt["query"] = aliases
+                handler.opt["required"] = {
+                    parameter.field_alias for parameter in parameters.expected_query_params if parameter.is_required
+                }
                 handler.opt["texts"] = {alias for name, alias in aliases.items() if _takes(str, kinds[name])}
                 handler.opt["times"] = {alias for name, alias in aliases.items() if _takes(datetime, kinds[name])}
             if len(route.methods) > 1:
                 # The framework's own answer knows only the first method of a path.
                 route.route_handler_map["OPTIONS"][0].before_request = _answer_options(route.methods)
     return app
+
+
+def _controllers() -> list[type[Controller]]:
+    """Return the controllers that the modules of the API and of the pages define."""
+    names = [f"{package.__name__}.{module.name}" for package in (routes, pages) for module in iter_modules(package.__path__)]
+    members = [(name, member) for name in names for member in vars(import_module(name)).values()]
+    controllers = [(name, member) for name, member in members if isinstance(member, type) and issubclass(member, Controller)]
+    return [member for name, member in controllers if member.__module__ == name and member is not Pages]
 
 
 class _Rest(Litestar):

@@ -7,12 +7,13 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 from litestar.connection import ASGIConnection
+from litestar.datastructures import MultiDict
 from litestar.handlers import BaseRouteHandler
 
 from optio.errors import Forbidden, Invalid, NotFound, OptioError, Problem, Unauthorized
@@ -27,6 +28,7 @@ PUBLIC: Final = "public"
 ANY_QUERY: Final = {"any_query": True}
 _MAX_TOKEN_LENGTH = 512
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_ZONE = re.compile(r"([zZ]|[+-][0-9]{2}:?[0-9]{2})\Z")
 _TOUCH_PERIOD_S = 60.0
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -50,6 +52,10 @@ class Actor:
     role: Role
     token: str | None
 
+    def may(self, required: Role) -> bool:
+        """Return whether the caller has this role, or a higher one."""
+        return ROLES.index(self.role) >= ROLES.index(required)
+
 
 class AccessControl:
     """The check of tokens and roles. Tokens are looked up in the store for each request, so a revoked one ends at once.
@@ -67,7 +73,7 @@ class AccessControl:
     async def admit(self, headers: Headers, required: Role) -> Actor:
         """Return the actor of a request. Raises Unauthorized, or Forbidden if its role is lower than `needed`."""
         actor = await self._identify(headers)
-        if ROLES.index(actor.role) < ROLES.index(required):
+        if not actor.may(required):
             raise Forbidden(f"this needs the role {required}, the token has {actor.role}")
         return actor
 
@@ -135,23 +141,29 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
                 connection.state.kept_form = await handler.opt["keep_form"](connection)
             raise
         connection.state.who, connection.state.actor = actor, actor.name
-    if connection.scope["query_string"]:
-        names = set(handler.opt.get("query", {}).values())
-        problems = []
-        for name in connection.query_params:
-            values = connection.query_params.getall(name)
-            if name not in names:
-                if "any_query" in handler.opt:
-                    continue
+    problems = list(_query_problems(connection.query_params, handler.opt))
+    if problems:
+        raise Invalid("invalid request parameters", problems)
+
+
+def _query_problems(query: MultiDict[Any], opt: dict[str, Any]) -> Iterator[Problem]:
+    """Yield what is wrong with the parameters of a query, by what `app` has recorded of the handler's."""
+    names = set(opt.get("query", {}).values())
+    for name in query:
+        values = query.getall(name)
+        if name not in names:
+            if "any_query" not in opt:
                 hint = ("known are " + ", ".join(sorted(names))) if names else None
-                problems.append(Problem(f"/{name}", "is unknown", hint=hint))
-            elif len(values) > 1:
-                problems.append(Problem(f"/{name}", "occurs more than once"))
-            elif values[0] == "null" and name not in handler.opt["texts"]:
-                # The framework would read it as a parameter that is not there.
-                problems.append(Problem(f"/{name}", "must be given with a value, or be left out"))
-            elif name in handler.opt["times"] and not _DATE.match(values[0]):
-                # The framework would read a number as seconds since 1970.
-                problems.append(Problem(f"/{name}", "must be a time, such as `2026-01-05T08:00:00Z`"))
-        if problems:
-            raise Invalid("invalid request parameters", problems)
+                yield Problem(f"/{name}", "is unknown", hint=hint)
+        elif len(values) > 1:
+            yield Problem(f"/{name}", "occurs more than once")
+        elif values[0] == "null" and name not in opt["texts"]:
+            # The framework would read it as a parameter that is not there.
+            yield Problem(f"/{name}", "must be given with a value, or be left out")
+        elif name in opt["times"] and not _DATE.match(values[0]):
+            # The framework would read a number as seconds since 1970.
+            yield Problem(f"/{name}", "must be a time, such as `2026-01-05T08:00:00Z`")
+        elif name in opt["times"] and not _ZONE.search(values[0]):
+            yield Problem(f"/{name}", "needs a time zone, such as `Z` at its end")
+    for name in sorted(opt.get("required", set()) - set(query)):
+        yield Problem(f"/{name}", "is missing")

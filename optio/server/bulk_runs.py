@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from optio.errors import NotFound, OptioError
 from optio.model.run import Run, RunState
-from optio.server.bodies.bulk import MAX_BULK_RUNS, BulkAct, RefusedRunBody
+from optio.server.bodies.runs import MAX_BULK_RUNS, BulkAct, RefusedRunBody
 from optio.server.dependencies import Hub
 from optio.store.base import RunReader
 from optio.store.values import RunFilter

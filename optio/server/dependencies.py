@@ -5,11 +5,16 @@ import contextlib
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
+
+from litestar import Request
+from litestar.di import NamedDependency
 
 from optio.broker.base import Topic, announce_queued
 from optio.errors import Conflict, Duplicate, OptioError
 from optio.identity.base import IdentityProvider
 from optio.model.run import Run, RunState
+from optio.runs.admission import Hold, hold_of
 from optio.runs.submit import prepare_run
 from optio.server.auth import AccessControl
 from optio.server.listing import TaskList
@@ -70,8 +75,14 @@ class Hub:
         """Return what is served now."""
         return self.served_registry.current
 
+    def hold_of(self, run: Run) -> Hold | None:
+        """Return why a run waits; None for one that is not queued, or that a worker is about to take. Asks the store."""
+        if run.state is not RunState.QUEUED:
+            return None
+        return hold_of(run.id, self.services.store.admission(), max_running=self.services.settings.max_workflow_concurrent)
+
     async def start(self, run: NewRun, idempotency_key: IdempotencyKey | None, requested_at: datetime) -> Accepted:
-        """Start a run that was requested at `began`. Raises Duplicate, Conflict and QueueFull."""
+        """Start a run that was requested at `requested_at`; the answer has its id. Raises Duplicate, Conflict and QueueFull."""
         self.queue_limit.admit()
         accepted = await asyncio.wrap_future(self.services.store.accept(run, once=idempotency_key))
         run_id = accepted.run_id or run.id
@@ -82,7 +93,7 @@ class Hub:
         self.run_fanout.hint(Topic.RUN, run_id)
         if accepted.first:
             self.services.telemetry.tell(Queued(run_id, run.task.id, run.trigger, requested_at, run.traceparent))
-        return accepted
+        return replace(accepted, run_id=run_id)
 
     async def retry(self, run_id: str, actor: str) -> Run:
         """Queue a failed run again, and tell the workers. Raises NotFound, Conflict and Duplicate."""
@@ -122,8 +133,7 @@ class Hub:
             generation=snapshot.number if task.digest == served_task.digest else earlier.generation,
             message=f"rerun of {run_id}",
         )
-        accepted = await self.start(run, idempotency_key, requested_at)
-        return replace(accepted, run_id=accepted.run_id or run.id)
+        return await self.start(run, idempotency_key, requested_at)
 
     async def cancel(self, run_id: str, actor: str) -> Run:
         """Cancel a queued run, or let its worker stop a running one. Raises NotFound and Conflict."""
@@ -141,3 +151,8 @@ class Hub:
         self.services.broker.tell(Topic.RUN, run_id)
         with contextlib.suppress(OptioError):  # the run is cancelled in any case
             self.services.telemetry.tell(Withdrawn(await asyncio.to_thread(self.services.store.run, run_id)))
+
+
+# What handlers declare: the request, and the hub of the server that got it.
+Incoming = Request[Any, Any, Any]
+InjectedHub = NamedDependency[Hub]

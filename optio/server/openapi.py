@@ -26,7 +26,7 @@ from litestar.types import Method
 from optio.errors import ProblemType
 from optio.server import asyncapi, schemas
 from optio.server.auth import PUBLIC, role
-from optio.server.bodies.webhooks import ChallengeBody, WebhookAnswerBody
+from optio.server.bodies.deliveries import ChallengeBody, WebhookAnswerBody
 from optio.server.problems import MEDIA_TYPE, STATUSES
 from optio.version import __version__
 

@@ -3,7 +3,6 @@ and answered without details."""
 
 import logging
 import math
-import re
 from typing import Any
 
 import msgspec
@@ -137,11 +136,9 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
     if isinstance(error, ValidationException):
         handler = request.scope.get("route_handler")
         names = handler.opt.get("query", {}) if handler is not None else {}
-        # A parameter that is missing comes without a list.
-        missing = [{"key": key, "message": "is missing"} for key in re.findall(r"parameter '([^']*)'", error.detail)]
         problems = tuple(
             Problem("/" + str(names.get(entry.get("key"), entry.get("key", ""))), str(entry.get("message", "")))
-            for entry in (error.extra if isinstance(error.extra, list) else missing)
+            for entry in (error.extra if isinstance(error.extra, list) else ())
             if isinstance(entry, dict)
         )
         return _response(problem_body("invalid", 422, "Invalid", "invalid request parameters", problems))

@@ -10,33 +10,33 @@ from optio.model.text import parse_money
 from optio.store.values import RunFilter
 
 
-def filter_of(form: Mapping[str, str]) -> RunFilter:
-    """Return the filter that a form or an address says by the names of `GET /api/runs`; empty texts say nothing. Raises
-    Invalid."""
+def filter_of(form: Mapping[str, str], place: str = "") -> RunFilter:
+    """Return the filter that a form, an address or a member of a body says by the names of `GET /api/runs`; empty texts say
+    nothing. Raises Invalid; `place` is what stands before the names in its pointers, such as `where/`."""
     state, beginning = form.get("state"), form.get("id", "").strip().lower()
     if state and state not in RunState.__members__.values():
-        raise _invalid("state", f"must be one of {', '.join(RunState)}")
+        raise _invalid(f"{place}state", f"must be one of {', '.join(RunState)}")
     return RunFilter(
         task_id=form.get("task") or None,
         state=RunState(state) if state else None,
         reason=form.get("reason") or None,
         trigger=form.get("trigger") or None,
         id_prefix=beginning or None,
-        since=time_of("since", form.get("since")),
-        until=time_of("until", form.get("until")),
-        min_cost=cost_of("minCost", form.get("minCost")),
+        since=time_of(f"{place}since", form.get("since")),
+        until=time_of(f"{place}until", form.get("until")),
+        min_cost=cost_of(f"{place}minCost", form.get("minCost")),
     )
 
 
 def time_of(name: str, text: str | None) -> datetime | None:
-    """Return a time; one without a zone is UTC. Raises Invalid for anything that is none."""
+    """Return a time in UTC, which is the zone of one that names none; None for an empty text. Raises Invalid."""
     if not text:
         return None
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as err:
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as err:
         raise _invalid(name, "must be a time, such as `2026-01-05T08:00:00Z`") from err
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def cost_of(name: str, text: str | None) -> Decimal | None:

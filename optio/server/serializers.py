@@ -16,21 +16,19 @@ from optio.model.drift import Drift
 from optio.model.fleet import FleetState, find_problems
 from optio.model.registry import CompiledTask
 from optio.model.removal import HeldRemoval
-from optio.model.run import Attempt, Event, LogLine, Page, Run, RunState
+from optio.model.run import Attempt, Event, LogLine, Run, RunState
 from optio.runs.admission import Hold
 from optio.runs.delivery_gates import Gate
-from optio.runs.failure import RunFailure
 from optio.runs.replay import DeliveryDecision, diff, differences
 from optio.server.bodies.base import Body, Source
-from optio.server.bodies.deliveries import DeliveryDetailsBody, DeliveryPageBody, ReplayBody
-from optio.server.bodies.diagnostics import DiagnosticBody
-from optio.server.bodies.failure import RunFailureBody
+from optio.server.bodies.deliveries import DeliveryDetailsBody, ReplayBody
+from optio.server.bodies.drafts import DiagnosticBody
 from optio.server.bodies.health import FleetProblemBody, ProcessBody
 from optio.server.bodies.logs import LogLineBody
 from optio.server.bodies.registry import DriftBody, RemovalBody
-from optio.server.bodies.runs import RunBody, RunDetailsBody, RunLinksBody, RunPageBody, StartedRunBody
-from optio.server.bodies.tasks import DefinitionBody, PauseBody, SlotPageBody, TaskBody, TaskPageBody, TriggerBody
-from optio.store.values import Delivery, Pause, Refusals
+from optio.server.bodies.runs import RunBody, RunDetailsBody, RunLinksBody, StartedRunBody
+from optio.server.bodies.tasks import DefinitionBody, PauseBody, TaskBody, TaskPageBody, TriggerBody
+from optio.store.values import Delivery, Pause
 from optio.tree.served import Snapshot
 
 B = TypeVar("B", bound=msgspec.Struct)
@@ -46,6 +44,11 @@ def at(moment: datetime) -> str:
 def at_if_known(moment: datetime | None) -> str | None:
     """Return a time as `at` does, or None."""
     return None if moment is None else at(moment)
+
+
+def milliseconds(seconds: float | None) -> int | None:
+    """Return a duration in whole milliseconds, or None."""
+    return None if seconds is None else round(seconds * 1000)
 
 
 _PLAIN: dict[type, Callable[[Any], Any]] = {
@@ -113,10 +116,9 @@ def run(value: Run) -> RunBody:
 
 
 def _times(value: Run) -> dict[str, Any]:
-    duration = value.duration_s
     return {
         "next_attempt_at": value.not_before if value.state is RunState.QUEUED else None,
-        "duration_ms": None if duration is None else round(duration * 1000),
+        "duration_ms": milliseconds(value.duration_s),
     }
 
 
@@ -139,19 +141,9 @@ def run_details(
     return to_body(RunDetailsBody, value, **parts, **_times(value))
 
 
-def run_failure(run: Run, value: RunFailure) -> RunFailureBody:
-    """Return the explanation of a failed run."""
-    return to_body(RunFailureBody, value, reason=run.reason, message=run.message)
-
-
 def line(value: LogLine) -> LogLineBody:
     """Return one log line; its `seq` is the cursor that continues after it."""
     return to_body(LogLineBody, value)
-
-
-def run_page(value: Page) -> RunPageBody:
-    """Return a page of runs."""
-    return RunPageBody(items=[run(item) for item in value.items], next=value.next)
 
 
 def definition(value: CompiledTask) -> DefinitionBody:
@@ -211,11 +203,6 @@ def triggers(value: CompiledTask) -> list[TriggerBody]:
     return cast("list[TriggerBody]", documents)
 
 
-def slot_page(value: Page) -> SlotPageBody:
-    """Return a page of slots."""
-    return to_body(SlotPageBody, value)
-
-
 def removal(value: HeldRemoval | None) -> RemovalBody | None:
     """Return a held removal: its first tasks, the counts, and the command that releases it."""
     if value is None:
@@ -250,11 +237,6 @@ def diagnostic(value: Diagnostic) -> DiagnosticBody:
 def delivery_details(value: Delivery, gates: Sequence[Gate], **body: str | None) -> DeliveryDetailsBody:
     """Return a webhook request with its gates, and its body under one of its two keys."""
     return to_body(DeliveryDetailsBody, value, **{"gates": gates, "body": UNSET, "body_base64": UNSET, **body})
-
-
-def delivery_page(value: Page, refused: Sequence[Refusals]) -> DeliveryPageBody:
-    """Return a page of webhook requests, and the numbers of those without a delivery."""
-    return to_body(DeliveryPageBody, value, refused=refused)
 
 
 def replay(value: Delivery, earlier_decision: DeliveryDecision, now: DeliveryDecision, before: str | None) -> ReplayBody:

@@ -8,7 +8,9 @@ token is in the Authorization header as everywhere, because addresses are writte
 import asyncio
 import logging
 import re
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
+from functools import partial
 from urllib.parse import parse_qsl
 
 from litestar.types import Receive, Scope, Send, WebSocketAcceptEvent, WebSocketSendEvent
@@ -38,32 +40,28 @@ class Sockets:
         """Serve a connection until its log ends, the client leaves or the server stops."""
         await receive()
         try:
-            if scope["path"] == _LIVE:
-                await self._live(scope, receive, send)
-                return
-            match = _PATH.fullmatch(scope["path"])
-            if match is None:
-                raise NotFound("page", scope["path"][:200])
-            actor = await self._hub.access_control.admit(scope["headers"], "viewer")
-            run_id, after = match[1], _after(scope["query_string"])
-            await asyncio.to_thread(self._hub.services.store.run, run_id)
+            serve = await self._admit(scope, receive, send)
         except OptioError as err:
             await send_answer(scope, send, *problems.raw(err))
             return
         with suppress(OSError):  # the client has gone
             await send(_ACCEPT)
-            code, reason = await self._until_closed(actor, run_id, after, receive, send)
+            code, reason = await serve()
             await send({"type": "websocket.close", "code": code, "reason": reason})
 
-    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a page. Raises OptioError before the handshake."""
-        if scope["query_string"]:
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> Callable[[], Awaitable[Close]]:
+        """Return what serves the connection after the handshake. Raises OptioError."""
+        match = _PATH.fullmatch(scope["path"])
+        if match is None and scope["path"] != _LIVE:
+            raise NotFound("page", scope["path"][:200])
+        if match is None and scope["query_string"]:
             raise Invalid("invalid request parameters", [Problem("", "this address has no parameters: send messages")])
         actor = await self._hub.access_control.admit(scope["headers"], "viewer")
-        with suppress(OSError):  # the client has gone
-            await send(_ACCEPT)
-            code, reason = await LiveSocket(self._hub, actor, receive, send).run()
-            await send({"type": "websocket.close", "code": code, "reason": reason})
+        if match is None:
+            return LiveSocket(self._hub, actor, receive, send).run
+        run_id, after = match[1], _after(scope["query_string"])
+        await asyncio.to_thread(self._hub.services.store.run, run_id)
+        return partial(self._until_closed, actor, run_id, after, receive, send)
 
     async def _until_closed(self, actor: Actor, run_id: str, after: int, receive: Receive, send: Send) -> Close:
         """Send until the log has ended or the client sends anything. Raises OSError if the client has gone."""

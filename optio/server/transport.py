@@ -6,10 +6,11 @@ for a time, so the head of a stream and each of its events go out at once. `cli.
 """
 
 import asyncio
-from typing import Any
 
 # A write of more than this leaves by itself, uncopied, and no more than this is gathered: back pressure works as without.
 MAX_GATHERED_BYTES = 16_384
+# The methods that neither write nor end the connection.
+_PASSED_ON = ("is_closing", "pause_reading", "resume_reading", "set_protocol", "get_protocol", "get_extra_info")
 
 
 class GatheringTransport(asyncio.Transport):
@@ -22,6 +23,8 @@ class GatheringTransport(asyncio.Transport):
         self._gathered: list[bytes] = []
         self._size = 0
         self._due: asyncio.Handle | None = None
+        for name in _PASSED_ON:
+            setattr(self, name, getattr(transport, name))
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send these bytes together with what else is written in this pass of the loop."""
@@ -56,27 +59,3 @@ class GatheringTransport(asyncio.Transport):
         self._gathered.clear()
         self._size = 0
         self._transport.abort()
-
-    def is_closing(self) -> bool:
-        """Return whether the connection is closed or about to be."""
-        return self._transport.is_closing()
-
-    def pause_reading(self) -> None:
-        """Stop calling `data_received`."""
-        self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Call `data_received` again."""
-        self._transport.resume_reading()
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Make `protocol` the receiver of this connection's events."""
-        self._transport.set_protocol(protocol)
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        """Return the receiver of this connection's events."""
-        return self._transport.get_protocol()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what the wrapped transport knows of its connection, such as its `socket`."""
-        return self._transport.get_extra_info(name, default)

@@ -5,13 +5,14 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from litestar.types import Message, Scope
 
 from optio.errors import Conflict, NotFound
+from optio.model.mapping import compile_path
 from optio.model.registry import CompiledTask
 from optio.model.trigger import WebhookConfig
 from optio.runs.signature import UnusableSecret, delivery_header, event_header, sign
@@ -21,6 +22,8 @@ from optio.server.webhooks import PREFIX, WebhookReceiver
 
 # The first value of each type that a parameter may have.
 _SAMPLES: Mapping[str, Any] = {"integer": 1, "number": 1, "boolean": True, "array": [], "object": {}}
+# Lists that are made for a query have no more items.
+_MAX_ITEMS = 10
 
 
 async def deliver(hub: Hub, task: CompiledTask, payload: bytes, event: str | None, host: str) -> TrialDeliveryBody:
@@ -55,8 +58,8 @@ def sample_payload(task: CompiledTask) -> str:
     else:
         payload = {}
         for name, place in config.param_mapping.items():
-            steps = _steps(place)
-            if steps:
+            steps = compile_path(place).steps if isinstance(place, str) else None
+            if steps and all(isinstance(step, str) or 0 <= step < _MAX_ITEMS for step in steps):
                 _put(payload, steps, _sample(properties.get(name)))
     return json.dumps(payload, indent=2, ensure_ascii=False)
 
@@ -112,35 +115,17 @@ async def _post(hub: Hub, path: str, headers: Mapping[str, str], payload: bytes)
 
 
 def _sample(schema: Any) -> Any:
-    properties_known = schema if isinstance(schema, dict) else {}
-    if "default" in properties_known:
-        return properties_known["default"]
-    if properties_known.get("enum"):
-        return properties_known["enum"][0]
-    kind = properties_known.get("type")
-    return (
-        max(1, properties_known["minimum"])
-        if kind == "integer" and "minimum" in properties_known
-        else _SAMPLES.get(str(kind), "example")
-    )
+    keywords = schema if isinstance(schema, dict) else {}
+    if "default" in keywords:
+        return keywords["default"]
+    if keywords.get("enum"):
+        return keywords["enum"][0]
+    if keywords.get("type") == "integer" and "minimum" in keywords:
+        return max(1, keywords["minimum"])
+    return _SAMPLES.get(str(keywords.get("type")), "example")
 
 
-def _steps(place: Any) -> list[str | int]:
-    """Return the keys of a JSONPath of names and indices, or nothing for any other."""
-    if not isinstance(place, str) or not place.startswith("$."):
-        return []
-    steps: list[str | int] = []
-    for part in place[2:].replace("[", ".[").split("."):
-        if part.startswith("[") and part.endswith("]") and part[1:-1].isdigit():
-            steps.append(int(part[1:-1]))
-        elif part.replace("_", "").replace("-", "").isalnum():
-            steps.append(part)
-        else:
-            return []
-    return steps if all(not isinstance(step, int) or step < 10 for step in steps) else []
-
-
-def _put(container: Any, steps: list[str | int], value: Any) -> None:
+def _put(container: Any, steps: Sequence[str | int], value: Any) -> None:
     """Put a value at a place, and make the objects and lists on the way to it. A place that is taken otherwise stays."""
     for step, after in zip(steps, [*steps[1:], None], strict=True):
         new: Any = value if after is None else [] if isinstance(after, int) else {}

@@ -41,12 +41,12 @@ from optio.model.trigger import WebhookConfig
 from optio.runs import replay_guard, signature, webhook_decision
 from optio.server import problems, request_body
 from optio.server.bodies.base import Body
-from optio.server.bodies.webhooks import ChallengeBody, WebhookAnswerBody
+from optio.server.bodies.deliveries import ChallengeBody, WebhookAnswerBody
 from optio.server.dependencies import Hub
 from optio.server.http_guard import send_answer
 from optio.server.loop_bridge import LoopBridge
 from optio.server.problems import HttpProblem
-from optio.store.values import Accepted, DeliveryVerdict, NewDelivery, NewRun
+from optio.store.values import Accepted, DeliveryVerdict, InvalidAt, NewDelivery, NewRun
 from optio.telemetry.base import Delivered, Queued
 
 log = logging.getLogger(__name__)
@@ -113,17 +113,15 @@ class WebhookReceiver:
         path = scope["path"].removeprefix(PREFIX)
         if scope["method"] != "POST":  # type: ignore[typeddict-item]
             raise HttpProblem("method-not-allowed", "method not allowed", {"Allow": "POST"})
-        snapshot = self._hub.snapshot
-        task = snapshot.registry.hooks.get(path)
+        task = self._hub.snapshot.registry.hooks.get(path)
         if task is None or task.spec.webhook is None:
             # At this level because strangers choose it; `optio dev` shows it.
             log.debug("webhook %s: not found (404): no task has this path", path[:200])
             raise NotFound("webhook", path[:200])
-        config, headers = task.spec.webhook.config, list(scope["headers"])
-        receipt = _WebhookRequest(self, self._hub, task, config, headers, _client(scope), snapshot.number)
-        receipt.refuse_flood()
-        body = await request_body.read_body(receipt.received, receive, self._hub.services.settings.max_body_bytes)
-        return await receipt.answer(body)
+        request = _WebhookRequest(self, self._hub, task, task.spec.webhook.config, scope)
+        request.refuse_flood()
+        body = await request_body.read_body(request.received, receive, self._hub.services.settings.max_body_bytes)
+        return await request.answer(body)
 
     def may_keep(self, path: str) -> bool:
         """Return whether a rejection of an unproved sender is stored: a flood of them must not fill the disk."""
@@ -168,27 +166,26 @@ class WebhookReceiver:
 class _WebhookRequest:
     """One request on its way through the steps."""
 
-    def __init__(
-        self,
-        hooks: WebhookReceiver,
-        hub: Hub,
-        task: CompiledTask,
-        config: WebhookConfig,
-        headers: list[tuple[bytes, bytes]],
-        client: str,
-        generation: int | None,
-    ) -> None:
-        self.hooks, self.hub, self.task, self.config, self.generation = hooks, hub, task, config, generation
-        self.received, self.client = headers, client
+    def __init__(self, hooks: WebhookReceiver, hub: Hub, task: CompiledTask, config: WebhookConfig, scope: Scope) -> None:
+        self.hooks, self.hub, self.task, self.config, self.generation = hooks, hub, task, config, hub.snapshot.number
+        self.received = list(scope["headers"])
+        # The address of the other end of the connection: that of a reverse proxy, if there is one.
+        self.client = "" if scope["client"] is None else scope["client"][0]
         self.headers: dict[bytes, list[bytes]] = {}
-        for name, value in headers:
+        for name, value in self.received:
             self.headers.setdefault(name, []).append(value)
         self.body, self.sha256 = b"", ""
         self.received_at = datetime.now(UTC)
         self.key: str | None = None
 
     def delivery(
-        self, verdict: DeliveryVerdict, status: int, detail: str | None = None, *, keep_body: bool = True
+        self,
+        verdict: DeliveryVerdict,
+        status: int,
+        detail: str | None = None,
+        *,
+        gate: InvalidAt | None = None,
+        keep_body: bool = True,
     ) -> NewDelivery:
         return NewDelivery(
             id=self.hub.new_id(),
@@ -201,6 +198,7 @@ class _WebhookRequest:
             verdict=verdict,
             status=status,
             detail=detail,
+            gate=gate,
             guard=replay_guard.replay_guard_of(self.config, self.header, self.sha256) if status == 202 else None,
         )
 
@@ -299,12 +297,10 @@ class _WebhookRequest:
 
     def _key(self) -> str | None:
         """Return the sender's id of this delivery, or the digest of a long one. Raises Malformed for two ids."""
-        delivery_key = signature.delivery_id(self.config, self.header, self.body)
-        # The digest of a long id still tells deliveries apart.
-        long = delivery_key is not None and len(delivery_key) > _MAX_KEY_LENGTH
-        return (
-            "sha256:" + hashlib.sha256(delivery_key.encode()).hexdigest() if delivery_key is not None and long else delivery_key
-        )
+        key = signature.delivery_id(self.config, self.header, self.body)
+        if key is None or len(key) <= _MAX_KEY_LENGTH:
+            return key
+        return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
 
     def _judge(self) -> NewRun | str:
         """Return the run to start, or the reason why the request starts none. Raises Malformed and Invalid."""
@@ -332,24 +328,20 @@ class _WebhookRequest:
                 return _accepted(Accepted(first.run_id, first=False, duplicate=first.verdict == "duplicate"))
         if isinstance(err, QueueFull):
             raise err
-        self._reject(*webhook_decision.refusal(err))
+        self._reject(*webhook_decision.refusal(err), gate=webhook_decision.gate_of(err))
         raise err
 
-    def _reject(self, verdict: DeliveryVerdict, status: int, detail: str, *, proved: bool = True) -> None:
+    def _reject(
+        self, verdict: DeliveryVerdict, status: int, detail: str, *, gate: InvalidAt | None = None, proved: bool = True
+    ) -> None:
         """Store a refused request without delaying its sender. Only a proved sender may fill the disk with bodies."""
         proved = proved and self.config.secret is not None
         if not proved and not self.hooks.may_keep(self.config.path):
             self.hub.refusals.count(self.config.path, verdict, self.task.id)
             return
-        rejected = self.delivery(verdict, status, detail[:2000], keep_body=proved)
+        rejected = self.delivery(verdict, status, detail[:2000], gate=gate, keep_body=proved)
         log.info("webhook %s: %s (%d): %s", self.config.path, verdict, status, rejected.detail)
         self.hub.services.store.record_delivery(rejected).add_done_callback(_log_failure)
-
-
-def _client(scope: Scope) -> str:
-    """Return the address of the other end of the connection: that of a reverse proxy, if there is one."""
-    client = scope["client"]
-    return "" if client is None else client[0]
 
 
 def _answered(content: HookAnswer) -> str:

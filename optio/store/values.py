@@ -54,6 +54,12 @@ DeliveryVerdict = (
         "stale",  # its time stamp is too old or too new
     ]
 )
+# The gate that refused a delivery with the verdict `invalid`.
+InvalidAt = Literal[
+    "filter",  # the payload is too large or too deep for the `when` filter
+    "mapping",  # it is so for a query of `paramMapping`
+    "params",  # the parameters or the prompt do not fit the task
+]
 # The beginning of the ids of sessions, which are tokens otherwise.
 SESSION_PREFIX: Final = "ses_"
 # The roles of API tokens, each of which may do all that those before it may.
@@ -79,6 +85,7 @@ class NewDelivery:
     verdict: DeliveryVerdict
     status: int
     detail: str | None = None
+    gate: InvalidAt | None = None
     guard: ReplayGuard | None = None
 
 
@@ -104,6 +111,8 @@ class Delivery:
     """How often it came again under its id."""
     replays: int = 0
     """How often its signed body came again under another id."""
+    gate: InvalidAt | None = None
+    """Where an invalid delivery ended; None for all others, and for those that older versions stored."""
 
 
 # The most sums in one answer.
@@ -495,26 +504,22 @@ class Firing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationRow:
-    """A generation that was served, with the digest of each task; `scheduled_at` is when a scheduler adopted its schedules."""
+class GenerationHead:
+    """A generation that was served, without its tasks, of which there may be many; `scheduled_at` is when a scheduler adopted
+    its schedules."""
 
     id: int
     digest: str
     commit: str | None
     activated_at: datetime
-    tasks: Mapping[str, str]
     scheduled_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationHead:
-    """A generation that was served, without its tasks, of which there may be many."""
+class GenerationRow(GenerationHead):
+    """A generation that was served, with the digest of each task."""
 
-    id: int
-    digest: str
-    commit: str | None
-    activated_at: datetime
-    scheduled_at: datetime | None
+    tasks: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

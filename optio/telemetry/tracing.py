@@ -13,6 +13,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from opentelemetry import trace as otel
@@ -73,15 +74,15 @@ class Tracing:
     def traceparent(self, run: Run) -> str | None:
         """Return the `traceparent` for the environment of the run's agent, so that its spans become children of the agent's
         span."""
-        return self._maker(run.id, run.traceparent).place(f"agent {run.attempt}").header
+        return self._spans_of(run.id, run.traceparent).place(f"agent {run.attempt}").header
 
     def __call__(self, fact: Fact) -> None:
         """Make the spans that end with this fact."""
         match fact:
             case Queued(run_id, task_id, trigger, began, traceparent):
                 labels = {"optio.run.id": run_id, "optio.task.id": task_id, "optio.run.trigger": trigger}
-                make = self._maker(run_id, traceparent)
-                make("accept", None, began, datetime.now(UTC), labels, kind=SpanKind.PRODUCER)
+                spans = self._spans_of(run_id, traceparent)
+                self._emit(spans, "accept", None, began, datetime.now(UTC), labels, kind=SpanKind.PRODUCER)
             case Finished():
                 self._attempt(fact)
             case Withdrawn(run):
@@ -93,10 +94,10 @@ class Tracing:
         if attempt is None or attempt.ended_at is None:
             return
         number = attempt.number
-        make = self._maker(run.id, run.traceparent)
+        spans = self._spans_of(run.id, run.traceparent)
         labels = {**_labels(run), "optio.attempt": number}
         due = min(max(claimed_run.queued_at, claimed_run.not_before), attempt.started_at)
-        make(f"queue {number}", "run", due, attempt.started_at, labels)
+        self._emit(spans, f"queue {number}", "run", due, attempt.started_at, labels)
         usage: Attributes = {
             "optio.processes.worker": attempt.worker,
             "optio.runtime": fact.runtime,
@@ -109,10 +110,11 @@ class Tracing:
         if attempt.exit_code is not None:
             usage["process.exit.code"] = attempt.exit_code
         failed = None if attempt.ok else f"{attempt.reason}: {attempt.message}"
-        make(f"attempt {number}", "run", attempt.started_at, attempt.ended_at, {**labels, **usage}, failed=failed)
+        self._emit(spans, f"attempt {number}", "run", attempt.started_at, attempt.ended_at, {**labels, **usage}, failed=failed)
         if attempt.agent_started_at is not None:
             started_at = min(attempt.agent_started_at, attempt.ended_at)
-            make(
+            self._emit(
+                spans,
                 f"agent {number}",
                 f"attempt {number}",
                 started_at,
@@ -137,65 +139,20 @@ class Tracing:
         }
         if run.meter.cost is not None:
             labels["optio.cost_usd"] = float(run.meter.cost)
-        make = self._maker(run.id, run.traceparent)
-        make("run", "accept", run.created_at, run.ended_at, labels, failed=failed)
+        spans = self._spans_of(run.id, run.traceparent)
+        self._emit(spans, "run", "accept", run.created_at, run.ended_at, labels, failed=failed)
 
-    def _maker(self, run_id: str, traceparent: str | None) -> "_RunSpans":
-        return _RunSpans(self, run_id, trace.parse(traceparent), self._is_kept(run_id, traceparent))
-
-    def _is_kept(self, run_id: str, traceparent: str | None) -> bool:
-        """Return whether the run's trace is sent: as the caller who began it decided, else by OTEL_TRACES_SAMPLER, with the
-        same answer in every process."""
+    def _spans_of(self, run_id: str, traceparent: str | None) -> "_RunSpans":
+        """Return the spans of a run. They are sent as the caller who began its trace decided, else by OTEL_TRACES_SAMPLER, with
+        the same answer in every process."""
         given = trace.parse(traceparent)
-        number = int(given.trace_id if given else trace.trace_id(run_id), 16)
-        parent = Context() if given is None else otel.set_span_in_context(_span(given), Context())
-        decision = self._provider.sampler.should_sample(parent, number, "run").decision
-        return decision is Decision.RECORD_AND_SAMPLE
+        trace_id = given.trace_id if given else trace.trace_id(run_id)
+        decision = self._provider.sampler.should_sample(_parent_context(given), int(trace_id, 16), "run").decision
+        return _RunSpans(run_id, trace_id, given, decision is Decision.RECORD_AND_SAMPLE)
 
-    def emit(
+    def _emit(
         self,
-        name: str,
-        place: trace.TraceContext,
-        parent: trace.TraceContext | None,
-        times: tuple[datetime, datetime],
-        attributes: Mapping[str, str | int | float],
-        kind: SpanKind,
-        failed: str | None,
-    ) -> None:
-        """Make one span that has ended already, with these ids and times."""
-        if not place.sampled:
-            return
-        if self._span_count - self._exporter.taken >= _MAX_WAITING_SPANS:
-            self._drop_count += 1
-            return
-        self._span_count += 1
-        context = Context() if parent is None else otel.set_span_in_context(_span(parent), Context())
-        self._ids.next(int(place.trace_id, 16), int(place.span_id, 16))
-        span = self._tracer.start_span(
-            name, context=context, kind=kind, attributes=attributes, start_time=_nanoseconds(times[0])
-        )
-        if failed is not None:
-            span.set_status(Status(StatusCode.ERROR, failed[:500]))
-        span.end(_nanoseconds(max(times)))
-
-    def close(self) -> None:
-        """Send the spans that wait, for two seconds at most, and stop."""
-        ending = threading.Thread(target=self._provider.shutdown, daemon=True)
-        ending.start()
-        ending.join(_FLUSH_TIMEOUT_S)
-
-
-class _RunSpans:
-    """Makes the spans of one run, which refer to each other by name."""
-
-    def __init__(self, tracing: Tracing, run_id: str, parent: trace.TraceContext | None, is_kept: bool) -> None:
-        self._tracing = tracing
-        self._run_id = run_id
-        self._parent = parent
-        self._is_kept = is_kept
-
-    def __call__(
-        self,
+        spans: "_RunSpans",
         name: str,
         parent: str | None,
         began: datetime,
@@ -205,14 +162,45 @@ class _RunSpans:
         kind: SpanKind = SpanKind.INTERNAL,
         failed: str | None = None,
     ) -> None:
-        parent_context = self._parent if parent is None else self.place(parent)
-        shown = name.partition(" ")[0]
-        self._tracing.emit(shown, self.place(name), parent_context, (began, ended), attributes, kind, failed)
+        """Make one span that has ended already, below the run's span `parent`, or below the caller's."""
+        if not spans.are_sent:
+            return
+        if self._span_count - self._exporter.taken >= _MAX_WAITING_SPANS:
+            self._drop_count += 1
+            return
+        self._span_count += 1
+        place = spans.place(name)
+        self._ids.next(int(place.trace_id, 16), int(place.span_id, 16))
+        span = self._tracer.start_span(
+            name.partition(" ")[0],
+            context=_parent_context(spans.caller if parent is None else spans.place(parent)),
+            kind=kind,
+            attributes=attributes,
+            start_time=_nanoseconds(began),
+        )
+        if failed is not None:
+            span.set_status(Status(StatusCode.ERROR, failed[:500]))
+        span.end(_nanoseconds(max(began, ended)))
+
+    def close(self) -> None:
+        """Send the spans that wait, for two seconds at most, and stop."""
+        ending = threading.Thread(target=self._provider.shutdown, daemon=True)
+        ending.start()
+        ending.join(_FLUSH_TIMEOUT_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _RunSpans:
+    """The spans of one run, which refer to each other by name. `caller` is the span of the request that began it."""
+
+    run_id: str
+    trace_id: str
+    caller: trace.TraceContext | None
+    are_sent: bool
 
     def place(self, name: str) -> trace.TraceContext:
         """Return the ids of the span with this name."""
-        trace_id = self._parent.trace_id if self._parent else trace.trace_id(self._run_id)
-        return trace.TraceContext(trace_id, trace.span_id(self._run_id, name), self._is_kept)
+        return trace.TraceContext(self.trace_id, trace.span_id(self.run_id, name), self.are_sent)
 
 
 class _FixedIds(IdGenerator):
@@ -294,9 +282,12 @@ def _labels(run: Run) -> Attributes:
     return {"optio.run.id": run.id, "optio.task.id": run.task_id, "optio.run.trigger": run.trigger}
 
 
-def _span(place: trace.TraceContext) -> NonRecordingSpan:
-    flags = TraceFlags(TraceFlags.SAMPLED if place.sampled else TraceFlags.DEFAULT)
-    return NonRecordingSpan(SpanContext(int(place.trace_id, 16), int(place.span_id, 16), is_remote=True, trace_flags=flags))
+def _parent_context(parent: trace.TraceContext | None) -> Context:
+    if parent is None:
+        return Context()
+    flags = TraceFlags(TraceFlags.SAMPLED if parent.sampled else TraceFlags.DEFAULT)
+    ids = SpanContext(int(parent.trace_id, 16), int(parent.span_id, 16), is_remote=True, trace_flags=flags)
+    return otel.set_span_in_context(NonRecordingSpan(ids), Context())
 
 
 def _nanoseconds(at: datetime) -> int:

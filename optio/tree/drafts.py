@@ -56,16 +56,14 @@ def check_draft(root: Path, text: str, registry: Registry, now: datetime, task: 
     bases, policy = Bases(tree), TreePolicy(tree)
     draft = compile_file(path, tree, bases, policy)
     # Others with the same id or webhook are compiled too, so that the rules across files see them.
-    rival_paths = {each.origin.path for each in _rivals(draft.compiled, registry) if task is None or each.id != task.id} - {
-        path
-    }
-    files = [draft, *(compile_file(each, tree, bases, policy) for each in sorted(rival_paths))]
+    rival_paths = {rival.origin.path for rival in _rivals(draft.compiled, registry, task)} - {path}
+    files = [draft, *(compile_file(rival_path, tree, bases, policy) for rival_path in sorted(rival_paths))]
     compilation = assemble(files, levels=policy.levels, is_whole=False)
-    diagnostics = [each for each in compilation.diagnostics if each.path == path or each.severity is Severity.ERROR]
-    if document is not None and (wrong := _refuse_id(path, task_id, registry, task)) is not None:
-        diagnostics = sort_diagnostics([*diagnostics, wrong])
+    diagnostics = [finding for finding in compilation.diagnostics if finding.path == path or finding.severity is Severity.ERROR]
+    if document is not None and (refusal := _refuse_id(path, task_id, registry, task)) is not None:
+        diagnostics = sort_diagnostics([*diagnostics, refusal])
     compiled = draft.compiled
-    if compiled is None or any(each.severity is Severity.ERROR for each in diagnostics):
+    if compiled is None or any(finding.severity is Severity.ERROR for finding in diagnostics):
         return Draft(path=path, diagnostics=tuple(diagnostics))
     before = Side(registry=Registry.of({} if task is None else {task.id: task}), policy=policy.spec)
     after = Side(registry=Registry.of({compiled.id: compiled}), policy=policy.spec)
@@ -74,12 +72,13 @@ def check_draft(root: Path, text: str, registry: Registry, now: datetime, task: 
     return Draft(path=path, diagnostics=tuple(diagnostics), task=compiled, plan=plan, failing=failing)
 
 
-def _rivals(compiled: CompiledTask | None, registry: Registry) -> list[CompiledTask]:
+def _rivals(compiled: CompiledTask | None, registry: Registry, task: CompiledTask | None) -> list[CompiledTask]:
+    """Return the other tasks that have the id or the webhook of the draft of `task`."""
     if compiled is None:
         return []
     hook = compiled.spec.webhook
     rivals = [registry.tasks.get(compiled.id), None if hook is None else registry.hooks.get(hook.config.path)]
-    return [rival for rival in rivals if rival is not None]
+    return [rival for rival in rivals if rival is not None and (task is None or rival.id != task.id)]
 
 
 def _refuse_id(path: str, task_id: str | None, registry: Registry, task: CompiledTask | None) -> Diagnostic | None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import watchfiles
 
@@ -115,55 +116,55 @@ class Reloader:
             if rest is None or await self._locked(rest, None):
                 return
 
-    async def _locked(self, rest: "_SettledScan | None", task_ids: frozenset[str] | None) -> bool:
+    async def _locked(self, rest: "_SettledScan | None", paths: frozenset[str] | None) -> bool:
         async with self._lock:
-            return await asyncio.to_thread(self._take_up, rest, task_ids)
+            return await asyncio.to_thread(self._take_up, rest, paths)
 
-    def _take_up(self, rest: "_SettledScan | None", task_ids: frozenset[str] | None) -> bool:
+    def _take_up(self, rest: "_SettledScan | None", paths: frozenset[str] | None) -> bool:
         """Compile and serve the tree. Return False if the tree changed meanwhile: what was read may mix two states."""
         before = self._live.current
         known_paths = self._compiler.known()
         try:
-            now = self._look(known_paths)
+            now = self._scan(known_paths)
         except MissingDirectory as err:
             self._lose(err)
             return True
-        changed_paths = differences(self._stamps, now.stamps)
+        changed_paths = self._changed(now)
         held_paths: set[str] = set()
-        if task_ids is not None and self._loaded:
-            held_paths = changed_paths - task_ids
+        if paths is not None and self._loaded:
+            held_paths = changed_paths - paths
         elif rest is not None:
             disturbed = differences(rest.stamps, now.stamps)
             if disturbed and not rest.forced:
                 return False
             held_paths = changed_paths & (rest.moving | disturbed)
         tree = DirectoryTree(self._root, now.task_files)
+        stamps: dict[str, Stamp | None] = {path: stamp for path, stamp in now.stamps.items() if path not in held_paths}
+        stamps |= dict.fromkeys(now.racy & stamps.keys())
         compilation = self._compiler.compile(
             OverlayTree(tree, {path: _content(known_paths, path) for path in held_paths}) if held_paths else tree,
-            {path: sign for path, sign in now.stamps.items() if path not in held_paths and path not in now.racy},
+            {path: stamp for path, stamp in stamps.items() if stamp is not None},
         )
         if rest is not None and not rest.forced and not is_unchanged(self._root, now, changed_paths):
             return False
         self._commit = checked_out_commit(self._root)
-        snapshot = self._live.replace(compilation, self._compiler.unserved(compilation), self._commit, deleted=task_ids or ())
-        self._stamps = {
-            path: None if path in now.racy else sign for path, sign in now.stamps.items() if path not in held_paths
-        } | {path: self._stamps[path] for path in held_paths if path in self._stamps}
+        snapshot = self._live.replace(compilation, self._compiler.unserved(compilation), self._commit, deleted=paths or ())
+        self._stamps = stamps | {path: self._stamps[path] for path in held_paths if path in self._stamps}
         if not self._loaded:
             # What a tree holds lives for long: a later collection need not walk through it all, which stops everybody.
             gc.collect()
             gc.freeze()
         self._is_held, self._loaded, self._is_lost = bool(held_paths), True, False
-        fresh = before.generation is None or snapshot.registry.digest != before.registry.digest
-        if fresh:
-            self._broker.tell(Topic.REGISTRY)
-        if fresh or (snapshot.diagnostics, snapshot.kept, snapshot.removal) != (
-            before.diagnostics,
-            before.kept,
-            before.removal,
-        ):
-            self._on_change(snapshot)
+        self._publish(before, snapshot)
         return True
+
+    def _publish(self, before: Snapshot, snapshot: Snapshot) -> None:
+        """Report a snapshot that serves something else than the one before, or says something else of the tree."""
+        is_new = before.generation is None or snapshot.registry.digest != before.registry.digest
+        if is_new:
+            self._broker.tell(Topic.REGISTRY)
+        if is_new or _findings(snapshot) != _findings(before):
+            self._on_change(snapshot)
 
     def _lose(self, err: MissingDirectory) -> None:
         """Serve the last generation of a tree that cannot be read. An unreadable tree is not an empty one: nobody deleted its
@@ -177,28 +178,25 @@ class Reloader:
         """Wait until the tree is at rest, up to a limit. Return None if nothing is new."""
         started_at = time.monotonic()
         known_paths = self._compiler.known()
-        before = self._look_again(known_paths)
+        before = self._scan_patiently(known_paths)
         if before is None:
             return _NOTHING
         changed_paths = self._changed(before)
         if not changed_paths and self._loaded and not self._is_lost and checked_out_commit(self._root) == self._commit:
             return None
-        if not self._loaded and not before.racy and not any(is_open_for_writing(self._root / path) for path in changed_paths):
+        if not self._loaded and not before.racy and not self._open_for_writing(changed_paths):
             return _SettledScan(before.stamps)
-        pause = (
-            _SETTLE_ONE_S
-            if sum(path.endswith(SUFFIXES) or path in known_paths for path in changed_paths) <= 1
-            else _SETTLE_MANY_S
-        )
+        relevant_paths = [path for path in changed_paths if path.endswith(SUFFIXES) or path in known_paths]
+        pause = _SETTLE_ONE_S if len(relevant_paths) <= 1 else _SETTLE_MANY_S
         patience = started_at + _MAX_SETTLE_S
         while not self._halt.wait(max(pause, self._cost)):
             # For one changed file, its own stamp is enough: other changes are seen by the scan that takes the tree up.
-            now = rescan(self._root, before, changed_paths) if len(changed_paths) == 1 else self._look_again(known_paths)
+            now = rescan(self._root, before, changed_paths) if len(changed_paths) == 1 else self._scan_patiently(known_paths)
             if now is None:
                 return _NOTHING
             changed_paths = self._changed(now)
             moving = differences(before.stamps, now.stamps) | self._just_gone(changed_paths - now.stamps.keys())
-            moving |= {path for path in changed_paths - moving if path in now.stamps and is_open_for_writing(self._root / path)}
+            moving |= self._open_for_writing((changed_paths - moving) & now.stamps.keys())
             if time.monotonic() - started_at < _MAX_GIT_S and is_git_running(self._root, within=_MAX_GIT_S):
                 # When git is done, its last files have not come to rest yet.
                 patience = time.monotonic() + _MAX_SETTLE_S
@@ -206,6 +204,9 @@ class Reloader:
                 return _SettledScan(now.stamps, frozenset(moving), forced=bool(moving))
             before, pause = now, min(pause * 1.5, _CONFIRM_GONE_S)
         return _SettledScan(before.stamps, frozenset(changed_paths), forced=True)
+
+    def _open_for_writing(self, paths: Collection[str]) -> set[str]:
+        return {path for path in paths if is_open_for_writing(self._root / path)}
 
     def _changed(self, now: TreeScan) -> set[str]:
         return differences(self._stamps, now.stamps)
@@ -216,17 +217,17 @@ class Reloader:
         self._gone_since = {path: self._gone_since.get(path, now) for path in gone_paths}
         return {path for path, since in self._gone_since.items() if now - since < _CONFIRM_GONE_S}
 
-    def _look_again(self, known_paths: Collection[str]) -> TreeScan | None:
+    def _scan_patiently(self, known_paths: Collection[str]) -> TreeScan | None:
         """Scan the tree, and retry for a moment if it is missing. Return None if it stays missing."""
         limit = time.monotonic() + _CONFIRM_GONE_S
         while True:
             try:
-                return self._look(known_paths)
+                return self._scan(known_paths)
             except MissingDirectory:
                 if self._is_lost or time.monotonic() > limit or self._halt.wait(_SETTLE_ONE_S):
                     return None
 
-    def _look(self, known_paths: Collection[str]) -> TreeScan:
+    def _scan(self, known_paths: Collection[str]) -> TreeScan:
         started_at = time.monotonic()
         scan = scan_directory(self._root, known_paths)
         self._cost = time.monotonic() - started_at
@@ -384,3 +385,7 @@ class _Watcher:
 def _content(contents: Mapping[str, bytes | None], path: str) -> bytes | None:
     """Return the content of a file when it was last taken up; empty if it could not be read, None if it was not there."""
     return (contents[path] or b"") if path in contents else None
+
+
+def _findings(snapshot: Snapshot) -> tuple[Any, ...]:
+    return snapshot.diagnostics, snapshot.kept, snapshot.removal

@@ -48,14 +48,14 @@ def scan_directory(root: Path, known_paths: Iterable[str] = ()) -> TreeScan:
     """Scan all files below `root` that are not hidden, and those of `known` that exist besides. Raises MissingDirectory."""
     fresh = time.time_ns() - TICK_NS
     linked: set[str] = set()
-    signs = dict(_walk(str(root), linked))
-    walked = frozenset(signs)
+    stamps = dict(_walk(str(root), linked))
+    walked = frozenset(stamps)
     for path in known_paths:
         if path not in walked and not path.startswith(_OUTSIDE):
-            sign = _stamp_at(root / path)
-            if sign is not None:
-                signs[path] = sign
-    return TreeScan(signs, walked, frozenset(path for path, sign in signs.items() if sign[1] > fresh), frozenset(linked))
+            stamp = _stamp_at(root / path)
+            if stamp is not None:
+                stamps[path] = stamp
+    return TreeScan(stamps, walked, frozenset(path for path, stamp in stamps.items() if stamp[1] > fresh), frozenset(linked))
 
 
 def _walk(root: str, linked: set[str]) -> Iterable[tuple[str, Stamp]]:
@@ -96,19 +96,19 @@ def stamp_of(status: os.stat_result) -> Stamp:
 
 def differences(before: Mapping[str, Stamp | None], now: Mapping[str, Stamp]) -> set[str]:
     """Return the paths that were added, removed or changed. An unknown stamp (None) equals no other."""
-    return {path for path, sign in now.items() if before.get(path) != sign} | (before.keys() - now.keys())
+    return {path for path, stamp in now.items() if before.get(path) != stamp} | (before.keys() - now.keys())
 
 
 def rescan(root: Path, before: TreeScan, paths: Iterable[str]) -> TreeScan:
     """Return the same scan with new stamps of these files."""
-    signs = dict(before.stamps)
+    stamps = dict(before.stamps)
     for path in paths:
-        sign = _stamp_at(root / path)
-        if sign is None:
-            signs.pop(path, None)
+        stamp = _stamp_at(root / path)
+        if stamp is None:
+            stamps.pop(path, None)
         else:
-            signs[path] = sign
-    return TreeScan(signs, before.walked, before.racy, before.linked)
+            stamps[path] = stamp
+    return TreeScan(stamps, before.walked, before.racy, before.linked)
 
 
 def is_unchanged(root: Path, before: TreeScan, paths: Iterable[str]) -> bool:

@@ -152,7 +152,7 @@ class TaskFileWriter:
 
         def change(value: dict[str, Any]) -> None:
             triggers = value.get("triggers") or []
-            if isinstance(kind, str) and any(isinstance(t, dict) and t.get("type") == kind for t in triggers):
+            if isinstance(kind, str) and any(_has_type(trigger, kind) for trigger in triggers):
                 cure = f"DELETE /api/tasks/{task.id}/triggers/{kind} first, or change it with PATCH /api/tasks/{task.id}"
                 raise Conflict(f"the task `{task.id}` has a {kind} trigger already: {cure}")
             value["triggers"] = [*triggers, dict(body)]
@@ -164,7 +164,7 @@ class TaskFileWriter:
 
         def change(value: dict[str, Any]) -> None:
             triggers = value.get("triggers") or []
-            other_triggers = [t for t in triggers if not (isinstance(t, dict) and t.get("type") == kind)]
+            other_triggers = [trigger for trigger in triggers if not _has_type(trigger, kind)]
             if len(other_triggers) == len(triggers):
                 raise NotFound("trigger", kind)
             value["triggers"] = other_triggers
@@ -176,11 +176,9 @@ class TaskFileWriter:
 
         def change(value: dict[str, Any]) -> None:
             triggers = value.get("triggers") or []
-            if not any(isinstance(t, dict) and t.get("type") == kind for t in triggers):
+            if not any(_has_type(trigger, kind) for trigger in triggers):
                 raise NotFound("trigger", kind)
-            value["triggers"] = [
-                _with_state(t, enabled) if isinstance(t, dict) and t.get("type") == kind else t for t in triggers
-            ]
+            value["triggers"] = [_with_state(trigger, enabled) if _has_type(trigger, kind) else trigger for trigger in triggers]
 
         return self._edit(task, change, _RequestBody({}), digests)
 
@@ -268,8 +266,8 @@ class TaskFileWriter:
             now = scan_directory(self._root, self._compiler.known())
         except MissingDirectory as err:
             raise Conflict(f"{err}: put it back first") from err
-        signs = {path: sign for path, sign in now.stamps.items() if path not in now.racy and path not in changes}
-        return self._compiler.compile(OverlayTree(DirectoryTree(self._root), changes), signs)
+        stamps = {path: stamp for path, stamp in now.stamps.items() if path not in now.racy and path not in changes}
+        return self._compiler.compile(OverlayTree(DirectoryTree(self._root), changes), stamps)
 
     def _check_text(self, task_id: str, path: str, data: bytes, base: Compilation) -> tuple[Problem, ...]:
         """Return warnings about the tree with this text. Raises Invalid with its errors, and if it gives another task."""
@@ -398,6 +396,10 @@ def merge(value: Any, patch: Any) -> Any:
         else:
             result[name] = merge(result.get(name), change)
     return result
+
+
+def _has_type(trigger: Any, kind: str) -> bool:
+    return isinstance(trigger, dict) and trigger.get("type") == kind
 
 
 def _with_state(trigger: dict[str, Any], enabled: bool) -> dict[str, Any]:

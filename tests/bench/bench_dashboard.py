@@ -74,7 +74,7 @@ PAGES = (
 )
 EMPTY = """
 from litestar import Litestar, get
-from optio.cli.shared.serving import uvicorn_config
+from optio.cli.shared.listening import uvicorn_config
 import sys, uvicorn
 
 @get("/", media_type="text/html", sync_to_thread=False)

@@ -290,7 +290,7 @@ def serve_peer(port: int) -> None:
     import uvicorn
     from litestar import Litestar, Request, get, post
 
-    from optio.cli.shared.serving import run_loop, uvicorn_config
+    from optio.cli.shared.listening import run_loop, uvicorn_config
 
     @get("/empty")
     async def empty() -> dict[str, str]:

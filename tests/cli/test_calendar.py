@@ -29,14 +29,14 @@ def task(name: str, expression: str, zone: str = BERLIN, *, more: str = "", enab
     )
 
 
-def told(*tasks: CompiledTask, grid: bool = False, limit: int = 5, **given: Any) -> list[str]:
+def told(*tasks: CompiledTask, limit: int = 5, **given: Any) -> list[str]:
     flags = argparse.Namespace(**{"first": None, "last": None, "days": None, "zone": None, **given})
     zones = {each.spec.schedule.config.timezone for each in tasks if each.spec.schedule is not None}
-    return text(build_calendar(tasks, parse_range(flags, zones, NOW), limit), grid=grid).splitlines()
+    return text(build_calendar(tasks, parse_range(flags, zones, NOW), limit)).splitlines()
 
 
 def test_each_day_has_its_fires_and_what_is_alike_is_told_once() -> None:
-    lines = told(task("Weekly", "0 9 * * 1"), task("Daily", "30 7 * * *"), first="2026-06-01", days="7")
+    lines = told(task("Weekly", "0 9 * * 1"), task("Daily", "30 7 * * *"), first="2026-06-01", days=7)
 
     assert lines == [
         "Mon 2026-06-01 to Sun 2026-06-07 on the clocks of Europe/Berlin: 8 fires of 2 tasks",
@@ -52,7 +52,7 @@ def test_each_day_has_its_fires_and_what_is_alike_is_told_once() -> None:
 
 
 def test_from_now_on_the_day_that_has_begun_is_told_by_itself() -> None:
-    lines = told(task("Often", "0 */6 * * *", "UTC"), days="2")
+    lines = told(task("Often", "0 */6 * * *", "UTC"), days=2)
 
     assert lines[0] == "Thu 2026-03-26 to Fri 2026-03-27 on the clocks of UTC: 5 fires of 1 task"
     assert lines[2:9] == [
@@ -69,7 +69,7 @@ def test_from_now_on_the_day_that_has_begun_is_told_by_itself() -> None:
 def test_what_fires_many_times_a_day_is_one_line_and_a_herd_is_one_too() -> None:
     tasks = [task(f"T{place}", "0 4 * * *", "UTC") for place in range(7)]
 
-    lines = told(*tasks, task("Poll", "*/5 * * * *", "UTC"), task("Odd", "*/25 8 * * *", "UTC"), first="2026-06-01", days="1")
+    lines = told(*tasks, task("Poll", "*/5 * * * *", "UTC"), task("Odd", "*/25 8 * * *", "UTC"), first="2026-06-01", days=1)
 
     assert lines[2:7] == [
         "Mon 2026-06-01",
@@ -81,7 +81,7 @@ def test_what_fires_many_times_a_day_is_one_line_and_a_herd_is_one_too() -> None
 
 
 def test_another_zones_time_stands_beside_the_calendars() -> None:
-    lines = told(task("Home", "0 9 * * *"), task("Away", "0 9 * * *", "Asia/Tokyo"), first="2026-06-01", days="1", zone=BERLIN)
+    lines = told(task("Home", "0 9 * * *"), task("Away", "0 9 * * *", "Asia/Tokyo"), first="2026-06-01", days=1, zone=BERLIN)
 
     assert lines[3:5] == ["  02:00  09:00 Asia/Tokyo  away", "  09:00                    home"]
 
@@ -89,7 +89,7 @@ def test_another_zones_time_stands_beside_the_calendars() -> None:
 def test_the_two_odd_nights_are_told_on_both_clocks() -> None:
     tasks = [task("Fixed", "30 2 * * *"), task("Even", "*/30 2 * * *"), task("Hourly", "0 * * * *"), task("Day", "0 9 * * *")]
 
-    spring, autumn = (told(*tasks, first=day, days="1") for day in ("2026-03-29", "2026-10-25"))
+    spring, autumn = (told(*tasks, first=day, days=1) for day in ("2026-03-29", "2026-10-25"))
 
     assert "  03:00           fixed   moved from 02:30, which the clocks skip that night" in spring
     assert spring[spring.index("To review") + 1 :] == [
@@ -108,7 +108,7 @@ def test_the_two_odd_nights_are_told_on_both_clocks() -> None:
 def test_what_is_said_to_be_told_below_is_told_there() -> None:
     tasks = [task("Hourly", "15 * * * *"), task("Often", "*/15 2-3 * * *")]
 
-    lines = told(*tasks, first="2026-10-25", days="1")
+    lines = told(*tasks, first="2026-10-25", days=1)
 
     assert lines[3:5] == [
         "  00:15 to 23:15  hourly  every hour, 25 times",
@@ -122,17 +122,17 @@ def test_a_calendar_that_nobody_could_read_is_refused_with_the_days_that_would_d
     said = "2 different schedules have 1,051,200 fires in these days, and a calendar has at most 600,000: write `--days 208`,"
 
     with pytest.raises(SettingsError, match=said):
-        told(*tasks, first="2026-01-01", days="365")
+        told(*tasks, first="2026-01-01", days=365)
 
 
 def test_a_day_whose_midnight_the_clocks_skip_begins_with_what_comes_then() -> None:
-    lines = told(task("Midnight", "0 0 * * *", "Africa/Cairo"), first="2026-04-24", days="1")
+    lines = told(task("Midnight", "0 0 * * *", "Africa/Cairo"), first="2026-04-24", days=1)
 
     assert lines[2:4] == ["Fri 2026-04-24", "  01:00  midnight  moved from 00:00, which the clocks skip that night"]
 
 
 def test_what_never_comes_in_the_range_says_when_it_does() -> None:
-    lines = told(task("Leap", "0 0 29 2 *", "UTC"), task("Paused", "0 0 * * *", "UTC", enabled="false"), days="3")
+    lines = told(task("Leap", "0 0 29 2 *", "UTC"), task("Paused", "0 0 * * *", "UTC", enabled="false"), days=3)
 
     assert lines[2:] == [
         "To review",
@@ -144,7 +144,7 @@ def test_what_never_comes_in_the_range_says_when_it_does() -> None:
 def test_too_many_starts_come_with_the_expressions_to_write() -> None:
     tasks = [task(f"T{place}", "0 4 * * *", "UTC") for place in range(4)]
 
-    lines = told(*tasks, limit=3, first="2026-06-01", days="2")
+    lines = told(*tasks, limit=3, first="2026-06-01", days=2)
 
     begin = lines.index("To review")
     assert lines[begin + 1 : begin + 5] == [
@@ -155,23 +155,6 @@ def test_too_many_starts_come_with_the_expressions_to_write() -> None:
     ]
     (move,) = lines[begin + 5 :]
     assert re.fullmatch(r' {4}t\d {4}"\d+ 4 \* \* \*" +"0 4 \* \* \*"', move)
-
-
-def test_a_picture_has_a_row_for_each_day_and_marks_the_odd_ones() -> None:
-    tasks = [task("Day", "0 9 * * *"), task("Evening", "*/10 18 * * *")]
-
-    lines = told(*tasks, grid=True, first="2026-03-28", days="3")
-
-    assert lines[2] == "                 00       03       06       09       12       15       18       21"
-    for row, day in zip(lines[3:6], ("Sat 2026-03-28  ", "Sun 2026-03-29 *", "Mon 2026-03-30  "), strict=True):
-        assert row == f"{day} {'   ' * 9} . {'   ' * 8} #"
-    assert lines[7] == "starts in an hour: . 1 to 2, : 3, + 4 to 5, # 6; * clocks are set that day"
-
-
-def test_an_empty_picture_is_no_mistake() -> None:
-    lines = told(task("Leap", "0 0 29 2 *", "UTC"), grid=True, days="1")
-
-    assert lines[3] == "Thu 2026-03-26"
 
 
 def test_json_has_the_same_for_programs() -> None:
@@ -203,7 +186,6 @@ def test_json_has_the_same_for_programs() -> None:
         ({"first": "2026-01-01", "last": "2027-01-02"}, "at most 366 days: from 2026-01-01 that is to 2027-01-01"),
         ({"first": "9999-12-31"}, "--from: `9999-12-31` is not in the years 1970 to 2999"),
         ({"last": "0001-01-01"}, "--to: `0001-01-01` is not in the years"),
-        ({"days": "0"}, "--days: invalid number `0`: give a whole number from 1 to 366"),
         ({"zone": ""}, "--zone: unknown time zone ``"),
         ({"zone": "PST"}, "--zone: unknown time zone `PST`"),
     ],
@@ -249,8 +231,6 @@ def test_the_limit_is_the_settings(tree: Path, capsys: pytest.CaptureFixture[str
     [
         (["--calendar", "--past"], "--past has no effect with --calendar"),
         (["--calendar", "-n", "3"], "-n has no effect with --calendar"),
-        (["--calendar", "--grid", "--json"], "leave out --grid or `-o json`"),
-        (["--grid"], "--grid is for --calendar"),
         (["--from", "2026-01-01"], "--from is for --calendar"),
         (["--days", "3"], "--days is for --calendar"),
         (["--zone", "UTC"], "--zone is for --calendar"),
@@ -263,6 +243,13 @@ def test_flags_that_would_do_nothing_are_refused(
 ) -> None:
     assert invoke(["schedule", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_number_of_days_that_is_none_is_refused(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        invoke(["schedule", "--calendar", "--days", "0"])
+
+    assert "--days: invalid number `0`: give a whole number from 1 to 366" in capsys.readouterr().err
 
 
 def test_a_tree_without_schedules_has_an_empty_calendar(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,8 +33,8 @@ tests:
 """
 CRONTAB = "CRON_TZ=UTC\n0 9 * * 1 /usr/bin/report --week\n"
 # They serve until a signal comes.
-SERVING = ("dev", "server", "worker", "scheduler")
-BEGUN = re.compile(r"stop +Ctrl-C|optio \S+ (server|worker|scheduler) on")
+SERVING = ("dev", "server", "worker", "scheduler", "gateway")
+BEGUN = re.compile(r"stop +Ctrl-C|optio \S+ (server|worker|scheduler|gateway) on")
 
 
 class World:
@@ -106,7 +106,12 @@ def test_an_example_runs(world: World, line: str) -> None:
 
 @pytest.mark.parametrize("line", [line for line, _ in EXAMPLES if line.split()[1] in SERVING])
 def test_an_example_that_serves_serves_until_a_signal(world: World, line: str, tmp_path: Path) -> None:
-    environ = {**world.environ, "OPTIO_DATA_DIR": str(tmp_path), "OPTIO_PORT": str(free_port())}
+    environ = {
+        **world.environ,
+        "OPTIO_DATA_DIR": str(tmp_path),
+        "OPTIO_PORT": str(free_port()),
+        "OPTIO_GATEWAY_PORT": str(free_port()),
+    }
     if line.split()[1] != "dev":
         assert forked.run(["token", "create", "--role", "admin"], world.directory, environ).returncode == 0
     log = tmp_path / "said"

@@ -81,7 +81,10 @@ def test_it_is_known_to_check_schema_and_doctor(shell: Shell, site: dict[str, st
 def test_a_budget_for_it_is_judged_by_what_it_declares(shell: Shell, site: dict[str, str]) -> None:
     shell.write("tasks.d/ask.yaml", TASK + 'budgetUsd: "1.00"\n')
 
-    assert "a run with `budgetUsd` needs a `model` whose price is known [OPT616" in shell("check", environ=site).stdout
+    assert (
+        "a run with `budgetUsd` needs a `model` whose price is known [OPT616"
+        in shell("check", "--verbose", environ=site).stdout
+    )
 
 
 def test_an_unknown_name_is_told_with_what_is_installed(shell: Shell, site: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.rules import changes
 from optio.compiler.rules.codes import RETIRED, RULES
-from optio.compiler.rules.rule import Rule
+from optio.compiler.rules.rule import ERROR, INFO, SUSPECTS, Rule
 from optio.compiler.source_tree import MemoryTree
 from tests.examples_of_rules import example_files
 
@@ -37,8 +37,8 @@ def test_every_finding_names_a_cure() -> None:
     assert [d for rule in WITH_EXAMPLES for d in found(rule, rule.wrong) if not d.hint] == []
 
 
-def test_only_the_link_out_of_the_tree_and_what_a_plan_finds_have_no_example() -> None:
-    assert set(RULES) - {rule.code for rule in WITH_EXAMPLES} == {"OPT706", *(rule.code for rule in changes.RULES)}
+def test_only_named_files_links_out_of_the_tree_and_what_a_plan_finds_have_no_example() -> None:
+    assert set(RULES) - {rule.code for rule in WITH_EXAMPLES} == {"OPT702", "OPT706", *(rule.code for rule in changes.RULES)}
 
 
 def test_codes_and_names_are_unique_and_well_formed() -> None:
@@ -51,6 +51,23 @@ def test_codes_and_names_are_unique_and_well_formed() -> None:
         assert rule.severity in ("error", "warning", "info")
         assert rule.why.endswith(".")
         assert not rule.title.endswith(".")
+
+
+def test_a_suspicion_is_information_and_with_strict_a_warning_at_most() -> None:
+    suspicions = [rule for rule in RULES.values() if rule.certainty is SUSPECTS]
+
+    assert [rule.code for rule in suspicions if rule.severity != INFO or rule.strict == ERROR] == []
+
+
+def test_no_finding_of_a_suspicion_is_raised_above_information() -> None:
+    raised = {
+        line
+        for out in CASES.glob("*/*.out")
+        for line in out.read_text(encoding="utf-8").splitlines()
+        if (reported := re.search(r": (error|warning): .*\[(OPT\d{3}) ", line)) and RULES[reported[2]].certainty is SUSPECTS
+    }
+
+    assert raised == set()
 
 
 def test_no_rule_has_the_code_or_name_of_a_retired_one() -> None:

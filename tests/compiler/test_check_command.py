@@ -81,11 +81,11 @@ def test_information_is_printed_when_it_is_asked_for(capsys: pytest.CaptureFixtu
 
 def test_strictly_a_warning_may_be_an_error_and_information_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     write("tasks.d/a.yaml", GOOD.format("A") + IGNORED)
-    write("tasks.d/b.yaml", GOOD.format("B") + IGNORED.replace("# optio", "# not"))
+    write("tasks.d/b.yaml", GOOD.format("B").replace("hello", "{{ P }}") + IGNORED)
 
     assert run("--strict", "--format", "concise") == 1
     said = capsys.readouterr().out
-    assert ("a.yaml:4:16: warning" in said, "b.yaml:4:1: error" in said) == (True, True)
+    assert ("a.yaml:4:16: warning" in said, "b.yaml:3:21: error" in said) == (True, True)
 
 
 def test_fixes_are_written_and_told(capsys: pytest.CaptureFixture[str]) -> None:

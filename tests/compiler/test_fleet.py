@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.fixes import fix_tree
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.pipeline import compile_tree
 from optio.compiler.source_tree import MemoryTree
@@ -20,53 +19,8 @@ def task(name: str, cron: str = "0 9 * * *", *, more: str = "", zone: str = "") 
     return TASK.format(name=name, more=more) + SCHEDULE.format(cron=cron, zone=zone and f", timezone: {zone}")
 
 
-def found(files: dict[str, str], code: str, *, pedantic: bool = False) -> list[Diagnostic]:
-    return [d for d in compile_tree(MemoryTree(files), pedantic=pedantic).diagnostics if d.code == code]
-
-
-# Herds
-
-
-def herd(number: int, cron: str = "0 4 * * *") -> dict[str, str]:
-    return {f"t{place}.yaml": task(f"T{place}", cron) for place in range(number)}
-
-
-def test_nine_tasks_in_a_minute_are_no_herd_and_ten_are_one() -> None:
-    assert found(herd(9), "OPT312", pedantic=True) == []
-    assert len(found(herd(10), "OPT312", pedantic=True)) == 5
-
-
-def test_a_herd_is_looked_for_by_those_who_are_careful() -> None:
-    assert found(herd(10), "OPT312") == []
-
-
-def test_each_is_told_what_to_write_and_then_the_herd_is_gone() -> None:
-    tree = MemoryTree(herd(12))
-
-    done = fix_tree(tree, unsafe=True, pedantic=True)
-
-    assert [d for d in done.compilation.diagnostics if d.code == "OPT312"] == []
-    before = {task_id: each.spec.schedule for task_id, each in compile_tree(tree).registry.tasks.items()}
-    for task_id, each in done.compilation.registry.tasks.items():
-        then, old = each.spec.schedule, before[task_id]
-        assert then is not None
-        assert old is not None
-        assert then.config.cron_expression.split()[1:] == old.config.cron_expression.split()[1:]
-
-
-def test_a_task_that_is_off_or_broken_starts_nothing() -> None:
-    files = herd(10)
-    for name, more in (("t0.yaml", "enabled: false\n"), ("t1.yaml", "maxTurns: many\n")):
-        assert found({**files, name: files[name] + more}, "OPT312", pedantic=True) == []
-
-
-def test_what_a_template_says_is_told_at_the_task_and_not_changed_there() -> None:
-    base = "type: template\n" + SCHEDULE.format(cron="0 4 * * *", zone="")
-    files = {f"t{n}.yaml": TASK.format(name=f"T{n}", more="extends: base.yaml\n") for n in range(10)}
-
-    diagnostics = found({**files, "base.yaml": base}, "OPT312", pedantic=True)
-
-    assert {(d.path[0], d.span.start.line, d.fix) for d in diagnostics} == {("t", 4, None)}
+def found(files: dict[str, str], code: str) -> list[Diagnostic]:
+    return [d for d in compile_tree(MemoryTree(files)).diagnostics if d.code == code]
 
 
 # Money

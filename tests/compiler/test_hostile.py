@@ -115,8 +115,8 @@ BOMBS: dict[str, tuple[str, str | bytes]] = {
     "two thousand mapped names": ("OPT411", SCHEMA + PROPERTIES + HOOK % ("{" + numbered("Q#: $.a", 1_500, ", ") + "}")),
     "thousands of required names": ("OPT209", OPEN + PROPERTIES + "  required: [" + numbered("Q#", 2_500, ", ") + "]\n"),
     "twenty thousand placeholders": ("OPT201", PROMPT + numbered("  {{X#}}\n", 20_000) + CLOSED),
-    "twenty thousand wrong placeholders": ("OPT203", PROMPT + numbered("  {{ X# }}\n", 20_000)),
-    "braces without end": ("OPT203", PROMPT + "  " + "{{a" * 60_000 + "\n"),
+    "twenty thousand wrong placeholders": ("OPT234", PROMPT + numbered("  {{ X# }}\n", 20_000)),
+    "braces without end": ("OPT234", PROMPT + "  " + "{{a" * 60_000 + "\n"),
     "the schema of a result, longer than a prompt should be": (
         "OPT105",
         BASE + "result: {schema: {properties: {" + numbered(f"P#: {{description: {'x' * 100}}}", 600, ", ") + "}}}\n",

@@ -90,6 +90,7 @@ def test_the_json_form_has_the_documented_keys() -> None:
                 "code": "OPT101",
                 "rule": "unknown-key",
                 "severity": "error",
+                "certainty": "proves",
                 "message": "unknown key `maxTurn`",
                 "path": "a.yaml",
                 "line": 4,

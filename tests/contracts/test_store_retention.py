@@ -320,7 +320,7 @@ def test_a_definition_that_was_forgotten_is_kept_again_when_a_run_needs_it(
     clock.move(days=40)
     assert pruned(other, MONTH)["definitions"] == 1
     later = time.monotonic() + 3601
-    monkeypatch.setattr("optio.store.sql.intake_operations.time.monotonic", lambda: later)
+    monkeypatch.setattr("optio.store.sql.store.time.monotonic", lambda: later)
 
     run_id = queued(store, old)
 

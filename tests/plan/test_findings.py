@@ -90,7 +90,7 @@ def test_a_removed_task_in_use_is_told_by_who_knows_of_its_runs() -> None:
     (found,) = plan_diagnostics(plan, MemoryTree({}), busy={"hello": 3, "report": 9})
 
     assert (found.code, found.path) == ("OPT803", "hello.yaml")
-    assert found.message == "`hello` is removed but in use: 3 runs began in the last 30 days"
+    assert found.message == "`hello` is removed: 3 runs began in the last 30 days"
     assert [each.code for each in plan_diagnostics(plan, MemoryTree({}), busy={"hello": 0})] == ["OPT810"]
 
 

@@ -173,13 +173,13 @@ os._exit(0)
 def test_a_part_that_hangs_at_its_end_is_ended_in_time(tmp_path: Path) -> None:
     source = """
 import sys, time
-from optio.cli.shared import serving
+from optio.cli.shared import process_life
 from optio.cli.shared.run_until_signal import run_until_signal
 from optio.settings import Settings
 class Stuck:
     def start(self): pass
     def stop(self): time.sleep(60)
-serving.SHUTDOWN_TIMEOUT_S = 0.5
+process_life.SHUTDOWN_TIMEOUT_S = 0.5
 sys.exit(run_until_signal(Settings.load(), "stuck", lambda services: Stuck()))
 """
     environ = {k: v for k, v in os.environ.items() if not k.startswith("OPTIO_")} | {"OPTIO_DATA_DIR": str(tmp_path / "data")}

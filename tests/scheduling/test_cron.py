@@ -20,7 +20,6 @@ from optio.scheduling.cron import (
     fires,
     fires_between,
     last_fires,
-    longest_gap,
     minutes_of_day,
     next_fire,
 )
@@ -270,32 +269,6 @@ def test_times_are_those_of_a_walk(expression: str, zone: str, begin: int, minut
 def test_nobody_counts_for_ever() -> None:
     assert count_fires("* * * * *", "UTC", utc("2000-01-01"), utc("2026-01-01")) is None
     assert count_fires("0 0 * * *", "UTC", utc("2016-01-01"), utc("2026-01-01")) == 3653
-
-
-# How seldom
-
-
-@pytest.mark.parametrize(
-    ("expression", "first", "last"),
-    [
-        ("0 0 29 2 *", 2048, 2052), ("0 0 29-31 2 *", 2048, 2052), ("0 0 * 1 1#5", 2040, 2045),
-        ("0 0 * 2 1#5", 2044, 2072), ("0 0 * 2 4#5", 2024, 2052),
-    ],
-)  # fmt: skip
-def test_a_day_that_not_every_year_has_is_a_gap_of_years_of_equal_ones_the_last(expression: str, first: int, last: int) -> None:
-    gap = longest_gap(expression)
-
-    assert gap is not None
-    before, after = gap
-    assert (before.year, after.year) == (first, last)
-    assert next_fire(expression, "UTC", before) == after
-
-
-@pytest.mark.parametrize(
-    "expression", ["0 0 28 2 *", "@yearly", "0 0 31 12 *", "0 0 29 2 1", "0 0 29 2,3 *", "0 0 * * 1#5", "0 0 L 2 *"]
-)
-def test_what_comes_each_year_has_no_such_gap(expression: str) -> None:
-    assert longest_gap(expression) is None
 
 
 def test_the_times_of_a_day_are_in_order() -> None:

@@ -14,7 +14,7 @@ import uvicorn
 from websockets.sync.client import ClientConnection, connect
 
 from optio.broker.base import Topic
-from optio.cli.shared.serving import listen, uvicorn_config
+from optio.cli.shared.listening import listen, uvicorn_config
 from optio.model.retry import GiveUp
 from optio.model.run import LogKind, LogLine, Outcome, RunState
 from optio.model.usage import Meter
@@ -78,7 +78,7 @@ class Api:
             dev_token=dev_token,
         )
         self.app = app
-        self._socket = listen(Settings.load({**settings, "OPTIO_PORT": "0"}))
+        self._socket = listen(Settings.load(settings).host, 0)
         self.port: int = self._socket.getsockname()[1]
         self.server = _Server(uvicorn_config(app))
         self._thread = threading.Thread(target=self._serve, name="api", daemon=True)

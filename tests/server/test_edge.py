@@ -9,8 +9,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from optio.cli.shared.serving import listen
-from optio.settings import Settings
+from optio.cli.shared.listening import listen
 from tests.server.api import JOB, Api
 from tests.support import header_lines
 
@@ -32,7 +31,7 @@ def test_our_own_names_are_answered(api: Api, host: str) -> None:
 
 
 def test_the_server_listens_on_the_address_of_the_settings_and_answers_to_it(tmp_path: Path) -> None:
-    with listen(Settings.load({"OPTIO_HOST": "127.0.0.2", "OPTIO_PORT": "0"})) as listening:
+    with listen("127.0.0.2", 0) as listening:
         assert listening.getsockname()[0] == "127.0.0.2"
     everywhere = Api(tmp_path, environ={"OPTIO_HOST": "0.0.0.0"})
     try:
@@ -192,7 +191,7 @@ def test_what_is_no_sound_http_starts_nothing(api: Api, head: bytes) -> None:
 def test_a_head_that_does_not_come_is_not_waited_for_for_ever(
     served: Callable[..., Api], monkeypatch: pytest.MonkeyPatch, begin: bytes
 ) -> None:
-    monkeypatch.setattr("optio.cli.shared.serving.HEAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("optio.cli.shared.listening.HEAD_TIMEOUT_S", 0.2)
     api = served()
     whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -235,7 +234,7 @@ def ended(sock: socket.socket) -> bool:
 
 
 def test_connections_of_readers_that_are_gone_do_not_stay_for_ever() -> None:
-    listening = listen(Settings.load({"OPTIO_PORT": "0"}))
+    listening = listen("127.0.0.1", 0)
     listening.setblocking(True)
     with listening, socket.create_connection(listening.getsockname(), 5), listening.accept()[0] as accepted:
         assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1

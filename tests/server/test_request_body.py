@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from optio.errors import Invalid
-from optio.server.bodies.bulk import ActOnRuns, BulkFilter
+from optio.server.bodies.runs import ActOnRuns, BulkFilter
 from optio.server.request_body import as_body
 
 

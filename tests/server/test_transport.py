@@ -12,7 +12,7 @@ import pytest
 from uvicorn.server import ServerState
 from websockets.sync.client import connect
 
-from optio.cli.shared.serving import uvicorn_config
+from optio.cli.shared.listening import uvicorn_config
 from optio.server.transport import MAX_GATHERED_BYTES, GatheringTransport
 from tests.server.api import Api
 from tests.support import header_lines

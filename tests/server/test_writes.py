@@ -70,8 +70,14 @@ def test_the_documented_task_becomes_a_file_and_is_served_at_once(files: Api) ->
     assert made.headers["etag"] == served.headers["etag"] == f'"{served.json["digest"]}"'
     assert {k: v for k, v in made.json.items() if k != "warnings"} == served.json
     assert {key: served.json[key] for key in SEED} == SEED
-    assert [warning["code"] for warning in made.json["warnings"]] == ["OPT215"]
+    assert made.json["warnings"] == []
     assert list(tree(files)) == ["weekly-security-report.yaml"]
+
+
+def test_a_written_task_is_answered_with_the_warnings_of_its_file(files: Api) -> None:
+    made = files.post("/api/tasks", SEED | {"timeout": "1m", "stallTimeout": "2m"})
+
+    assert [warning["code"] for warning in made.json["warnings"]] == ["OPT614"]
 
 
 def test_the_documented_triggers_are_added_each_once(files: Api) -> None:

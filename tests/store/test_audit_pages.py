@@ -202,7 +202,6 @@ def test_what_is_counted_and_what_is_found_is_what_each_row_by_itself_gives(stor
     world, dice = World(store, seed), random.Random(seed)
     minutes = sorted(dice.sample(range(60), 5))
     runs, since, slots, until, deliveries = (START + timedelta(minutes=minute) for minute in minutes)
-    horizon = audit._Horizon(runs=runs, slots=slots, deliveries=deliveries)
     span = AuditSpan(since=since, until=until, runs=runs, slots=slots, deliveries=deliveries)
     limit = dice.choice([7, 1000])
 
@@ -211,32 +210,32 @@ def test_what_is_counted_and_what_is_found_is_what_each_row_by_itself_gives(stor
         counts, faults, _ = found(
             lambda before, task_id=task_id: store.audit_deliveries(span, first=1, task_id=task_id, before=before, limit=limit),
             lambda row: row.verdict,
-            lambda row: audit._delivery_fault(row, horizon),
+            lambda row: audit._delivery_fault(row, span),
         )
         assert (counts, faults) == expected(
-            mine, lambda row: row.received_at, span, lambda row: row.verdict, lambda row: audit._delivery_fault(row, horizon)
+            mine, lambda row: row.received_at, span, lambda row: row.verdict, lambda row: audit._delivery_fault(row, span)
         )
 
         of_task = [row for row in world.audited_runs() if task_id in (None, row.task_id)]
         counts, faults, rows = found(
             lambda before, task_id=task_id: store.audit_runs(span, task_id=task_id, before=before, limit=limit),
             audit.origin,
-            lambda row: audit._run_origin_fault(row, horizon),
+            lambda row: audit._run_origin_fault(row, span),
         )
         assert rows == len(of_task)
         assert (counts, faults) == expected(
-            of_task, lambda row: row.created_at, span, audit.origin, lambda row: audit._run_origin_fault(row, horizon)
+            of_task, lambda row: row.created_at, span, audit.origin, lambda row: audit._run_origin_fault(row, span)
         )
 
     for task_id in TASKS:
-        given = list(audit._slots(store, task_id, since, until, horizon))
+        given = list(audit._slots(store, task_id, since, until, span))
         there = [row for row in world.audited_slots(task_id) if since < row.last <= until]
         assert [each.last if isinstance(each, AuditedSlot) else each[0] for each in given] == [row.last for row in there]
         for each, row in zip(given, there, strict=True):
             if isinstance(each, AuditedSlot):
                 assert each == row
             else:
-                assert (each[1], audit._run_fault(row, horizon)) == (row.verdict, None)
+                assert (each[1], audit._run_fault(row, span)) == (row.verdict, None)
 
 
 def test_the_first_delivery_of_a_span_is_the_first_by_number_though_the_clock_was_set_back(store: SqlStore) -> None:

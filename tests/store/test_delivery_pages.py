@@ -152,7 +152,7 @@ class Explaining:
 def plans(store: SqlStore, where: DeliveryFilter, cursor: str | None, explain: str) -> list[list[dict[str, Any]]]:
     def page(tx: Transaction) -> list[list[dict[str, Any]]]:
         explaining = Explaining(tx, explain)
-        deliveries.page(explaining, where, cursor, 50)  # type: ignore[arg-type]
+        deliveries.page(explaining, where, cursor=cursor, limit=50)  # type: ignore[arg-type]
         return explaining.plans
 
     return store._engine.read(page)

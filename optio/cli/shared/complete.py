@@ -8,7 +8,7 @@ import argparse
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import redirect_stderr, suppress
+from contextlib import closing, redirect_stderr, suppress
 from importlib import import_module
 from typing import Any
 
@@ -36,10 +36,10 @@ def print_candidates(arguments: Sequence[str]) -> int:
 
 def _split(line: str) -> list[str]:
     """Split a line that may end within quotes; its last word is empty behind a space."""
-    for closing in ("", "'", '"'):
+    for quote in ("", "'", '"'):
         with suppress(ValueError):
-            words = shlex.split(line + closing)
-            return [*words, ""] if not closing and (not line or line[-1].isspace()) else words
+            words = shlex.split(line + quote)
+            return [*words, ""] if not quote and (not line or line[-1].isspace()) else words
     return []
 
 
@@ -158,31 +158,34 @@ class _Line:
         yield from candidates or self._local_tasks()
 
     def _local_tasks(self) -> Iterator[Candidate]:
+        root = self._settings().tasks
+        if root.is_dir() and sum(len(files) for _, _, files in os.walk(root)) <= _MAX_TASK_FILES:
+            yield from ((task.id, task.spec.name) for task in self._local_registry().tasks.values())
+
+    def _local_registry(self) -> Any:
         from optio.compiler.pipeline import compile_tree
         from optio.compiler.source_tree import DirectoryTree
 
-        root = self._settings().tasks
-        if not root.is_dir() or sum(len(files) for _, _, files in os.walk(root)) > _MAX_TASK_FILES:
-            return
-        registry = compile_tree(DirectoryTree(root)).registry
-        yield from ((task.id, task.spec.name) for task in registry.tasks.values())
+        return compile_tree(DirectoryTree(self._settings().tasks)).registry
 
     def runs(self, current: str) -> Iterator[Candidate]:
-        """Yield `@latest` and the newest runs that the verb can act on; `TASK@latest` once a task is typed."""
-        if "@" in current:
-            yield from ((f"{task}@latest", name) for task, name in self.tasks(current))
-        yield "@latest", "the newest run"
+        """Yield `@latest` and the newest runs that the verb can act on."""
+        yield from self._latest(current, "run")
         states = {"retry": ["failed"], "cancel": ["running", "queued"]}.get(self.verb, [None])
         for state in states:
             query = {"id": current or None, "state": state, "limit": _MAX_LISTED}
             for item in self._ask("/api/runs", query)["items"]:
                 yield item["id"], f"{item['taskId']}  {item['state']}  {item['createdAt'][:19]}"
 
-    def deliveries(self, current: str) -> Iterator[Candidate]:
-        """Yield `@latest` and the newest deliveries; `TASK@latest` once a task is typed."""
+    def _latest(self, current: str, noun: str) -> Iterator[Candidate]:
+        """Yield `TASK@latest` once a task is typed, and `@latest`."""
         if "@" in current:
             yield from ((f"{task}@latest", name) for task, name in self.tasks(current))
-        yield "@latest", "the newest delivery"
+        yield "@latest", f"the newest {noun}"
+
+    def deliveries(self, current: str) -> Iterator[Candidate]:
+        """Yield `@latest` and the newest deliveries."""
+        yield from self._latest(current, "delivery")
         for item in self._ask("/api/deliveries", {"id": current or None, "limit": _MAX_LISTED})["items"]:
             yield item["id"], f"{item['path']}  {item['verdict']}  {item['receivedAt'][:19]}"
 
@@ -193,21 +196,15 @@ class _Line:
         with suppress(Exception):
             schema = next(task for task in self._ask("/api/tasks")["items"] if task["id"] == task_id)["paramsSchema"]
         if not schema:
-            from optio.compiler.pipeline import compile_tree
-            from optio.compiler.source_tree import DirectoryTree
-
-            schema = compile_tree(DirectoryTree(self._settings().tasks)).registry.task(str(task_id)).spec.params_schema or {}
+            schema = self._local_registry().task(str(task_id)).spec.params_schema or {}
         yield from ((f"{name}=", "") for name in schema.get("properties", {}))
 
     def tokens(self, current: str) -> Iterator[Candidate]:
         """Yield the tokens of the database, unless they are revoked."""
         from optio.wiring import open_store
 
-        store = open_store(self._settings())
-        try:
+        with closing(open_store(self._settings())) as store:
             yield from ((token.id, f"{token.role}  {token.label}") for token in store.tokens() if token.revoked_at is None)
-        finally:
-            store.close()
 
     def contexts(self, current: str) -> Iterator[Candidate]:
         """Yield the names of contexts, with their URLs."""

@@ -14,6 +14,7 @@ from optio.model import isolation
 from optio.model.registry import CompiledTask
 from optio.model.run import Run, RunState
 from optio.model.runtimes import declaration_of
+from optio.plan.words import pluralize
 from optio.runs.signature import unusable_secrets
 from optio.scheduling import cron
 from optio.secrets.base import is_missing, secret_names, value_at_hand
@@ -45,7 +46,7 @@ class TreeNews:
 
     def _first(self, now: Snapshot) -> Iterator[str]:
         tasks = now.registry.tasks
-        yield f"{self._root}: {_count(len(tasks), 'task')} in {_count(now.files, 'file')}{_generation(now)}"
+        yield f"{self._root}: {pluralize(len(tasks), 'task')} in {pluralize(now.files, 'file')}{_generation(now)}"
         if not tasks and not now.files:
             yield "  no tasks yet: run `optio init`, or save a task file; it is served at once"
         width = max(map(len, tasks), default=0)
@@ -113,7 +114,8 @@ class TreeNews:
         ):
             yield "  " + render_run.coloured(f"{self._root}/{text}", "31" if diagnostic.severity is Severity.ERROR else "33")
         count = render_summary(now.diagnostics, now.files, len(now.registry.tasks))
-        yield f"  {count}: `optio check {self._root}` shows them all"
+        verbose = " --verbose" if any(d.severity is Severity.INFO for d in now.diagnostics) else ""
+        yield f"  {count}: `optio check {self._root}{verbose}` shows them all"
 
 
 class RunNews:
@@ -184,10 +186,6 @@ class RunNews:
 
 def _time() -> str:
     return datetime.now(UTC).astimezone().strftime("%H:%M:%S")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _generation(snapshot: Snapshot) -> str:

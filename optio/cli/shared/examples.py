@@ -56,6 +56,7 @@ EXAMPLES = (
     ("optio server", "the API; beside it `optio worker` and `optio scheduler`"),
     ("optio worker", "execute queued runs"),
     ("optio scheduler", "fire schedules"),
+    ("optio gateway", "lead agents to their models; workers with `OPTIO_GATEWAY=required` send them there"),
     ("optio prune --dry-run", "count what is older than its retention"),
     ("OPTIO_KEEP_RUNS=90d optio prune --yes", "delete runs that ended 90 days ago"),
     ("optio audit triggers --since 24h", "every slot and delivery of a day has one verdict"),

@@ -5,10 +5,8 @@ import os
 import sys
 from collections.abc import Mapping
 
+from optio.cli.shared.parser import whole_number
 from optio.settings import SETTINGS, Settings, unknown_variables
-
-# The most items of one answer of the API.
-MAX_PAGE = 200
 
 
 def add_setting_flags(parser: argparse.ArgumentParser, *names: str) -> None:
@@ -36,8 +34,5 @@ def read_settings(
     return apply(settings, args.context)
 
 
-def page_limit(text: str) -> int:
-    """Read the number of a list's items, for `type` of an argument; raises ArgumentTypeError."""
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= MAX_PAGE:
-        raise argparse.ArgumentTypeError(f"invalid number `{text}`: give a whole number from 1 to {MAX_PAGE}")
-    return int(text)
+# Reads the number of items of one answer of the API, for `type` of an argument.
+page_limit = whole_number(200)

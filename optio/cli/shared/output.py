@@ -8,7 +8,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from unicodedata import combining, east_asian_width
 
@@ -22,10 +22,12 @@ _GAP = "  "
 
 
 class Column(NamedTuple):
-    """A column of a table. `right` aligns numbers; `free` is text that may be cut; columns with a `drop` are left out of a
-    terminal that is too narrow, the highest number first; `wide` ones are for `-o wide`."""
+    """A column of a table. `cell` is the key of an item, or a function that returns its cell; `right` aligns numbers; `free` is
+    text that may be cut; columns with a `drop` are left out of a terminal that is too narrow, the highest number first; `wide`
+    ones are for `-o wide`."""
 
     title: str
+    cell: str | Callable[[Any], str] = ""
     right: bool = False
     free: bool = False
     drop: int = 0
@@ -79,6 +81,19 @@ def table(
     return "\n".join(
         _GAP.join(_pad(_cut(row[i], widths[i]), widths[i], right=specs[i].right) for i in indexes).rstrip() for row in cells
     )
+
+
+def listing(columns: Sequence[Column], page: Mapping[str, Any], empty: str, *, wide: bool = False) -> str:
+    """Return the items of a page as a table, with the flag that continues it; `empty` is the text for no items."""
+    if not page["items"]:
+        return empty
+    continuation = [f"more: --cursor {page['next']}"] if page.get("next") else []
+    return "\n".join([table(columns, rows_of(columns, page["items"]), wide=wide), *continuation])
+
+
+def rows_of(columns: Sequence[Column], items: Iterable[Any]) -> list[list[str]]:
+    """Return the cells of items, a row each."""
+    return [[compact(item[c.cell]) if isinstance(c.cell, str) else c.cell(item) for c in columns] for item in items]
 
 
 def terminal_width() -> int | None:
@@ -136,6 +151,11 @@ def compact(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(compact, value))
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def seconds_cell(milliseconds: int | None) -> str:
+    """Return a duration as `1.5 s`."""
+    return "" if milliseconds is None else f"{milliseconds / 1000:.1f} s"
 
 
 def time_cell(text: str | None) -> str:

@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
@@ -84,6 +84,17 @@ class CommandParser(argparse.ArgumentParser):
                 return f"write its value without `{flag}`"
             return _suggest(flag, flags)
         return f"write `--task {first}`" if "--task" in flags else ""
+
+
+def whole_number(maximum: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers from 1 to a maximum, for `type` of an argument."""
+
+    def read(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= maximum:
+            raise argparse.ArgumentTypeError(f"invalid number `{text}`: give a whole number from 1 to {maximum:,}")
+        return int(text)
+
+    return read
 
 
 def _suggest(word: str, choices: Iterable[str]) -> str:

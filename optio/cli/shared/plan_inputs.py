@@ -1,10 +1,10 @@
 """The two trees that a plan compares: revisions, directories, the working tree, or what a server serves."""
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from optio.cli.shared.client import Client
+from optio.cli.shared.display_path import display_path
 from optio.cli.shared.served_tree import fetch_registry
 from optio.compiler.incremental import IncrementalCompiler
 from optio.compiler.pipeline import TreePolicy
@@ -107,12 +107,11 @@ def read_served(root: Path, server: Client) -> PlanInputs:
 
 @dataclass(frozen=True)
 class DisplayedPaths:
-    """Paths as `optio check` prints them: relative to the working directory if they are below it."""
+    """Paths as `optio check` prints them."""
 
     root: Path
     gone: Path
 
     def __call__(self, path: str, *, gone: bool = False) -> str:
         """Return the path to show of a file in the newer tree, or with `gone` in the older one."""
-        root = self.gone if gone else self.root
-        return os.path.relpath(root / path) if root.absolute().is_relative_to(Path.cwd()) else os.path.join(root, path)
+        return display_path(self.gone if gone else self.root, path)

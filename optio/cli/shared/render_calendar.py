@@ -1,6 +1,5 @@
-"""The calendar as text: a list of days or a grid of hours, and notices about days with clock changes or crowded minutes."""
+"""The calendar as text: a list of days, and notices about days with clock changes or crowded minutes."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import groupby, pairwise
@@ -8,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from optio.cli.shared.output import table
 from optio.cli.shared.tree_calendar import CalendarRange, TreeCalendar
+from optio.plan.words import pluralize
 from optio.scheduling.calendar import CalendarRow, ClockChangeNight, Day, Fire, TimedTask
 from optio.scheduling.dst import DstEffect
 
@@ -15,7 +15,6 @@ from optio.scheduling.dst import DstEffect
 _MAX_LINES = 4
 _MAX_NAMES = 4
 _MAX_CROWDED = 5
-_HEAT = ".:+#"
 _RARE_INTERVAL = timedelta(days=400)
 # Fewer whole days are listed one by one.
 _MIN_ALIKE_DAYS = 3
@@ -23,13 +22,13 @@ _MIN_ALIKE_DAYS = 3
 _Cells = tuple[str, str, str, str]
 
 
-def text(calendar: TreeCalendar, *, grid: bool = False) -> str:
-    """Return the calendar as text for a terminal; `grid` draws days by hours instead of a list."""
+def text(calendar: TreeCalendar) -> str:
+    """Return the calendar as text for a terminal."""
     number = sum(len(row.fires) for day in calendar.days for row in day.rows)
     first, last = _range_ends(calendar.range)
-    counts = f"{_count_text(number, 'fire')} of {_count_text(len(calendar.timed), 'task')}"
+    counts = f"{pluralize(number, 'fire')} of {pluralize(len(calendar.timed), 'task')}"
     head = f"{first:%a %Y-%m-%d} to {last:%a %Y-%m-%d} on the clocks of {calendar.range.zone}: {counts}"
-    parts = [head, "\n".join(_grid(calendar)) if grid else "\n\n".join(_list(calendar))]
+    parts = [head, *_list(calendar)]
     look = list(_notices(calendar))
     parts.append("\n".join(["To review", *look]) if look else "Nothing to review.")
     return "\n\n".join(part for part in parts if part)
@@ -133,38 +132,6 @@ def _names(ids: Sequence[str]) -> str:
     return f"{', '.join(ids[: _MAX_NAMES - 1])} and {len(ids) - _MAX_NAMES + 1} more"
 
 
-def _grid(calendar: TreeCalendar) -> Iterator[str]:
-    """Yield a row for each day with a column for each hour, darker where more runs start."""
-    place = ZoneInfo(calendar.range.zone)
-    heat: Counter[tuple[date, int]] = Counter()
-    for its in calendar.days:
-        fires = {row.timed.key: row.fires for row in its.rows}
-        for key, number in Counter(row.timed.key for row in its.rows).items():
-            for fire in fires[key]:
-                heat[its.date, fire.at.astimezone(place).hour] += number
-    odd = {night.change.at.astimezone(place).date() for night in calendar.nights}
-    peak = max(heat.values(), default=0)
-    steps = _steps(peak)
-    yield " " * 17 + "".join(f"{hour:02d} " if hour % 3 == 0 else "   " for hour in range(24)).rstrip()
-    for day in _dates(calendar):
-        cells = "".join(f" {_shade(heat[day, hour], steps)} " for hour in range(24))
-        yield f"{day:%a %Y-%m-%d}{' *' if day in odd else '  '} {cells}".rstrip()
-    if peak:
-        bounds = [f"{shade} {low if low == high else f'{low} to {high}'}" for shade, low, high in steps]
-        yield f"\nstarts in an hour: {', '.join(bounds)}" + ("; * clocks are set that day" if odd else "")
-
-
-def _steps(peak: int) -> list[tuple[str, int, int]]:
-    """Return the shades with the counts they stand for: each covers a quarter of the range up to `most`."""
-    highs = sorted({-(-peak * (place + 1) // len(_HEAT)) for place in range(len(_HEAT))} - {0})
-    lows = [1, *(high + 1 for high in highs)]
-    return list(zip(_HEAT[len(_HEAT) - len(highs) :], lows, highs, strict=False))
-
-
-def _shade(number: int, steps: Sequence[tuple[str, int, int]]) -> str:
-    return next((shade for shade, low, high in steps if low <= number <= high), " ")
-
-
 def _notices(calendar: TreeCalendar) -> Iterator[str]:
     """Yield what a reader should know, a line each: clock changes, tasks that do not fire, surprises, crowded minutes."""
     for night in calendar.nights:
@@ -193,7 +160,7 @@ def _odd_text(odd: DstEffect, night: ClockChangeNight) -> str:
     if odd.what == "moved":
         return f"{times} skipped that night: it fires at {change.new:%H:%M} instead ({change.at:%H:%M} UTC)"
     if odd.what == "skipped":
-        return f"{times} skipped that night: {_count_text(len(odd.times), 'fire')} fewer"
+        return f"{times} skipped that night: {pluralize(len(odd.times), 'fire')} fewer"
     first, second = (f"{odd.times[0] - offset:%H:%M} UTC" for offset in (change.before, change.after))
     if odd.what == "once":
         return f"{times} there twice that night: it fires at the first ({first}), and not again"
@@ -220,7 +187,7 @@ def _crowd_lines(calendar: TreeCalendar) -> Iterator[str]:
     if not herd.crowded:
         return
     yield (
-        f"- in {_count_text(len(herd.crowded), 'minute')} more than {herd.limit} runs start, which is what may run at once "
+        f"- in {pluralize(len(herd.crowded), 'minute')} more than {herd.limit} runs start, which is what may run at once "
         "(OPTIO_MAX_WORKFLOW_CONCURRENT):"
     )
     by_time: dict[str, list[tuple[datetime, int]]] = {}
@@ -230,10 +197,10 @@ def _crowd_lines(calendar: TreeCalendar) -> Iterator[str]:
     fullest = sorted(by_time.items(), key=lambda minute_entry: (-max(number for _, number in minute_entry[1]), minute_entry[0]))
     for time_text, those in fullest[:_MAX_CROWDED]:
         peak = max(number for _, number in those)
-        days = f"{those[0][0]:%a %Y-%m-%d}" + (f" and {_count_text(len(those) - 1, 'other day')}" if len(those) > 1 else "")
+        days = f"{those[0][0]:%a %Y-%m-%d}" + (f" and {pluralize(len(those) - 1, 'other day')}" if len(those) > 1 else "")
         yield f"    {time_text} on {days}: {peak} start" + ("" if len({number for _, number in those}) == 1 else " at most")
     if len(fullest) > _MAX_CROWDED:
-        yield f"    and {_count_text(len(fullest) - _MAX_CROWDED, 'other time')} of day"
+        yield f"    and {pluralize(len(fullest) - _MAX_CROWDED, 'other time')} of day"
     if not herd.moves or herd.then >= herd.most:
         yield "  no other minutes of the same hours would make it less"
         return
@@ -244,7 +211,3 @@ def _crowd_lines(calendar: TreeCalendar) -> Iterator[str]:
             ("task", "cronExpression", "instead of"), [(m.task_id, f'"{m.new}"', f'"{m.old}"') for m in herd.moves]
         ).splitlines()
     )
-
-
-def _count_text(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"

@@ -1,6 +1,7 @@
 """The results of `optio doctor` and `optio db check` as text and as JSON."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from optio.cli.shared import render_run
@@ -34,13 +35,4 @@ def groups(results: Sequence[ProbeResult]) -> Iterator[str]:
 
 def as_json(results: Iterable[ProbeResult]) -> list[dict[str, Any]]:
     """Return the results as JSON objects."""
-    return [
-        {
-            "name": result.name,
-            "status": result.status,
-            "detail": result.detail,
-            "hint": result.hint,
-            "command": result.command,
-        }
-        for result in results
-    ]
+    return [asdict(result) for result in results]

@@ -1,11 +1,11 @@
 """The results of `optio test` as text and as JSON."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from optio.cli.shared import render_run
+from optio.cli.shared.display_path import display_path
 from optio.compiler.diagnostics import Diagnostic, Severity
 from optio.testing.coverage import Coverage, percentage
 from optio.testing.run import ExampleFailure, ExampleResult, SnapshotUpdate, TaskResults, TreeReport
@@ -21,9 +21,8 @@ class TreeResults:
     written: list[SnapshotUpdate]
 
     def seen(self, path: str) -> str:
-        """Return a path of the tree relative to the working directory."""
-        inside = self.root.absolute().is_relative_to(Path.cwd())
-        return os.path.relpath(self.root / path) if inside else os.path.join(self.root, path)
+        """Return a path of the tree as it is shown."""
+        return display_path(self.root, path)
 
     def errors(self) -> list[Diagnostic]:
         """Return the errors of the files that were named."""

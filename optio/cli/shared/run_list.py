@@ -19,50 +19,27 @@ _HOME, _END_OF_LINE, _END_OF_SCREEN = "\x1b[H", "\x1b[K\n", "\x1b[J"
 _CLEAR = "\x1b[2J"
 
 _COLUMNS = (
-    "RUN",
-    "TASK",
-    "STATE",
-    output.Column("REASON", free=True),
-    output.Column("TRIGGER", drop=2),
-    output.Column("CREATED (UTC)", drop=1),
-    output.Column("TOOK", right=True, drop=3),
-    output.Column("COST", right=True, drop=4),
-    output.Column("ATTEMPT", right=True, wide=True),
-    output.Column("TURNS", right=True, wide=True),
-    output.Column("TOKENS", right=True, wide=True),
-    output.Column("STARTED (UTC)", wide=True),
-    output.Column("ENDED (UTC)", wide=True),
-    output.Column("DEFINITION", wide=True),
-    output.Column("MESSAGE", wide=True),
+    output.Column("RUN", "id"),
+    output.Column("TASK", "taskId"),
+    output.Column("STATE", "state"),
+    output.Column("REASON", "reason", free=True),
+    output.Column("TRIGGER", "trigger", drop=2),
+    output.Column("CREATED (UTC)", lambda run: output.time_cell(run["createdAt"]), drop=1),
+    output.Column("TOOK", lambda run: output.seconds_cell(run["durationMs"]), right=True, drop=3),
+    output.Column("COST", lambda run: render_run.usd(run["costUsd"]), right=True, drop=4),
+    output.Column("ATTEMPT", "attempt", right=True, wide=True),
+    output.Column("TURNS", "turns", right=True, wide=True),
+    output.Column("TOKENS", lambda run: f"{run['tokens']:,}" if run["tokens"] else "", right=True, wide=True),
+    output.Column("STARTED (UTC)", lambda run: output.time_cell(run["startedAt"]), wide=True),
+    output.Column("ENDED (UTC)", lambda run: output.time_cell(run["endedAt"]), wide=True),
+    output.Column("DEFINITION", "definition", wide=True),
+    output.Column("MESSAGE", "message", wide=True),
 )
 
 
 def text(page: Mapping[str, Any], *, wide: bool = False) -> str:
     """Return a page of runs as a table, with the flag that continues it."""
-    if not page["items"]:
-        return "no runs"
-    continuation = [f"more: --cursor {page['next']}"] if page["next"] else []
-    return "\n".join([output.table(_COLUMNS, [_row(item) for item in page["items"]], wide=wide), *continuation])
-
-
-def _row(item: dict[str, Any]) -> list[str]:
-    return [
-        item["id"],
-        item["taskId"],
-        item["state"],
-        item["reason"],
-        item["trigger"],
-        output.time_cell(item["createdAt"]),
-        "" if item["durationMs"] is None else f"{item['durationMs'] / 1000:.1f} s",
-        render_run.usd(item["costUsd"]),
-        str(item["attempt"]),
-        output.compact(item["turns"]),
-        f"{item['tokens']:,}" if item["tokens"] else "",
-        output.time_cell(item["startedAt"]),
-        output.time_cell(item["endedAt"]),
-        item["definition"],
-        item["message"],
-    ]
+    return output.listing(_COLUMNS, page, "no runs", wide=wide)
 
 
 def print_list(server: client.Client, args: argparse.Namespace) -> int:
@@ -126,7 +103,8 @@ def _print_changes(page: Mapping[str, Any], known_runs: dict[str, Any], args: ar
             known_runs[item["id"]] = facts
             changes.append(item)
     if args.output in (output.TABLE, output.WIDE):
-        lines = output.table(_COLUMNS, [_row(item) for item in changes], wide=args.output == output.WIDE).splitlines()
+        rows = output.rows_of(_COLUMNS, changes)
+        lines = output.table(_COLUMNS, rows, wide=args.output == output.WIDE).splitlines()
         print("".join(f"{line}\n" for line in lines[0 if first else 1 :]), end="")
         return
     for item in changes:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Protocol
 
 from optio.cli import OK
-from optio.cli.shared.serving import attach_health, limit_shutdown, log_to_stderr, open_metrics_port
+from optio.cli.shared.process_life import attach_health, limit_shutdown, log_to_stderr, open_metrics_port
 from optio.cli.shared.starting import Signals, wait_for
 from optio.settings import Settings
 from optio.version import __version__

@@ -4,6 +4,7 @@
 """
 
 import argparse
+import io
 import os
 import shlex
 import sys
@@ -11,10 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING, TextIO
-
-if TYPE_CHECKING:
-    import subprocess
+from typing import TextIO
 
 _QUIET_S, _INTERVAL_S = 1.0, 0.5
 
@@ -41,34 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-class _Pager:
-    """Standard output that goes to `$PAGER` as soon as it is longer than the screen."""
+class _PagedOutput(io.StringIO):
+    """Standard output of a command that is held until it ends. Looks like the terminal that it is for."""
 
     encoding, errors = "utf-8", "backslashreplace"
 
-    def __init__(self, terminal: TextIO, command: list[str], height: int) -> None:
-        self._terminal, self._command, self._lines_left = terminal, command, height - 1
-        self._held_lines: list[str] = []
-        self._process: subprocess.Popen[str] | None = None
-        self._pipe: IO[str] | None = None
-
-    def write(self, text: str) -> int:
-        if self._pipe is not None:
-            self._pipe.write(text)
-            return len(text)
-        self._held_lines.append(text)
-        self._lines_left -= text.count("\n")
-        if self._lines_left < 0:
-            self._start()
-        return len(text)
-
-    def writelines(self, lines: Iterator[str]) -> None:
-        for line in lines:
-            self.write(line)
-
-    def flush(self) -> None:
-        if self._pipe is not None:
-            self._pipe.flush()
+    def __init__(self, terminal: TextIO) -> None:
+        super().__init__()
+        self._terminal = terminal
 
     def isatty(self) -> bool:
         return True
@@ -76,53 +54,39 @@ class _Pager:
     def fileno(self) -> int:
         return self._terminal.fileno()
 
-    def _start(self) -> None:
-        import subprocess
-
-        environ = {"LESS": "FRX", "LV": "-c", **os.environ}
-        try:
-            process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, env=environ, encoding="utf-8", errors="backslashreplace"
-            )
-        except OSError:  # it cannot be run: no pager
-            self._lines_left = sys.maxsize
-            return
-        self._process, self._pipe = process, process.stdin
-        head, self._held_lines = "".join(self._held_lines), []
-        self.write(head)
-
-    def close(self) -> None:
-        """Write what fits the screen, or wait until the pager ends. Ctrl-C belongs to the pager."""
-        if self._process is None or self._pipe is None:
-            self._terminal.write("".join(self._held_lines))
-            self._terminal.flush()
-            return
-        with suppress(OSError):
-            self._pipe.close()
-        while True:
-            with suppress(KeyboardInterrupt):
-                self._process.wait()
-                return
-
 
 def run_paged(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     """Run a command and return its exit code. Its output is paged if it has `--no-pager`, that is not given, and it writes to a
-    terminal. Output that goes on until somebody ends it is not paged; a pager that is left before the end is success."""
+    terminal. Output that goes on until somebody ends it is not paged."""
     endless = any(getattr(args, name, False) for name in ("watch", "follow"))
     words = _command() if getattr(args, "pager", False) and not endless and sys.stdout.isatty() else []
     if not words:
         return run(args)
-    terminal, pager = sys.stdout, _Pager(sys.stdout, words, os.get_terminal_size(sys.stdout.fileno()).lines or 24)
-    sys.stdout = pager
+    terminal, output = sys.stdout, _PagedOutput(sys.stdout)
+    sys.stdout = output
     try:
-        code = run(args)
-        pager.flush()
-    except BrokenPipeError:
-        return 0
+        return run(args)
     finally:
         sys.stdout = terminal
-        pager.close()
-    return code
+        _page(output.getvalue(), words)
+
+
+def _page(text: str, command: list[str]) -> None:
+    """Show a text in the pager if it is longer than the screen, else as it is. Ctrl-C belongs to the pager."""
+    import subprocess
+
+    if text.count("\n") >= (os.get_terminal_size(sys.stdout.fileno()).lines or 24):
+        environ = {"LESS": "FRX", "LV": "-c", **os.environ}
+        with suppress(OSError):  # it cannot be run: no pager
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, env=environ)
+            with suppress(KeyboardInterrupt):
+                process.communicate(text.encode(errors="backslashreplace"))
+            while process.poll() is None:
+                with suppress(KeyboardInterrupt):
+                    process.wait()
+            return
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _command() -> list[str]:

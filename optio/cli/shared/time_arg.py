@@ -27,6 +27,14 @@ def parse_time(option: str, text: str, now: datetime) -> datetime:
     return at.astimezone(UTC)
 
 
+def parse_past_time(option: str, text: str, now: datetime) -> datetime:
+    """Return such a time before `now`; raises SettingsError."""
+    at = parse_time(option, text, now)
+    if at >= now:
+        raise SettingsError(f"{option}: `{text}` is not in the past")
+    return at
+
+
 def time_range(args: argparse.Namespace, now: datetime) -> tuple[str | None, str | None]:
     """Return `--since` and `--until` as ISO 8601 texts; raises SettingsError for an unusable or empty range."""
     since, until = (

@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from optio.cli.shared.parser import whole_number
 from optio.compiler.diagnostics import Diagnostic
 from optio.errors import SettingsError
 from optio.model.registry import CompiledTask
@@ -34,7 +35,7 @@ _FIRST_YEAR, _LAST_YEAR = 1970, 2999
 # JSON lists up to this many fires of a task and day: one per hour of the longest day.
 _MAX_LISTED = 25
 # Diagnostics about schedules that fire differently from what they seem to say.
-_SURPRISES = ("OPT304", "OPT305", "OPT314", "OPT317")
+_SURPRISES = ("OPT304", "OPT305", "OPT317")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +65,11 @@ class TreeCalendar:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of a calendar."""
     parser.add_argument("--calendar", action="store_true", help="all fires in a range, day by day, and what to review")
-    parser.add_argument("--grid", action="store_true", help="with --calendar: a grid of days and hours instead of the list")
     parser.add_argument("--from", dest="first", metavar="DATE", help="with --calendar: its first day (default: from now on)")
     parser.add_argument("--to", dest="last", metavar="DATE", help="with --calendar: its last day")
-    parser.add_argument("--days", metavar="N", help=f"with --calendar: how many days (default: {_DEFAULT_DAYS})")
+    parser.add_argument(
+        "--days", type=whole_number(_MAX_DAYS), metavar="N", help=f"with --calendar: how many days (default: {_DEFAULT_DAYS})"
+    )
     parser.add_argument(
         "--zone",
         metavar="ZONE",
@@ -81,10 +83,8 @@ def check_flags(args: argparse.Namespace) -> None:
         for name, is_given in (("--past", args.past), ("-n", args.count is not None)):
             if is_given:
                 raise SettingsError(f"{name} has no effect with --calendar: give --from, --to or --days")
-        if args.grid and args.output not in ("table", "wide"):
-            raise SettingsError(f"--grid draws text: leave out --grid or `-o {args.output}`")
         return
-    flags = (("grid", args.grid or None), ("from", args.first), ("to", args.last), ("days", args.days), ("zone", args.zone))
+    flags = (("from", args.first), ("to", args.last), ("days", args.days), ("zone", args.zone))
     for name, is_given in flags:
         if is_given is not None:
             raise SettingsError(f"--{name} is for --calendar: add it")
@@ -103,7 +103,7 @@ def parse_range(args: argparse.Namespace, zones: set[str], now: datetime) -> Cal
     if args.last is not None:
         end = _date("--to", args.last) + timedelta(days=1)
     else:
-        end = first + timedelta(days=_DEFAULT_DAYS if args.days is None else _number(args.days))
+        end = first + timedelta(days=_DEFAULT_DAYS if args.days is None else args.days)
     if end <= first:
         raise SettingsError(f"--to: {args.last} is before {first}, where the calendar begins")
     if end - first > timedelta(days=_MAX_DAYS):
@@ -165,12 +165,6 @@ def _date(option: str, text: str) -> date:
     if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
         raise SettingsError(f"{option}: `{text}` is not in the years {_FIRST_YEAR} to {_LAST_YEAR}")
     return day
-
-
-def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or not 1 <= int(text) <= _MAX_DAYS:
-        raise SettingsError(f"--days: invalid number `{text}`: give a whole number from 1 to {_MAX_DAYS}")
-    return int(text)
 
 
 def _midnight(day: date, place: ZoneInfo) -> datetime:

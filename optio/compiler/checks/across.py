@@ -11,9 +11,7 @@ from optio.compiler.source import START
 from optio.compiler.source_tree import SUFFIXES
 
 
-def check_across(
-    claims: Sequence[TaskFacts], *, pedantic: bool = False, executor: str | None = None, is_whole: bool = True
-) -> Iterator[Diagnostic]:
+def check_across(claims: Sequence[TaskFacts], *, executor: str | None = None, is_whole: bool = True) -> Iterator[Diagnostic]:
     """Yield the findings about all files together. Of two tasks with the same id or webhook path, the first file in path order
     keeps it and the later one has the error. `executor` adds keys that this executor does not apply; without `whole` (some
     files of a tree) nothing is reported as unused."""
@@ -30,7 +28,7 @@ def check_across(
         from optio.compiler.checks import namespaces
 
         yield from namespaces.check(claims)
-    if pedantic or any(claim.caps != NO_SPEND_CAPS for claim in claims):
+    if any(claim.caps != NO_SPEND_CAPS for claim in claims):
         # Imported here: few trees limit all tasks together.
         from optio.compiler.checks import tree_budget
 
@@ -38,8 +36,8 @@ def check_across(
 
 
 def _files(paths: Sequence[str]) -> Iterator[Diagnostic]:
-    """Report paths that differ only by case, `.yml` beside `.yaml`, and files with a suffix that the server does not read."""
-    if len({path.casefold().rpartition(".")[0] for path in paths}) < len(paths):
+    """Report paths that differ only by case, and files with a suffix that the server does not read."""
+    if len({path.casefold() for path in paths}) < len(paths):
         yield from _twins(paths)
     for path in paths:
         if not path.endswith(SUFFIXES):
@@ -51,16 +49,12 @@ def _twins(paths: Sequence[str]) -> Iterator[Diagnostic]:
     first: dict[str, str] = {}
     for path in paths:
         first_path = first.setdefault(path.casefold(), path)
-        twin = first.get(path.casefold().removesuffix(".yml") + ".yaml") if path.endswith(".yml") else None
         if first_path != path:
             message, hint = (
                 f"the path differs from {first_path} only by case",
                 "rename one of them: some disks cannot hold both",
             )
             yield diagnostic("OPT705", message, path=path, hint=hint, related=(Related("also here", first_path, START),))
-        elif twin is not None:
-            message, hint = f"{twin} exists as well, and both files are read", "delete one of them, or rename it"
-            yield diagnostic("OPT702", message, path=path, hint=hint, related=(Related("also here", twin, START),))
 
 
 def _duplicate_ids(claims: Sequence[TaskFacts]) -> Iterator[Diagnostic]:

@@ -1,6 +1,6 @@
 """Check set-up commands, a `command` for a shell, and variables: downloads that are run unseen, plain `http://`, commands whose
-effect ends with their own shell (`cd`, `export`), commands that need root or bash, git over SSH, variable names that Optio sets
-itself, and values of `TZ` and `PATH` that cannot work."""
+effect ends with their own shell (`cd`, `export`), commands that need root or a checkout, git over SSH, variable names that
+Optio sets itself, and values of `TZ` that are no zone."""
 
 import re
 from collections.abc import Iterator
@@ -39,17 +39,18 @@ _TRAPS = (
     _Trap(
         "OPT528", ("apt", "apk", "dnf", "yum", "zypper"),
         rf"{_BEGIN}(?P<at>(?:sudo[ \t]{{1,9}}(?:-\S{{1,20}}[ \t]{{1,9}}){{0,4}})?(?P<name>{_PACKAGES})[^;&|)\n]*(?<![\s;&|)]))",
-        "`{name}` fails: no command of a run is root", f"leave it out, and install the packages {_IMAGE}",
+        "`{name}` needs root, which no command of a run has", f"leave it out, and install the packages {_IMAGE}",
     ),
     _Trap(
         "OPT528", ("sudo",), rf"{_BEGIN}(?P<at>sudo)(?![\w-])",
-        "`sudo` fails: no command of a run is root", f"delete `sudo`; what needs root is done {_IMAGE}",
+        "`sudo` gives no command of a run root", f"delete `sudo`; what needs root is done {_IMAGE}",
     ),
     _Trap(
         "OPT528", ("docker", "podman", "systemctl"),
         r"(?:^|[;&|(\n])[ \t]{0,80}(?P<at>(?P<name>docker(?:-compose)?|podman|systemctl)[ \t]+"
         r"(?:compose|build|run|pull|push|up|login|start|restart|enable|exec)\b[^;&|)\n]*(?<![\s;&|)]))",
-        "`{name}` fails: a run reaches no daemon of its machine", f"leave it out, and put what it builds or starts {_IMAGE}",
+        "`{name}` needs a daemon, and a run reaches none of its machine",
+        f"leave it out, and put what it builds or starts {_IMAGE}",
         only_setup=True,
     ),
     # `git@HOST:PATH` and `[git+]ssh://[USER@]HOST/PATH` in a command with the word `git`.
@@ -59,18 +60,6 @@ _TRAPS = (
         r"(?P<path>[^\s\"';&|)]{1,500}))",
         "`{at}` needs an SSH key, and a run has none",
         "write `{git}https://{host}/{path}`; a private repository needs a token under `environment.secrets`",
-    ),
-    _Trap(
-        "OPT531", ("source",), r"(?:^|[;&|(\n])[ \t]{0,80}(?P<at>source)[ \t]+\S",
-        "`source` is of bash, and `/bin/sh` runs this text: in Debian it fails", "write `.` in its place",
-    ),
-    _Trap(
-        "OPT531", ("pipefail",), r"(?:^|[;&|(\n])[ \t]{0,80}set[ \t]+-\w*o[ \t]+(?P<at>pipefail)",
-        "`pipefail` is of bash, and `/bin/sh` runs this text: in Debian it fails", "write `set -eu`",
-    ),
-    _Trap(
-        "OPT531", ("[[",), r"(?:^|[;&|(\n])[ \t]{0,80}(?:(?:if|while|!)[ \t]+)?(?P<at>\[\[)[ \t]",
-        "`[[` is of bash, and `/bin/sh` runs this text: in Debian it fails", "write it for `/bin/sh`, such as `[ ... ]`",
     ),
     _Trap(
         "OPT508", ("curl", "wget"),
@@ -126,8 +115,6 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     yield from _reserved_names(task)
     if "TZ" in environment.env:
         yield from _zone(task, environment.env["TZ"])
-    if "PATH" in environment.env:
-        yield from _path(task, environment.env["PATH"])
     variables: list[tuple[Route, str]] = [(("environment", "env", name), text) for name, text in environment.env.items()]
     for route, text in (*setup, *variables):
         matches = re.finditer(_PLAIN_HTTP, text) if "http://" in text else ()
@@ -143,8 +130,6 @@ def _traps(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
     texts = (*environment.setup_commands, *environment.env, *environment.secrets)
     if any(re.search(_SSH_SETUP, part) for part in texts if "git" in text):
         codes.add("OPT529")  # the task does something about keys
-    if route != ("command",) and _OF_ITS_SHELL.fullmatch(text.strip()):
-        codes.add("OPT531")  # the whole command has no effect
     for trap in _TRAPS:
         if trap.code in codes or (trap.only_setup and route == ("command",)) or not any(word in text for word in trap.words):
             continue
@@ -153,8 +138,6 @@ def _traps(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]:
             codes.add(trap.code)
             groups = {name: value or "" for name, value in match.groupdict().items()}
             hint = trap.hint.format(**groups)
-            if trap.code == "OPT531" and route == ("command",):
-                hint += ", or `command: [bash, -c, ...]` with this text"
             span = task.document.find(route, match["at"], text.count(match["at"], 0, match.start("at")))
             yield task.at(trap.code, trap.message.format(**groups), route, hint=hint, span=span)
 
@@ -173,30 +156,18 @@ def _reserved_names(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _zone(task: ResolvedTask, name: str) -> Iterator[Diagnostic]:
-    """Report a `TZ` that is no zone, which the C library takes for UTC, and `UTC+2`, which is two hours behind UTC."""
+    """Report a `TZ` that is no zone, which the C library takes for UTC."""
     if not name or name[0] in ":/" or re.search(r"[${]", name) or name.upper() in ("UTC", "GMT", "Z"):
         return
     from zoneinfo import available_timezones
 
-    is_turned = re.fullmatch(r"(?:UTC|GMT)[+-]\d{1,2}(?::?\d\d)?", name) is not None
-    if not is_turned and (re.fullmatch(_POSIX_ZONE, name) or name in available_timezones()):
+    if re.fullmatch(_POSIX_ZONE, name) or name in available_timezones():
         return
     from optio.compiler.checks.zone_names import suggest_zone  # imported only for a file with a mistake
 
     hint, zone = suggest_zone(name)
-    effect = "C libraries read its sign the other way round" if is_turned else "programs take it for UTC"
-    message = f"`TZ` is `{name}`, which is not a time zone: {effect}"
+    message = f"`TZ` is `{name}`, which is not a time zone: programs take it for UTC"
     yield task.at("OPT532", message, ("environment", "env", "TZ"), hint=hint, value=zone, safe=False)
-
-
-def _path(task: ResolvedTask, path: str) -> Iterator[Diagnostic]:
-    """Report a `PATH` without the directories of the system, in which the agent and `sh` are found."""
-    places = {place.rstrip("/") for place in path.split(":")}
-    if not path or not places.isdisjoint(("/usr/bin", "/bin")) or re.search(r"[${%;]|/nix/|/run/current-system", path):
-        return
-    better = f"{path.strip(':')}:/usr/local/bin:/usr/bin:/bin"
-    message = "`PATH` replaces the usual one, and names neither `/usr/bin` nor `/bin`: the agent and `sh` are not found"
-    yield task.at("OPT532", message, ("environment", "env", "PATH"), hint=f"write `PATH: {better}`", value=better, safe=False)
 
 
 def _no_project(task: ResolvedTask) -> Iterator[Diagnostic]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
-from optio.compiler.checks.prompt import ALMOST_PLACEHOLDER, SINGLE, almost_placeholders, is_inside, meant_parameter, sources_of
+from optio.compiler.checks.prompt import ALMOST_PLACEHOLDER, almost_placeholders, is_inside, meant_parameter, sources_of
 from optio.compiler.diagnostics import Diagnostic, report_first
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, parameter_names
 from optio.compiler.resolved_task import ResolvedTask
@@ -16,6 +16,8 @@ from optio.model.text import format_duration, parse_duration
 from optio.model.trigger import ScheduleConfig
 
 KEY: Route = ("dedupe", "key")
+# `{NAME}`, `${NAME}` and `%{NAME}`.
+_SINGLE_BRACES = r"(?<!\{)[$%]{0,2}\{([A-Za-z0-9_]+)\}(?!\})"
 # A path into a payload, or a shell variable.
 _DOLLAR = r"(?a)\$(?:\.[\w.]*\w|([A-Za-z_]\w*))"
 WINDOW: Route = ("dedupe", "window")
@@ -30,9 +32,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if rule.window is not None and rule.on_duplicate == "replace":
         hint = "delete `window`, or write `onDuplicate: join`"
         yield task.at("OPT229", "`window` has no effect with `onDuplicate: replace`", WINDOW, key=True, hint=hint)
-    constant = list(_constant(task, rule.key))
-    yield from constant
-    if rule.window is not None and rule.on_duplicate != "replace" and task.spec.schedule is not None and not constant:
+    yield from _constant(task, rule.key)
+    if rule.window is not None and rule.on_duplicate != "replace" and task.spec.schedule is not None:
         yield from _past_the_next_fire(task, rule.key, rule.window, task.spec.schedule.config)
     parameters = declared_parameters(task)
     if parameters is not None:
@@ -47,7 +48,7 @@ def _past_the_next_fire(task: ResolvedTask, key: str, window_text: str, config: 
     from optio.scheduling.cron import CronError
 
     try:
-        gap, window = shortest_gap(config.cron_expression, "UTC", 1), parse_duration(window_text)
+        gap, window = shortest_gap(config.cron_expression), parse_duration(window_text)
     except (CronError, ValueError):
         return  # reported by `schedule`
     if window >= gap:
@@ -110,7 +111,7 @@ def _placeholders(task: ResolvedTask, key: str, parameters: DeclaredParameters) 
     optional = [name for name in key_names if name in parameters.properties and name not in parameters.required]
     yield from report_first((name for name in optional if not parameters.has_default(name)), unset)
     almost = list(almost_placeholders(key, parameters.properties))
-    singles = (match for match in re.finditer(SINGLE, key) if match[1] in parameters.properties)
+    singles = (match for match in re.finditer(_SINGLE_BRACES, key) if match[1] in parameters.properties)
     dollar_matches = chain(singles, _dollars(key, parameters))
     almost_ranges = [match.span() for match in almost]
     literals = [match for match in dollar_matches if not is_inside(almost_ranges, match.start())]

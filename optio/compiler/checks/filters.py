@@ -231,7 +231,7 @@ def _not_in_samples(task: ResolvedTask, filter_: _Filter, test: FilterTest) -> I
         span = task.document.inside(filter_.route, test.at, test.at + len(test.path))
         message, hint = f"`{test.path}` finds nothing in any sample", f"did you mean `@{suggestion[1:]}`?"
         write = f"@{suggestion[1:]}" if task.document.text_at(span, filter_.route) == test.path else None
-        yield task.at("OPT413", message, filter_.route, hint=hint, span=span, write=write, safe=False)
+        yield task.at("OPT434", message, filter_.route, hint=hint, span=span, write=write, safe=False)
 
 
 def _unlikely(task: ResolvedTask, filter_: _Filter) -> Iterator[Diagnostic]:

@@ -1,11 +1,10 @@
 """Check `model` against the names that the service of the agent offers. Lists of models are never complete, so only clear
-mistakes are reported: another maker's model, and names close to a known one."""
+mistakes are reported: another maker's model, and, as a suspicion, names close to a known one."""
 
 import re
 from collections.abc import Iterable, Iterator
 
 from optio.compiler.diagnostics import Diagnostic
-from optio.compiler.layers import MergedDocument
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.prompt import PLACEHOLDER
@@ -73,8 +72,8 @@ def _of_service(task: ResolvedTask, model: str, service: ModelService) -> Iterat
         message = f"`{model}` is a model of {other_maker}, and `{runtime}` asks {maker}"
         yield task.at("OPT607", message, ("model",), hint=_other_agent(task, model, service))
     elif (similar := _similar(model, _known_models(examples))) is not None:
-        message = f"`{runtime}` knows no model `{model}`"
-        yield task.at("OPT607", message, ("model",), hint=f"did you mean `{similar}`?", value=similar, safe=False)
+        message = f"`{model}` is not among the known models of `{runtime}`"
+        yield task.at("OPT621", message, ("model",), hint=f"did you mean `{similar}`?", value=similar, safe=False)
 
 
 def _known_models(examples: Iterable[str]) -> list[str]:
@@ -124,7 +123,7 @@ def _provider_of(task: ResolvedTask, model: str) -> Iterator[Diagnostic]:
     provider = _provider(name if slash else model)
     # A task with the key of another provider may mean that one, which has names of its own.
     is_routed = "OPENROUTER_API_KEY" in task.spec.environment.secrets
-    message, better = "", None
+    code, message, better = "OPT607", "", None
     if not slash:
         message = f"`{model}` names no provider: OpenCode takes `PROVIDER/MODEL`"
         better = None if provider is None or is_routed or model in _ALIASES else f"{provider}/{model}"
@@ -134,10 +133,11 @@ def _provider_of(task: ResolvedTask, model: str) -> Iterator[Diagnostic]:
         if prefix in _MAKERS and provider not in (None, prefix):
             message, better = f"`{name}` is a model of another provider than `{prefix}`", f"{provider}/{name}"
         elif similar is not None and _provider(name) in (None, similar):
-            message, better = f"`opencode` knows no provider `{prefix}`", f"{similar}/{name}"
+            code, better = "OPT621", f"{similar}/{name}"
+            message = f"`{prefix}` is not among the known providers of `opencode`"
     if message:
         hint = f"write `{better}`" if better else "write its provider before it, as in `anthropic/claude-sonnet-4-5`"
-        yield task.at("OPT607", message, ("model",), hint=hint, value=better, safe=False)
+        yield task.at(code, message, ("model",), hint=hint, value=better, safe=False)
 
 
 def _whole_endpoint(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -172,22 +172,9 @@ def _service_of_copilot(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield task.at("OPT607", message, route, key=True, hint=f"add `model: {example}` to the task, or another name")
 
 
-def is_credential_replaced(task: ResolvedTask) -> bool:
-    """Return True if a template or defaults list an agent's credential in `secrets` that the task's own list replaces."""
-    replaced_secrets = task.document.replaced(("environment", "secrets")) if isinstance(task.document, MergedDocument) else None
-    if not isinstance(replaced_secrets, list):
-        return False
-    from optio.compiler.checks.secrets_use import RUNTIME_KEYS
-
-    return any(
-        isinstance(name, str) and name in RUNTIME_KEYS and name not in task.spec.environment.secrets
-        for name in replaced_secrets
-    )
-
-
 def check_credential(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report a task without a credential for the model service of its agent, and without a variable that may name another
-    service. The pipeline calls it for pods, and `pedantic` for every executor."""
+    service."""
     environment, runtime = task.spec.environment, task.spec.agent_runtime
     names = {*environment.secrets, *environment.env}
     usual = _usual_credential(task, names)
@@ -197,17 +184,15 @@ def check_credential(task: ResolvedTask) -> Iterator[Diagnostic]:
     fitting = [name for name in names if re.match(credentials, name) and not re.fullmatch(_NO_CREDENTIAL, name)]
     routes: tuple[Route, ...] = (("agentRuntime",), ("environment", "secrets"), ("environment", "env"))
     is_known = all(task.is_known(route) for route in routes)
-    if any(name in environment.secrets for name in fitting) or not is_known or _is_signed_in_elsewhere(task):
+    if fitting or not is_known or _is_signed_in_elsewhere(task):
         return
     agent = declaration_of(runtime)
     title = runtime if agent is None else agent.title
-    if fitting:
-        return  # it is among the variables
-    list_text = ", ".join([key, *environment.secrets])
+    list_text = ", ".join(dict.fromkeys([key, *environment.secrets]))
     hint = f"add `environment: {{secrets: [{list_text}]}}`, or another credential of {title}"
     if environment.secrets:
         hint = f"write `secrets: [{list_text}]`, or add another credential of {title}"
-    message = f"no credential: {title} cannot reach its model"
+    message = f"no credential of this task lets {title} reach its model"
     yield task.at("OPT525", message, ("environment", "secrets"), key=True, hint=hint)
 
 

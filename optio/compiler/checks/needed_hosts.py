@@ -40,8 +40,6 @@ _ADDRESS = (
 _IDENTIFIER = r"AUDIENCE|ISSUER|LINK|NAMESPACE|ORIGIN|REALM|REFERER|SCOPE|SCHEMA|TITLE|HOMEPAGE"
 # Programs that open each address among their arguments.
 _CLIENTS = frozenset({"curl", "wget", "git", "pip", "pip3", "uv"})
-# An IPv6 address whose last group is the usual port of a service. Without brackets it is a part of the address.
-_PORT_AS_GROUP = r"([0-9a-fA-F:]*:[0-9a-fA-F:]*):(80|443|1883|3306|3389|5432|5672|6379|8000|8080|8443|9000|9092|9200)"
 
 
 # What calls a package manager, the public hosts that it then needs, and the beginnings of options and of variables that lead it
@@ -74,7 +72,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         entries = [egress.parse(entry) for entry in network.egress]
     except egress.BadEntry:
         return  # `environment` has reported it, and which host it means is not known
-    yield from _unreachable(task, network.egress, entries)
+    yield from _unreachable(task, entries)
     reasons: dict[str, str] = {}
     for host, reason in (*_model_service(task, entries), *_addresses(task, entries), *_registries(task, entries)):
         if not any(_covers(entry, egress.parse(host), host) for entry in entries):
@@ -91,19 +89,13 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     yield task.at("OPT527", f"`egress` lacks {facts}{notes}", ROUTE, key=True, hint=hint)
 
 
-def _unreachable(task: ResolvedTask, texts: list[str], entries: list[Entry]) -> Iterator[Diagnostic]:
-    """Report names in a cluster, and `2001:db8::5:5432`, which is one address at port 443."""
-    for index, (text, entry) in enumerate(zip(texts, entries, strict=True)):
+def _unreachable(task: ResolvedTask, entries: list[Entry]) -> Iterator[Diagnostic]:
+    """Report names in a cluster."""
+    for index, entry in enumerate(entries):
         if isinstance(entry, Host) and re.search(_PRIVATE, entry.name):
             message = f"`{entry.name}` is a name of a private address, which no list opens: the proxy of pods refuses it"
             hint = "write the address or its network, such as `10.96.0.0/12:8080`, or delete it"
             yield task.at("OPT527", message, (*ROUTE, index), hint=hint)
-        # A shorter address would need `::`, so one of eight groups is whole.
-        if "::" in text and (groups := re.fullmatch(_PORT_AS_GROUP, text)) is not None:
-            bracketed = f"[{groups[1]}]:{groups[2]}"
-            message = f"`{text}` is one address at port 443: without brackets `:{groups[2]}` is a part of it"
-            hint = f'write `"{bracketed}"`; if it is the address, write `"[{text}]"`'
-            yield task.at("OPT527", message, (*ROUTE, index), hint=hint, value=bracketed, safe=False)
 
 
 def _near(host: str, texts: list[str]) -> str:

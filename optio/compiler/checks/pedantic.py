@@ -9,7 +9,6 @@ from optio.compiler.diagnostics import Diagnostic, Fix
 from optio.compiler.edits import fix_edits
 from optio.compiler.param_schema.declared import declared_parameters
 from optio.compiler.resolved_task import ResolvedTask
-from optio.model.defaults import MAX_WORKFLOW_CONCURRENT
 from optio.model.prompt import placeholders
 from optio.model.route import Route
 from optio.model.trigger import WebhookConfig, WebhookTrigger
@@ -52,10 +51,6 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if not spec.triggers:
         hint = "add `triggers:`, or `- type: manual` if that is intended"
         yield task.at("OPT323", "no trigger: only the API and the command line start it", ("triggers",), key=True, hint=hint)
-    if spec.max_concurrent > MAX_WORKFLOW_CONCURRENT:
-        message = f"{spec.max_concurrent} concurrent runs, and the default for all tasks together is {MAX_WORKFLOW_CONCURRENT}"
-        hint = f"write {MAX_WORKFLOW_CONCURRENT}, or raise OPTIO_MAX_WORKFLOW_CONCURRENT on the server"
-        yield task.at("OPT604", message, ("maxConcurrent",), hint=hint)
     yield from models.check_credential(task)
     yield from _environment(task)
     yield from secrets_use.check_unused(task)

@@ -1,4 +1,5 @@
-"""Report secrets in plain text: tokens of well-known shapes in any file that the task is made of."""
+"""Report secrets in plain text: tokens of well-known shapes in any file that the task is made of, and
+variables that are named after a secret and hold what looks like one."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ _ORDINARY = (
 _MIN_LENGTH = 8
 
 
-def is_secret(value: str) -> bool:
+def _is_secret(value: str) -> bool:
     """Return whether a value looks chosen to be hard to guess: letters and digits of some length, and no word for a blank."""
     mixed = re.search(r"[A-Za-z]", value) is not None and re.search(r"[0-9]", value) is not None
     return len(value) >= _MIN_LENGTH and mixed and re.search(_ORDINARY, value) is None
@@ -29,7 +30,7 @@ def is_secret(value: str) -> bool:
 def names_secret(name: str, value: str) -> bool:
     """Return whether a variable is named after a secret and its value looks like one."""
     is_named = _NAMES_SECRET.search(name) or (name.endswith("TOKEN") and len(value) >= _LONG_TOKEN)
-    return bool(is_named) and is_secret(value)
+    return bool(is_named) and _is_secret(value)
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -40,6 +41,6 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         route = ("environment", "env", name)
         if names_secret(name, value) and not any(match_tokens(value)):
             hint = f"{EXPOSED}; then delete the entry, and add `{name}` to `environment.secrets`"
-            yield task.at("OPT503", f"`{name}` holds a secret in plain text", route, key=True, hint=hint)
+            yield task.at("OPT533", f"`{name}` looks like a secret in plain text", route, key=True, hint=hint)
     if task.prompt_path is not None:
         yield from find_tokens(task.prompt_path, task.prompt)

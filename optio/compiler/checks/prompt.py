@@ -1,22 +1,18 @@
-"""Check the prompt: its size, and its placeholders against the declared parameters. Text that other template languages would
-fill in (`{NAME}`, `%(NAME)s`, `{% if %}`) is reported where it names a parameter."""
+"""Check the prompt: its size, and its placeholders against the declared parameters. Text in double braces that is not a
+placeholder (`{{ NAME }}`, `{{#if NAME}}`) stays as it is, and is reported."""
 
 import re
-import sys
 from collections.abc import Collection, Iterator, Mapping
 from functools import partial
-from itertools import chain
 from typing import Any
 
 from optio.compiler.conversions.known_keys import CREDENTIAL_NAME
 from optio.compiler.diagnostics import Diagnostic, report_first
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.source import Position, Span
 from optio.compiler.suggest import suggest
 from optio.compiler.text_hygiene import check_invisible
 from optio.model.prompt import PLACEHOLDER, placeholders
-from optio.model.route import Route
 from optio.model.trigger import Trigger, WebhookTrigger
 
 MAX_PROMPT_BYTES = 256 * 1024
@@ -25,20 +21,9 @@ ALMOST_PLACEHOLDER = (
     r"\$?\{\{(?![A-Za-z0-9_]+\}\})(?=[^{}]{0,200}[^{}\s])[^{}]{1,200}\}\}"
     r"|\{\{(?![A-Za-z0-9_]+\}\})[A-Za-z0-9_]{1,60}(?![A-Za-z0-9_])\}?"
 )
-# Syntax of other template languages. It may be meant literally, unless it names a parameter.
-_TEMPLATED = r"\{%[^%{}\n]{1,200}%\}"
-_SHELLS = r"(?<![\\$\w])\$([A-Za-z_][A-Za-z0-9_]*)(?![A-Za-z0-9_({\[])"
 _CODE = r"(?s)```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`"
-# Marks of other template languages. They may be literal, unless they name a parameter that the prompt does not use otherwise.
-_MARKED = (
-    r"(?a)%\((\w+)\)s|<<\s?(\w+)\s?>>|<(\w+)>|\[\[?(\w+)\]\]?(?!\()|%%?(\w+)%%?|\(\((\w+)\)\)"
-    r"|(?<!\{)\{(\w+)[:!][^{}\n]{0,20}\}(?!\})|(?<!\w)__(\w+?)__(?!\w)"
-    r"|\$\((?:\w+\.){0,4}(\w+)\)|\$\{(?:\w+\.){1,4}(\w+)\}|<%[=-]?\s?(?:\w+\.){0,4}(\w+)\s?-?%>|(?<!\w)([@!#])(\w+)\12(?!\w)"
-)
 # A one-word prompt with such an ending is the name of a file.
 _FILES = (".md", ".mdx", ".markdown", ".txt", ".prompt", ".j2", ".jinja", ".jinja2", ".tmpl", ".tpl")
-# `{NAME}`, `${NAME}` and `%{NAME}`.
-SINGLE = r"(?<!\{)[$%]{0,2}\{([A-Za-z0-9_]+)\}(?!\})"
 # A command of LaTeX, with its arguments so far, or a sign that raises or lowers what follows.
 _LATEX = r"(?:\\[A-Za-z]{1,30}\*?(?:\[[^\[\]]{0,40}\]|\{{1,2}[^{}]{0,40}\}{1,2}){0,4}|[_^])\Z"
 _MAX_LATEX = 200
@@ -66,12 +51,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if (path := _only_path(task)) is not None:
         hint = f"write `promptFile: {path}`, with the path relative to this file"
         yield task.at("OPT231", f"the whole prompt is `{path}`, the name of a file", task.prompt_route, hint=hint)
-        return
-    unused = set(parameters.properties).difference(placeholders(task.prompt))
-    if unused:
-        marks = {match: _name(match) for match in _marked(task, unused)}
-        yield from report_first(marks, lambda match: _mark(task, match, marks[match]))
-        yield from _unused(task, parameters, set(marks.values()))
+    yield from _unused(task, parameters)
 
 
 def _prompt_file(task: ResolvedTask, path: str) -> Iterator[Diagnostic]:
@@ -90,28 +70,15 @@ def _only_path(task: ResolvedTask) -> str | None:
     return path if is_path and task.prompt_path is None and task.spec.agent_runtime != "command" else None
 
 
-def _marked(task: ResolvedTask, unused: set[str]) -> Iterator[re.Match[str]]:
-    """Find unused parameters that the prompt marks in the style of another template language, outside code."""
-    code = code_ranges(task.prompt)
-    for match in re.finditer(_MARKED, task.prompt):
-        if _name(match) in unused and not is_inside(code, match.start()):
-            yield match
-
-
-def _name(match: re.Match[str]) -> str:
-    return str(match[match.lastindex or 0])
-
-
 def _literal(
     task: ResolvedTask, match: re.Match[str], hint: str, write: str | None = None, *, safe: bool = False
 ) -> Diagnostic:
+    """Report text that stays as it is: a mistake if it has a parameter's name in the braces of a placeholder."""
+    parameters = declared_parameters(task)
+    names = set() if parameters is None else _words(match) & set(parameters.properties)
+    code = "OPT203" if names else "OPT234"
     message = f"`{match[0]}` is not a placeholder and stays as it is"
-    return task.in_prompt("OPT203", message, *match.span(), hint=hint, write=write, safe=safe)
-
-
-def _mark(task: ResolvedTask, match: re.Match[str], name: str) -> Diagnostic:
-    write = f"{{{{{name}}}}}"
-    return _literal(task, match, f"write `{write}`", write)
+    return task.in_prompt(code, message, *match.span(), hint=hint, write=write, safe=safe)
 
 
 def _names(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[Diagnostic]:
@@ -276,42 +243,25 @@ def _syntax(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[Diag
         hint = "write `{{NAME}}` with the name of a parameter; put literal braces between backquotes"
         return _literal(task, match, hint)
 
-    def single(match: re.Match[str]) -> Diagnostic:
-        return _mark(task, match, match[1])
-
     yield from report_first(almost_placeholders(task.prompt, parameters.properties), almost)
-    if "{%" in task.prompt:
-        conditions = (match for match in re.finditer(_TEMPLATED, task.prompt) if _words(match) & set(parameters.properties))
-        yield from report_first(conditions, almost)
-    code = code_ranges(task.prompt) if "$" in task.prompt else []
-    dollars = re.finditer(_SHELLS, task.prompt) if "$" in task.prompt else iter(())
-    shells = (match for match in dollars if match[1] in parameters.properties and match[1] not in variables)
-    yield from report_first((match for match in shells if not is_inside(code, match.start())), single)
-    yield from report_first((match for match in re.finditer(SINGLE, task.prompt) if match[1] in parameters.properties), single)
 
 
-def _after_prompt(task: ResolvedTask) -> str:
-    """Return what follows the prompt on its last line: a comment there may be a part of the prompt, as `text_hygiene` says."""
-    route: Route = ("promptTemplate",)
-    if task.prompt_path is not None or not task.document.plain(route):
-        return ""
-    end = task.document.span(route).end
-    return task.document.text_at(Span(end, Position(end.line, sys.maxsize)), route) or ""
-
-
-def _unused(task: ResolvedTask, parameters: DeclaredParameters, marked_names: set[str]) -> Iterator[Diagnostic]:
+def _unused(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[Diagnostic]:
     if task.spec.agent_runtime == "command":
         return  # the program reads parameters from a file
     used_names = set(placeholders(task.prompt)) | set(placeholders(task.spec.dedupe.key if task.spec.dedupe else ""))
     folded_names = {name.casefold() for name in used_names}
-    reported = _reported_elsewhere(task, parameters, used_names) | marked_names
+    reported = _reported_elsewhere(task, parameters, used_names)
     for name, sub in parameters.properties.items():
         if name in reported or sub is False:  # with False no value is allowed, so it is not a usable parameter
             continue
         is_elsewhere = isinstance(sub, dict) and "x-optio-used-by" in sub
-        if name.casefold() not in folded_names and not is_elsewhere and f"{{{name}}}" not in task.prompt:
+        if name.casefold() not in folded_names and not is_elsewhere:
             mapped = ", here and in `paramMapping`" if name in parameters_of_triggers(task) else ""
-            hint = f"use `{{{{{name}}}}}` or delete it{mapped}"
+            used = name if _is_name(name) else re.sub(r"\W+", "_", name)
+            hint = f"use `{{{{{used}}}}}` or delete it{mapped}"
+            if used != name:
+                hint = f"call it `{used}`, and use `{{{{{used}}}}}`, or delete it{mapped}"
             route = ("paramsSchema", "properties", name)
             yield task.at("OPT202", f"the prompt does not use `{name}`", route, key=True, hint=hint)
 
@@ -321,11 +271,6 @@ def _reported_elsewhere(task: ResolvedTask, parameters: DeclaredParameters, used
     reported at that place."""
     names = [name for name in parameters.properties if name not in parameters.undeclared]
     strange = sorted(used_names.difference(names) | parameters.undeclared)
-    reported = {*parameters.undeclared} | {_only_unused(task, parameters) or ""} | set(placeholders(_after_prompt(task)))
+    reported = {*parameters.undeclared} | {_only_unused(task, parameters) or ""}
     reported |= {suggest(name, names) or "" for name in strange}
-    if "{" in task.prompt:
-        almost = list(almost_placeholders(task.prompt, parameters.properties))
-        reported = reported.union(*map(_words, chain(almost, re.finditer(_TEMPLATED, task.prompt))))
-        sources = sources_of(task)
-        reported |= {meant_parameter(match[0], parameters, sources) or "" for match in almost}
-    return reported
+    return reported.union(*map(_words, almost_placeholders(task.prompt, parameters.properties)))

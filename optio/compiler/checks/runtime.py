@@ -7,9 +7,6 @@ from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.runtimes import DECLARED
 
-# A budget of less than this part of the dearest call is likely a slip, since a run makes more than one.
-_CALLS_OF_A_RUN = 50
-
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report combinations of `agentRuntime`, `command`, `model` and `connections` that cannot run."""
@@ -61,16 +58,12 @@ def _check_budget(task: ResolvedTask) -> Iterator[Diagnostic]:
     if spec.budget_limit == 0 and spec.agent_runtime != "command" and task.is_known(("budgetUsd",)):
         message = "a budget of 0 is spent by the first call of the model, and is not one without a limit"
         hint = 'write what one run may cost, such as `budgetUsd: "0.50"`, or delete it for no limit'
-        yield task.at("OPT616", message, ("budgetUsd",), hint=hint)
+        yield task.at("OPT620", message, ("budgetUsd",), hint=hint)
         return
     if spec.budget_limit is None or not all(task.is_known((key,)) for key in ("agentRuntime", "model", "budgetUsd", "budget")):
         return
-    from optio.model.money import dollars, max_call_usd, why_unpriced  # imported only for a budget, with the prices
+    from optio.model.money import why_unpriced  # imported only for a budget, with the prices
 
-    unpriced, call = why_unpriced(spec), max_call_usd(spec)
+    unpriced = why_unpriced(spec)
     if unpriced is not None:
         yield task.at("OPT616", unpriced[0], ("budgetUsd",), key=True, hint=unpriced[1])
-    elif call is not None and spec.budget_limit * _CALLS_OF_A_RUN < call:
-        message = f"one call of `{spec.model}` may cost {dollars(call)}, and a run with this budget may spend that too"
-        hint = "keep it if its prompts are short, or write a larger budget or a cheaper `model`"
-        yield task.at("OPT619", message, ("budgetUsd",), hint=hint)

@@ -1,17 +1,16 @@
-"""Advise on schedules that are valid and may not fire as they read: steps that are too long or leave an uneven gap, runs that
-overlap, days that few years have, and nights on which the clocks change."""
+"""Advise on schedules that are valid and may not fire as they read: steps that are too long or leave an uneven gap, months
+that are left out, and nights on which the clocks change."""
 
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from itertools import islice
+from itertools import islice, pairwise
 
 from optio.compiler.checks.schedule import field_span
 from optio.compiler.diagnostics import Diagnostic, shorten
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.route import Route, value_at
-from optio.model.text import parse_duration
 from optio.model.trigger import ScheduleConfig, ScheduleTrigger
 
 # Of each field: how many values it has, its first one, its name with its preposition, and what it divides.
@@ -19,8 +18,6 @@ _STEPPED = (
     (60, 0, "at minute", "hour"), (24, 0, "at hour", "day"), (31, 1, "on day", "month"), (12, 1, "in month", "year"),
     (7, 0, "on day", "week"),
 )  # fmt: skip
-# Signs that not every cron supports.
-_DIALECT = frozenset("LW#?@")
 # Any start will do, because the pattern repeats.
 _START = datetime(2024, 1, 1, tzinfo=UTC)
 _MAX_FIRES_EXAMINED = 500
@@ -37,10 +34,6 @@ _DAYS_OF_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _MONTH, _DAY, _MINUTE = timedelta(days=30), timedelta(days=1), timedelta(minutes=1)
 # What a schedule may cost in 30 days without a word about it, in US dollars.
 _COSTLY_USD = 1_000
-# With more slots, overlapping runs do not matter.
-_MAX_SLOTS = 50
-# No zone changes its clocks by more in one night.
-_MAX_CLOCK_CHANGE = timedelta(hours=2)
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -58,12 +51,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             continue
         fields = expand(expression).split()
         yield from _steps(task, route, expression, fields) if "/" in expression else ()
-        each_minute = list(_each_minute(task, route, expression, fields))
-        yield from each_minute or _overlap(task, route, trigger, fields)
-        yield from _dialect(task, route, expression, fields) if not _DIALECT.isdisjoint(expression) else ()
+        yield from _each_minute(task, route, expression, fields)
         yield from _start_limit(task, trigger)
         yield from _month_cost(task, route, expression)
-        yield from _rare(task, route, expression, fields)
         yield from _short_months(task, route, expression, fields)
         yield from _clock_changes(task, route, trigger.config, fields)
 
@@ -83,7 +73,8 @@ def _steps(task: ResolvedTask, route: Route, expression: str, fields: list[str])
         if (step >= size and stepped[1] == "*") or (size // 2 < step < size and index < 2):
             times = f"{at} {' and '.join(map(str, values))}"
             message = f"`{shorten(field, _MAX_SHOWN_LENGTH)}` fires {times} of each {period}, not every {interval}"
-            yield task.at("OPT317", message, route, hint=f"write `{better}` if that is intended", span=span)
+            code = "OPT317" if step >= size else "OPT305"
+            yield task.at(code, message, route, hint=f"write `{better}` if that is intended", span=span)
         elif first == 0 and index < 2 and size % step:
             message = f"every {interval}, but {size - values[-1]} from {name} {values[-1]} to 0"
             near = min((divisor for divisor in range(2, size) if not size % divisor), key=lambda n: (abs(n - step), n))
@@ -117,49 +108,6 @@ def _short_months(task: ResolvedTask, route: Route, expression: str, fields: lis
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-
-
-def _dialect(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
-    # `JUL` and `WED` are names; `L`, `15W` and `5L` are not.
-    parts = [part for field in fields for part in field.split(",")]
-    signs = [
-        sign
-        for sign in "LW#?"
-        if any(sign in part if sign in "#?" else part.endswith(sign) and (part == sign or not part.isalpha()) for part in parts)
-    ]
-    if expression.strip().startswith("@"):
-        hint = f"in five plain fields: `{' '.join(fields)}`"
-        yield task.at("OPT316", f"`{expression.strip()}` is not supported by every cron", route, hint=hint)
-    elif signs and signs[0] in expression:
-        hint = "keep it if only Optio reads it"
-        yield task.at("OPT316", f"`{signs[0]}` is not supported by every cron", route, hint=hint)
-
-
-def _overlap(task: ResolvedTask, route: Route, trigger: ScheduleTrigger, fields: list[str]) -> Iterator[Diagnostic]:
-    """Report schedules that can start more runs than may run at once, if each run takes its whole timeout."""
-    spec, config = task.spec, trigger.config
-    if (
-        spec.timeout is None
-        or config.overlap == "skip"
-        or not (task.is_known(("timeout",)) and task.is_known(("maxConcurrent",)))
-    ):
-        return
-    slots, timeout = spec.max_concurrent, parse_duration(spec.timeout)
-    if slots > _MAX_SLOTS or _least_gap(fields[0], fields[1], slots) - _MAX_CLOCK_CHANGE >= timeout:
-        return
-    try:
-        gap = shortest_gap(config.cron_expression, config.timezone, slots)
-        if gap >= timeout:
-            return
-    except (KeyError, ValueError, OSError):  # an invalid zone is reported by `schedule`
-        return
-    if slots == 1:
-        message = f"fires every {_words(gap)} at times, but a run may take {spec.timeout}: runs queue up"
-    else:
-        runs = f"only {slots} runs of up to {spec.timeout} run at once"
-        message = f"fires {slots + 1} times in {_words(gap)} at times, but {runs}"
-    hint = "write `overlap: skip`, a shorter `timeout` or a larger `maxConcurrent`, or let it fire less often"
-    yield task.at("OPT314", message, route, hint=hint)
 
 
 def _start_limit(task: ResolvedTask, trigger: ScheduleTrigger) -> Iterator[Diagnostic]:
@@ -203,20 +151,6 @@ def _month_cost(task: ResolvedTask, route: Route, expression: str) -> Iterator[D
         yield task.at("OPT325", message, route, hint=hint)
 
 
-def _rare(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
-    # Whoever writes 29 February knows that day.
-    if fields[2] == "29" and fields[3].upper() in ("2", "02", "FEB") and fields[4] == "*":
-        return
-    from optio.scheduling.cron import longest_gap
-
-    gap = longest_gap(expression)
-    if gap is not None:
-        years = gap[1].year - gap[0].year
-        dates = f"from {gap[0]:%Y-%m-%d} to {gap[1]:%Y-%m-%d}"
-        message = f"not every year has such a day: it pauses for {years} years, for instance {dates}"
-        yield task.at("OPT315", message, route, hint="keep it if that is intended")
-
-
 def _clock_changes(task: ResolvedTask, route: Route, config: ScheduleConfig, fields: list[str]) -> Iterator[Diagnostic]:
     """Report fires that a change of the clocks skips or repeats. The rules of the zone decide, not today's date, so a file that
     was clean yesterday stays clean."""
@@ -250,24 +184,9 @@ def _times(times: Sequence[datetime]) -> str:
 
 
 @lru_cache(maxsize=4096)
-def shortest_gap(expression: str, zone: str, fires_on: int) -> timedelta:
-    """Return the shortest time between a fire and the one `fires_on` later, within the first fires of the schedule."""
+def shortest_gap(expression: str) -> timedelta:
+    """Return the shortest time between two fires of the schedule in UTC, within its first fires."""
     from optio.scheduling.cron import fires
 
-    times = list(islice(fires(expression, zone, _START), _MAX_FIRES_EXAMINED + fires_on))
-    return min((b - a for a, b in zip(times, times[fires_on:], strict=False)), default=timedelta.max)
-
-
-@lru_cache(maxsize=4096)
-def _least_gap(minute: str, hour: str, fires_on: int) -> timedelta:
-    """Return a cheap lower bound of `shortest_gap`: the same time if every day counted and no clock changed."""
-    from optio.scheduling.cron import minutes_of_day
-
-    times = minutes_of_day(f"{minute} {hour} * * *")
-    later = (divmod(place + fires_on, len(times)) for place in range(len(times)))
-    return min(days * _DAY + (times[place] - at) * _MINUTE for at, (days, place) in zip(times, later, strict=True))
-
-
-def _words(gap: timedelta) -> str:
-    minutes = int(gap.total_seconds() // 60)
-    return f"{minutes // 60} h" if minutes and minutes % 60 == 0 else f"{minutes} min"
+    times = islice(fires(expression, "UTC", _START), _MAX_FIRES_EXAMINED)
+    return min((later - earlier for earlier, later in pairwise(times)), default=timedelta.max)

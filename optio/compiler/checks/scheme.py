@@ -1,7 +1,6 @@
 """Check that a webhook's `scheme`, headers and events fit the sender that the file speaks of: a Stripe event with `scheme:
 github` would never be accepted."""
 
-import re
 from collections.abc import Iterator
 
 from optio.compiler.checks import event_names
@@ -11,8 +10,6 @@ from optio.model.route import Route, value_at
 from optio.model.senders import RETRIED, SENDERS, InHeader, Sender, sender_of
 from optio.model.trigger import Scheme, WebhookConfig, WebhookTrigger
 
-# Sender names that are unambiguous in a path.
-_IN_PATH = re.compile(r"(?:^|-)(github|gitlab|gitea|stripe|pagerduty)(?:-|$)")
 # The scheme of a sender by its signature header, if no other sender uses that header.
 _OWN_HEADERS: dict[str, Scheme] = {
     **{sender.header.lower(): scheme for scheme, sender in SENDERS.items() if scheme not in ("hmac", "optio")},
@@ -61,8 +58,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             findings = [] if trigger.config.secret is None else list(_signature(task, route, trigger.config))
             findings += _event_place(task, route, trigger.config)
             findings += event_names.check(task, route, trigger.config)
-            findings = findings or list(_delivery(task, route, trigger.config))
-            yield from findings or (() if trigger.config.secret is None else _path(task, route, trigger.config))
+            yield from findings or _delivery(task, route, trigger.config)
 
 
 def _without_effect(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
@@ -171,14 +167,6 @@ def _delivery(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterat
         message = f"`{config.delivery_header}` names the event: all deliveries of one event would count as one"
         hint = f"delete it, or write the header with the delivery's number, such as `{RETRIED.name}`"
         yield task.at("OPT420", message, (*route, "deliveryHeader"), hint=hint)
-
-
-def _path(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
-    """Report a path that names a sender (`github-push`) whose webhook uses another scheme by default."""
-    if config.scheme == "optio" and (match := _IN_PATH.search(config.path)):
-        optio, sender = SENDERS["optio"], SENDERS[match[1]]  # type: ignore[index]
-        message = f"`scheme: optio` reads `{optio.header}`, but {sender.name} sends `{sender.header}`"
-        yield task.at("OPT420", message, (*route, "path"), hint=f"write `scheme: {match[1]}`")
 
 
 def _event_place(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:

@@ -1,13 +1,13 @@
 """Prove the fixes of findings before they are shown: a fix is applied in memory and compiled, all fixes of a file together
-first, and halves of them where that fails. A fix is proved if its finding is gone and no error or warning is new. One that
-fails is dropped, and its finding keeps the hint without a value (`unproved_hint`), if it has one."""
+first, and halves of them where that fails. A fix is proved if its finding is gone and no other is new, except those of
+pedantic rules. One that fails is dropped, and its finding keeps the hint without a value (`unproved_hint`), if it has one."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Severity
+from optio.compiler.diagnostics import Diagnostic, Edit, Fix, Severity, is_pedantic
 from optio.compiler.edits.text_edits import apply_with_ranges, compatible_fixes, line_starts, offset_of
 from optio.model.route import Route
 
@@ -108,7 +108,7 @@ class _Trials:
         return not any(
             (finding.path in changed and changed[finding.path].has_written(finding)) or not hidden.hold(finding)
             for finding in after.found
-            if finding.severity is not Severity.INFO and counts[_identity(finding)] > self._before[_identity(finding)]
+            if not is_pedantic(finding.code) and counts[_identity(finding)] > self._before[_identity(finding)]
         )
 
 
@@ -145,7 +145,7 @@ class _HiddenRoutes:
     def hold(self, finding: Diagnostic) -> bool:
         """Return whether the finding was hidden by an error of the group."""
         is_below = any(finding.route[: len(above)] == above for above in self._below if above)
-        return is_below or (self._has_errors and finding.severity is Severity.WARNING)
+        return is_below or (self._has_errors and finding.severity is not Severity.ERROR)
 
 
 def _counts(findings: Iterable[Diagnostic]) -> Counter[_Identity]:

@@ -38,10 +38,17 @@ RULES: dict[str, Rule] = {
     for rule in part.RULES
 }
 RETIRED: dict[str, str] = {
+    "OPT023": "tab-in-prompt-indent",
+    "OPT312": "herd",
+    "OPT314": "overlap",
+    "OPT315": "far-future",
+    "OPT316": "cron-dialect",
     "OPT431": "constant-body",
     "OPT433": "answers-itself",
+    "OPT604": "over-global",
     "OPT617": "result-line",
     "OPT618": "reversed-priority",
+    "OPT619": "budget-below-call",
 }
 """Rules of earlier versions, by code. Nothing reports them; comments and policies may still name them, without effect."""
 _LETTERS_FOR_DIGITS = str.maketrans("OIL", "011")

@@ -1,6 +1,16 @@
 """The data type of a rule."""
 
+from enum import StrEnum
 from typing import NamedTuple
+
+
+class Certainty(StrEnum):
+    """The kind of a rule's findings. A rule that `PROVES` states what the format says of the file: it contradicts itself,
+    something in it has no effect, or a run will be refused or fail. A rule that `SUSPECTS` guesses or advises, and the file may
+    be exactly what its author wants. Such a rule is information, and a warning with `--strict` at most."""
+
+    PROVES = "proves"
+    SUSPECTS = "suspects"
 
 
 class Rule(NamedTuple):
@@ -12,6 +22,7 @@ class Rule(NamedTuple):
     code: str
     name: str
     severity: str
+    certainty: Certainty
     title: str
     why: str
     wrong: str
@@ -22,3 +33,4 @@ class Rule(NamedTuple):
 
 
 ERROR, WARNING, INFO = "error", "warning", "info"
+PROVES, SUSPECTS = Certainty.PROVES, Certainty.SUSPECTS

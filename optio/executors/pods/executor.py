@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from optio.errors import LaunchFailed, OptioError, StoreUnavailable
 from optio.executors import execve
-from optio.executors.base import Handle, KeptAttempt, Launch, ProgramFacts, WarmDemand
+from optio.executors.base import Executor, Handle, KeptAttempt, Launch, WarmDemand
 from optio.executors.pods import manifest as pod
 from optio.executors.pods.api_client import Refused, Unreachable
 from optio.executors.pods.launch_script import environment
@@ -24,10 +24,8 @@ from optio.executors.pods.loop_thread import PATIENCE_S, LoopThread
 from optio.executors.pods.manifest import PodSettings
 from optio.executors.pods.search import FIND_S
 from optio.executors.pods.site import PodSite
-from optio.executors.procfs import uptime
 from optio.model import isolation
 from optio.model.pool import Pool
-from optio.model.probe_result import ProbeResult
 from optio.model.runtimes import declaration_of
 from optio.model.task import Environment
 
@@ -36,8 +34,9 @@ log = logging.getLogger(__name__)
 _NO_LABEL = re.compile(r"[^a-z0-9-]+")
 
 
-class PodExecutor:
-    """The executor of one namespace. `start_s` is how long a pod may take until its container runs."""
+class PodExecutor(Executor):
+    """The executor of one namespace. `start_s` is how long a pod may take until its container runs. No attempt is continued in
+    another pod, since HOME goes with its pod; tasks whose environment cannot be applied are refused, so there are no notes."""
 
     def __init__(self, settings: PodSettings, programs: Mapping[str, str], *, start_s: float = 300.0) -> None:
         self._settings = settings
@@ -73,9 +72,6 @@ class PodExecutor:
             message = f"the namespace {self._settings.namespace} cannot be used: {err}"
             raise StoreUnavailable(message, temporary=temporary) from err
 
-    def clock(self) -> float:
-        return uptime()
-
     def program(self, runtime: str) -> str:
         """Return the name of the program, which is looked up on the image's PATH when the agent starts."""
         agent = declaration_of(runtime)
@@ -88,21 +84,11 @@ class PodExecutor:
         manifest = pod.attempt_pod(launch, settings, secrets.token_hex(8), self._worker)
         return self._call(lambda site: site.begin(launch, settings, manifest))
 
-    def program_facts(self, runtime: str) -> ProgramFacts:
-        return ProgramFacts()
-
-    def can_continue(self, run_id: str, attempt: int, program: str | None = None) -> bool:
-        """Return False: the agent's HOME goes with its pod."""
-        return False
-
     def find(self, run_id: str, attempt: int) -> Handle | None:
         try:
             return self._call(lambda site: site.find(run_id, attempt), FIND_S + PATIENCE_S)
         except (Refused, Unreachable) as err:
             raise StoreUnavailable(f"the pods of {self._settings.namespace} cannot be read: {err}") from err
-
-    def prepare(self) -> None:
-        """Do nothing: the first call opens the cluster, and pods are prepared by pools."""
 
     def keep_warm(self, wanted: Sequence[WarmDemand]) -> None:
         if wanted or self._site is not None:
@@ -148,14 +134,6 @@ class PodExecutor:
         with contextlib.suppress(Refused, Unreachable):
             self._call(lambda site: site.removal.remove_all(run_id, attempt))
 
-    def notes(self, environment: Environment) -> list[str]:
-        """Return nothing: this executor refuses tasks whose environment it cannot apply."""
-        return []
-
-    def examine(self) -> Iterable[ProbeResult]:
-        """Return nothing: the cluster is checked by `examine.py`."""
-        return ()
-
     def not_applied(self, names: Iterable[str]) -> list[str]:
         return isolation.notes("kubernetes", names)
 
@@ -164,10 +142,6 @@ class PodExecutor:
             return pod.credentials(environment, self._settings)
         except LaunchFailed:  # no pod with such a list is ever made
             return ()
-
-    def refusal_hint(self, line: bytes, environment: Environment) -> str | None:
-        """Return None: refusals in pods are the same for all tasks, and documented."""
-        return None
 
     def close(self) -> None:
         async def end() -> None:

@@ -23,6 +23,8 @@ _MORE_MEMORY = "raise environment.resources.memory (OPTIO_POD_MEMORY, for tasks 
 _OOM = f"it used more memory than its limit: {_MORE_MEMORY}"
 _BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*": ErrImagePull: ')
 
+DELETED = Exit(reason="deleted", message="the pod was deleted", temporary=True)
+
 
 def of_end(text: str, *, oom: bool = False) -> Exit:
     """Parse the supervisor's last words. An attempt that fails after the kernel has killed a process of its container for
@@ -85,14 +87,14 @@ def _why(status: Status, terminated: Status) -> tuple[str | None, str, bool]:
     return None, "", True
 
 
-def of_start(status: Status) -> tuple[str, str, bool] | None:
-    """Return (reason, sentence, whether a later attempt may help) if the pod will not start, or None if it may only need
-    time."""
+def of_start(status: Status) -> Exit | None:
+    """Return the end of a pod that will not start, or None if it may only need time."""
     for container_status in status.get("containerStatuses") or ():
         waiting = (container_status.get("state") or {}).get("waiting") or {}
-        reason, message = waiting.get("reason", ""), waiting.get("message", "")
+        reason = waiting.get("reason", "")
         if reason in _HOPELESS:
-            return _HOPELESS[reason], f"the pod cannot start: {reason}: {message}", False
+            message = f"the pod cannot start: {reason}: {waiting.get('message', '')}"
+            return Exit(reason=_HOPELESS[reason], message=message)
     return None
 
 

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from optio.executors.base import STREAMS, Exit, LaunchArrival
+from optio.executors.base import STREAMS, Exit, Handle, LaunchArrival
 from optio.executors.pods import exit_status, informer, manifest
 from optio.executors.pods.informer import Pod
 from optio.executors.pods.spool import Spool
@@ -17,7 +17,7 @@ from optio.model.run import AgentPod
 _MAX_HEARD_BYTES = 1 << 20
 
 
-class PodHandle:
+class PodHandle(Handle):
     """The handle of an attempt in a pod. `ask` passes on the worker's requests: `stop`, `renew`, `close` or `remove`."""
 
     streams: Sequence[str] = STREAMS

@@ -30,6 +30,7 @@ class Informer:
     def __init__(self, cluster: Cluster, labels: Labels, *, meta: bool = False) -> None:
         self._cluster, self._labels, self._meta = cluster, labels, meta
         self._moved: dict[str, asyncio.Event] = {}
+        self._task: asyncio.Task[None] | None = None
         # All changes up to this version are known.
         self._known_to = 0
         self.pods: dict[str, Pod] = {}
@@ -79,11 +80,26 @@ class Informer:
         ):
             self._now(name, pod_object)
 
-    def clear(self) -> None:
-        """Forget all pods, until the next list."""
-        self.pods.clear()
-        self.listed.clear()
-        self._known_to = 0
+    def begin(self) -> None:
+        """Watch in the background, unless it does already."""
+        self._task = self._task or asyncio.create_task(self.run())
+
+    async def known(self, timeout_s: float) -> bool:
+        """Wait for the first list for a moment. Return whether it is there."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.listed.wait()
+        return self.listed.is_set()
+
+    async def end(self) -> None:
+        """Stop watching in the background, and forget all pods until the next list."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            self.pods.clear()
+            self.listed.clear()
+            self._known_to = 0
 
     async def run(self) -> None:
         """Watch for ever, from where the last watch ended. All pods are listed anew when a watch breaks off, and now and

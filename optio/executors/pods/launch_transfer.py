@@ -2,8 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 from optio.executors.pods import launch_script
 from optio.executors.pods import manifest as pod
@@ -15,8 +13,8 @@ _HEARS_S = 30.0
 
 
 class LaunchTransfer:
-    """A command that waits in the pod for a launch. Its context manager withdraws the command; until the launch was `sent`, it
-    has changed nothing in the pod. Afterwards the same command brings the agent's output for a while, sooner than the log does,
+    """A command that waits in the pod for a launch. `aclose` withdraws the command; until the launch was `sent`, it has changed
+    nothing in the pod. Afterwards the same command brings the agent's output for a while, sooner than the log does,
     from the first byte on."""
 
     def __init__(self, cluster: Cluster, name: str) -> None:
@@ -70,21 +68,13 @@ class LaunchTransfer:
         return result
 
     def keep(self) -> Callable[[], object]:
-        """Let it bring output on after this block: what is returned ends that."""
+        """Let it bring output on after `aclose`: what is returned ends that."""
         self._is_kept = True
         asyncio.get_running_loop().call_later(_HEARS_S, self._running.cancel)
         return self._running.cancel
 
-    async def close(self) -> None:
-        """Withdraw the command, unless it is to bring output beyond its block."""
+    async def aclose(self) -> None:
+        """Withdraw the command, unless it is kept."""
         if not self._is_kept:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()

@@ -36,9 +36,8 @@ _FILL_S = 30.0
 _READ_S = 300.0
 _COPIED_AT_ONCE = 4 << 20
 _FILES = {"stdout": "stdout", "stderr": "stderr", "result": "result/result.jsonl", "side": "side", "telemetry": "telemetry"}
-_GONE = Exit(code=None, signal=None, reason="deleted", message="the pod was deleted", temporary=True)
-_LOG_LOST = Exit(code=None, signal=None, reason="log_lost", message="the pod's log could not be read", temporary=True)
-_UNLAUNCHED = Exit(code=None, signal=None, reason="launch", message="the pod took no launch", temporary=True)
+_LOG_LOST = Exit(reason="log_lost", message="the pod's log could not be read", temporary=True)
+_UNLAUNCHED = Exit(reason="launch", message="the pod took no launch", temporary=True)
 
 
 @dataclass(slots=True)
@@ -81,7 +80,7 @@ class PodLogReader:
                 log.info("the log of %s broke off: %s", handle.name, err)
             except Refused as err:
                 if err.status == 404 and await self._is_gone(handle):
-                    return _GONE
+                    return exit_status.DELETED
                 is_whole = err.status in (400, 404)  # a container that never ran has no log
             if over is not None:
                 state.over_since = state.over_since or time.monotonic()
@@ -90,7 +89,7 @@ class PodLogReader:
                 if time.monotonic() - state.over_since > _READ_S:
                     return _LOG_LOST
             if await self._is_gone(handle):
-                return _GONE
+                return exit_status.DELETED
         raise AssertionError("not reached")
 
     async def _read(self, handle: PodHandle, state: _Following, *, follow: bool) -> Exit | None:
@@ -150,11 +149,11 @@ class PodLogReader:
         except (Refused, Unreachable):
             return exit_
         if pod_object is None or pod_object["metadata"]["uid"] != handle.uid:
-            return _GONE
+            return exit_status.DELETED
         disrupted = exit_status.disrupted(pod_object["status"])
         if disrupted is not None:
-            return Exit(code=None, signal=None, reason="evicted", message=disrupted, temporary=True)
-        return _GONE if "deletionTimestamp" in pod_object["metadata"] else exit_
+            return Exit(reason="evicted", message=disrupted, temporary=True)
+        return exit_status.DELETED if "deletionTimestamp" in pod_object["metadata"] else exit_
 
     async def resume(self, handle: PodHandle, pod_object: Pod) -> Exit:
         """Follow a pod that another worker has launched."""

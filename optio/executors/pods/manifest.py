@@ -56,7 +56,6 @@ class PodSettings:
     install: str
     image: str | None
     is_team: bool = False
-    pull_policy: str = "IfNotPresent"
     cpu: str = "1"
     memory: str = "2Gi"
     cpu_request: str = "100m"
@@ -193,37 +192,27 @@ def egress(environment: Environment | None, settings: PodSettings) -> network.Eg
 
 def policy(environment: Environment | None, settings: PodSettings) -> Manifest | None:
     """Return the NetworkPolicy that must exist before the pod does, or None if networks are not closed."""
-    declared_egress = egress(environment, settings)
-    if declared_egress is None or settings.fence is None:
+    closed, fence = egress(environment, settings), settings.fence
+    if closed is None or fence is None:
         return None
-    return network.policy(declared_egress, settings.namespace, settings.install, settings.fence.proxy)
+    return network.policy(closed, settings.namespace, settings.install, fence.proxy)
 
 
 def way_out(environment: Environment | None, settings: PodSettings) -> Mapping[str, str]:
     """Return the variables that lead an agent to what it may reach."""
-    declared_egress = egress(environment, settings)
-    return (
-        {}
-        if declared_egress is None or settings.fence is None
-        else network.variables(declared_egress, settings.fence.key, settings.fence.proxy)
-    )
+    closed, fence = egress(environment, settings), settings.fence
+    return {} if closed is None or fence is None else network.variables(closed, fence.key, fence.proxy)
 
 
 def credentials(environment: Environment | None, settings: PodSettings) -> tuple[str, ...]:
     """Return the user and password in `way_out` that open the egress proxy; empty if the task has none."""
-    declared_egress = egress(environment, settings)
-    return (
-        ()
-        if declared_egress is None or declared_egress.public or settings.fence is None
-        else network.credentials(declared_egress, settings.fence.key)
-    )
+    closed, fence = egress(environment, settings), settings.fence
+    return () if closed is None or closed.public or fence is None else network.credentials(closed, fence.key)
 
 
 def _egress_label(environment: Environment | None, settings: PodSettings) -> dict[str, str]:
-    declared_egress = egress(environment, settings)
-    if declared_egress is None or settings.fence is None:
-        return {}
-    return {network.EGRESS: network.digest(declared_egress, settings.install, settings.fence.proxy)}
+    closed, fence = egress(environment, settings), settings.fence
+    return {} if closed is None or fence is None else {network.EGRESS: network.digest(closed, settings.install, fence.proxy)}
 
 
 def _spec(environment: Environment | None, settings: PodSettings, variables: Mapping[str, str], grace_s: float) -> Manifest:
@@ -233,7 +222,7 @@ def _spec(environment: Environment | None, settings: PodSettings, variables: Map
     container: Manifest = {
         "name": CONTAINER,
         "image": image,
-        "imagePullPolicy": settings.pull_policy,
+        "imagePullPolicy": network.PULL_POLICY,
         "command": ["/bin/sh", "-c", script.waiting()],
         "env": [{"name": name, "value": value} for name, value in variables.items()],
         "resources": _size(environment.resources if environment is not None else None, settings),
@@ -269,7 +258,7 @@ def _spec(environment: Environment | None, settings: PodSettings, variables: Map
     }
     closed, gate = egress(environment, settings), None
     if closed is not None and settings.fence is not None:
-        gate = network.egress_gate(closed, settings.fence.image, settings.fence.proxy, settings.pull_policy)
+        gate = network.egress_gate(closed, settings.fence.image, settings.fence.proxy)
         container["env"].append({"name": "OPTIO_GATE", "value": network.VERDICT})
         container["volumeMounts"].append(gate.mount)
         spec["volumes"].append(gate.volume)

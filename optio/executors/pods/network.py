@@ -34,6 +34,7 @@ INSTALL, EGRESS = "optio.dev/install", "optio.dev/egress"
 PROXY_LABEL = ("app.kubernetes.io/name", "optio-egress")
 GATE = "gate"
 GATE_DIR = "/optio-gate"
+PULL_POLICY = "IfNotPresent"
 # So long a gate waits for its policy before it says why not.
 GATE_PATIENCE_S = 60.0
 VERDICT = f"{GATE_DIR}/verdict"
@@ -304,9 +305,7 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def egress_gate(
-    egress: Egress, image: str, proxy: Proxy, pull_policy: str = "IfNotPresent", patience_s: float = GATE_PATIENCE_S
-) -> EgressGate:
+def egress_gate(egress: Egress, image: str, proxy: Proxy, patience_s: float = GATE_PATIENCE_S) -> EgressGate:
     """Return the gate of a pod. It checks from inside the pod's network whether the policy is in place, and reports once.
     `proxy` must be given by its address.
 
@@ -325,7 +324,7 @@ def egress_gate(
     container = {
         "name": GATE,
         "image": image,
-        "imagePullPolicy": pull_policy,
+        "imagePullPolicy": PULL_POLICY,
         "command": [*command, VERDICT],
         "resources": {name: dict(size) for name, size in _GATE_SIZE.items()},
         "securityContext": {

@@ -78,7 +78,7 @@ def decide(kinds: Mapping[str, PoolKind], pods: Sequence[Pod], now: datetime, ol
     decision = Decision()
     room = max_pods
     for kind in kinds.values():
-        pods_of_kind = [pod_object for pod_object in pods if pod_object["metadata"]["labels"].get(pod.POOL) == kind.key]
+        pods_of_kind = [pod_object for pod_object in pods if _pool_of(pod_object) == kind.key]
         usable = [pod_object for pod_object in pods_of_kind if not _over(pod_object)]
         young = [pod_object for pod_object in usable if now - created_at(pod_object) < oldest]
         old = [pod_object for pod_object in usable if now - created_at(pod_object) >= oldest]
@@ -92,7 +92,7 @@ def decide(kinds: Mapping[str, PoolKind], pods: Sequence[Pod], now: datetime, ol
         worn = [pod_object for pod_object in old if now - created_at(pod_object) >= oldest * 1.2]
         decision.delete += old if ready >= size else worn
         decision.delete += [pod_object for pod_object in pods_of_kind if _over(pod_object)]
-    decision.delete += [pod_object for pod_object in pods if pod_object["metadata"]["labels"].get(pod.POOL) not in kinds]
+    decision.delete += [pod_object for pod_object in pods if _pool_of(pod_object) not in kinds]
     return decision
 
 
@@ -108,10 +108,13 @@ def is_ready(pod_object: Pod) -> bool:
 
 
 def _over(pod_object: Pod) -> bool:
-    return (
-        exit_status.of_status(pod_object.get("status", {})) is not None
-        or exit_status.of_start(pod_object.get("status", {})) is not None
-    )
+    status = pod_object.get("status", {})
+    return exit_status.of_status(status) is not None or exit_status.of_start(status) is not None
+
+
+def _pool_of(pod_object: Pod) -> str:
+    key: str = pod_object["metadata"]["labels"].get(pod.POOL, "")
+    return key
 
 
 class Pools:
@@ -123,8 +126,8 @@ class Pools:
         self._me = me
         self._swept, self._looked_at = time.monotonic(), -_SWEEP_S
         warm = {**pod.selector(settings), pod.ROLE: pod.WARM_ROLE}
-        self._ready = _PoolInformer(Informer(cluster, {**warm, pod.READY: None}, meta=True))
-        self._warm = _PoolInformer(Informer(cluster, warm))  # the keeper's
+        self._ready = Informer(cluster, {**warm, pod.READY: None}, meta=True)
+        self._warm = Informer(cluster, warm)  # the keeper's
         self._leader = Leader(cluster, pod.lease_name(settings.install))
         self._chosen_uids: set[str] = set()
         self._demanded: dict[str, PoolKind] = {}
@@ -149,18 +152,12 @@ class Pools:
         return [self._pool(kind) for kind in self._demanded.values()]
 
     def _pool(self, kind: PoolKind) -> Pool:
-        warm = self._warm.informer.pods.values()
-        pods_of_kind = [
-            pod_object
-            for pod_object in warm
-            if pod_object["metadata"]["labels"].get(pod.POOL) == kind.key and not _over(pod_object)
-        ]
+        warm = self._warm.pods.values()
+        pods_of_kind = [pod_object for pod_object in warm if _pool_of(pod_object) == kind.key and not _over(pod_object)]
         ready = sum(is_ready(pod_object) and pod.READY in pod_object["metadata"]["labels"] for pod_object in pods_of_kind)
         trouble = self._trouble.get(kind.key)
-        waits = next(
-            (hindrance[1] for pod_object in pods_of_kind if (hindrance := exit_status.held_up(pod_object.get("status", {})))),
-            "",
-        )
+        hindrances = (exit_status.held_up(pod_object.get("status", {})) for pod_object in pods_of_kind)
+        waits = next((hindrance[1] for hindrance in hindrances if hindrance is not None), "")
         return Pool(
             key=kind.key,
             tasks=kind.tasks,
@@ -175,13 +172,13 @@ class Pools:
     @property
     def offered(self) -> asyncio.Event:
         """Return an event that is set whenever the `ready` pods change."""
-        return self._ready.informer.changed
+        return self._ready.changed
 
     def ready(self) -> list[Pod]:
         """Return the metadata of the ready pods that no worker has taken, as far as is known."""
         return [
             pod_object
-            for pod_object in self._ready.informer.pods.values()
+            for pod_object in self._ready.pods.values()
             if "deletionTimestamp" not in pod_object["metadata"] and pod_object["metadata"]["uid"] not in self._chosen_uids
         ]
 
@@ -190,13 +187,13 @@ class Pools:
         if launch.environment is None:
             return None
         self._ready.begin()
-        await self._ready.known()
+        await self._ready.known(_TICK_S)
         key = pod.pool_key(launch.environment, settings)
         limit = timedelta(seconds=settings.idle_s * _TAKEN_UNTIL)
         free = [
             pod_object
             for pod_object in self.ready()
-            if pod_object["metadata"]["labels"].get(pod.POOL) == key and self._cluster.now() - created_at(pod_object) < limit
+            if _pool_of(pod_object) == key and self._cluster.now() - created_at(pod_object) < limit
         ]
         if not free:
             return None
@@ -263,13 +260,13 @@ class Pools:
 
     async def offer(self) -> None:
         """Label each pod that has become ready, for ever. Separate from `keep`, which may be busy making pods."""
-        change = self._warm.informer.changed
+        change = self._warm.changed
         while True:
             await change.wait()
             change.clear()
             self._nudge.set()
             try:
-                warm = self._warm.informer.pods.values()
+                warm = self._warm.pods.values()
                 new = [
                     pod_object
                     for pod_object in warm
@@ -288,8 +285,8 @@ class Pools:
     async def _offered(self, pod_object: Pod) -> None:
         try:
             offered = await self._cluster.patch(pod_object["metadata"]["name"], pod.offered(pod_object))
-            self._warm.informer.put(offered)
-            self._ready.informer.put(offered)
+            self._warm.put(offered)
+            self._ready.put(offered)
         except Refused as err:
             if err.status not in (404, 409):  # it is gone or has changed, which the watch reports too
                 raise
@@ -303,7 +300,7 @@ class Pools:
 
     async def _has_work(self) -> bool:
         """Return whether there is anything to keep: pools, policies, or warm pods that no task asks for any more."""
-        if self._demanded or self._warm.informer.pods or self._is_time():
+        if self._demanded or self._warm.pods or self._is_time():
             return True
         if time.monotonic() - self._looked_at < _SWEEP_S:
             return False
@@ -318,11 +315,11 @@ class Pools:
         if self._is_time():
             self._swept = time.monotonic()
             await self._policies.sweep(self._cluster.now())
-        if not await self._warm.known():
+        if not await self._warm.known(_TICK_S):
             return
         decision = decide(
             self._demanded,
-            list(self._warm.informer.pods.values()),
+            list(self._warm.pods.values()),
             self._cluster.now(),
             timedelta(seconds=self._settings.warm_age_s),
             self._settings.warm_most,
@@ -330,11 +327,7 @@ class Pools:
         for pod_object in decision.delete:
             self._note(pod_object)
             await self._dropped(pod_object)
-        good = {
-            pod_object["metadata"]["labels"].get(pod.POOL)
-            for pod_object in self._warm.informer.pods.values()
-            if is_ready(pod_object)
-        }
+        good = {_pool_of(pod_object) for pod_object in self._warm.pods.values() if is_ready(pod_object)}
         for key in list(self._trouble):
             if key in good or key not in self._demanded:
                 del self._trouble[key]
@@ -350,53 +343,27 @@ class Pools:
         warm = pod.warm_pod(kind.environment, self._settings, secrets.token_hex(6), secrets.token_hex(8))
         try:
             await self._policies.ensure(pod.policy(kind.environment, self._settings))
-            self._warm.informer.put(await self._cluster.create(warm))
+            self._warm.put(await self._cluster.create(warm))
         except Refused as err:
-            self._trouble.setdefault(key, _KindBackoff()).again(f"the cluster refused a pod or its network policy: {err}")
+            self._back_off(key, f"the cluster refused a pod or its network policy: {err}")
 
     def _note(self, pod_object: Pod) -> None:
         """Record why a pod that is removed was of no use."""
-        key = pod_object["metadata"]["labels"].get(pod.POOL, "")
         status = pod_object.get("status", {})
-        hopeless = exit_status.of_start(status)
-        exit_ = exit_status.of_status(status)
+        hopeless, exit_ = exit_status.of_start(status), exit_status.of_status(status)
         if hopeless is not None:
-            self._trouble.setdefault(key, _KindBackoff()).again(hopeless[1])
+            self._back_off(_pool_of(pod_object), hopeless.message)
         elif exit_ is not None and exit_.code not in (0, 143, None):
-            self._trouble.setdefault(key, _KindBackoff()).again(exit_.message or f"a pod ended with exit code {exit_.code}")
+            self._back_off(_pool_of(pod_object), exit_.message or f"a pod ended with exit code {exit_.code}")
+
+    def _back_off(self, key: str, problem: str) -> None:
+        self._trouble.setdefault(key, _KindBackoff()).again(problem)
 
     async def _dropped(self, pod_object: Pod) -> None:
         """Delete a pod in the version that is known here, so that one that was taken meanwhile stays."""
         meta: Mapping[str, Any] = pod_object["metadata"]
         with contextlib.suppress(Refused):
             await self._cluster.delete(meta["name"], meta["uid"], 0, version=meta["resourceVersion"])
-
-
-class _PoolInformer:
-    """An informer that runs only while it is needed."""
-
-    def __init__(self, informer: Informer) -> None:
-        self.informer = informer
-        self._task: asyncio.Task[None] | None = None
-
-    def begin(self) -> None:
-        """Start watching, unless it does already."""
-        self._task = self._task or asyncio.create_task(self.informer.run())
-
-    async def known(self) -> bool:
-        """Wait for the first list for a moment. Return whether it is there."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_TICK_S):
-                await self.informer.listed.wait()
-        return self.informer.listed.is_set()
-
-    async def end(self) -> None:
-        """Stop watching and forget all pods."""
-        if self._task is not None:
-            task, self._task = self._task, None
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            self.informer.clear()
 
 
 class _KindBackoff:

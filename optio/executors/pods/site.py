@@ -99,7 +99,7 @@ class PodSite:
                 raise
             except Exception:
                 log.exception("the pod %s cannot be followed any more", handle.name)
-                handle.end(Exit(code=None, signal=None, reason="worker_error", message="see the worker's log", temporary=True))
+                handle.end(Exit(reason="worker_error", message="see the worker's log", temporary=True))
 
         self._tasks[handle] = asyncio.create_task(to_the_end())
 

@@ -75,4 +75,4 @@ class Standby:
 
     async def _drop(self, uids: list[str]) -> None:
         ways = [way for uid in uids if (way := self._open.pop(uid, ("", None))[1]) is not None]
-        await asyncio.gather(*(way.close() for way in ways))
+        await asyncio.gather(*(way.aclose() for way in ways))

@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Coroutine, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, TypeVar
@@ -31,7 +32,7 @@ from optio.model.room import Delay
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-ORPHANED = Exit(code=None, signal=None, stopped_by="orphaned")
+ORPHANED = Exit(stopped_by="orphaned")
 # After a launch that a running container did not take, so much longer each time.
 _TRY_S, _MAX_PAUSE_S = 0.03, 5.0
 # A launch that was sent has its answer within this time, and after the end of its pod within this time.
@@ -40,24 +41,15 @@ _ANSWER_S, _ENDED_ANSWER_S = 30.0, 1.0
 _KILLED = 128
 # A cluster that has taken no pod for so long is tried again from the queue, by one run.
 _REFUSED_S = 10.0
-_LOST = Exit(code=None, signal=None, lost=True)
+_LOST = Exit(lost=True)
+_STOPPED = Exit(stopped_by="stop")
 
 
 class StartFailed(Exception):
     """Raised for an attempt that ends before it has begun; `exit` is its end."""
 
-    def __init__(
-        self,
-        reason: str = "",
-        message: str = "",
-        *,
-        temporary: bool = False,
-        stopped_by: str | None = None,
-        exit: Exit | None = None,
-    ) -> None:
-        super().__init__(message)
-        empty = Exit(code=None, signal=None, stopped_by=stopped_by)
-        exit_ = exit or replace(empty, reason=reason or None, message=message, temporary=temporary)
+    def __init__(self, exit_: Exit) -> None:
+        super().__init__(exit_.message)
         if exit_.reason and exit_.temporary and exit_.no_room is None:
             exit_ = replace(exit_, no_room=Delay(reason=exit_.reason, message=exit_.message))
         self.exit = exit_
@@ -65,8 +57,11 @@ class StartFailed(Exception):
 
 def without_room(delay: Delay) -> StartFailed:
     """Return the failure of an attempt for which there is no room, so that its run may wait."""
-    exit_ = Exit(code=None, signal=None, reason=delay.reason, message=delay.message, temporary=True, no_room=delay)
-    return StartFailed(exit=exit_)
+    return StartFailed(Exit(reason=delay.reason, message=delay.message, temporary=True, no_room=delay))
+
+
+def _transfer_failed(message: str) -> StartFailed:
+    return StartFailed(Exit(reason="launch", message=message, temporary=True))
 
 
 class Renewal:
@@ -108,9 +103,9 @@ class Start:
         """Return the launch as it is sent at this moment. Raises StartFailed if it must not be sent any more."""
         time_left = self.renewal.left()
         if time_left <= 0:
-            raise StartFailed(exit=ORPHANED)
+            raise StartFailed(ORPHANED)
         if self.handle.stop_wanted:
-            raise StartFailed(stopped_by="stop")
+            raise StartFailed(_STOPPED)
         way_out = pod.way_out(self.launch.environment, self.settings)
         return launch_script.parcel(self.launch, orphan_s=time_left, way_out=way_out)
 
@@ -120,7 +115,7 @@ class Start:
         try:
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not working.done():
-                raise StartFailed(stopped_by="stop")
+                raise StartFailed(_STOPPED)
             return working.result()
         finally:
             for task in (working, stopping):
@@ -152,11 +147,12 @@ class Starter:
         arrived, which the log tells. Raises StartFailed if no pod has taken it, and none will."""
         deadline = time.monotonic() + self._start_s
         if start.renewal.left() <= 0:
-            raise StartFailed(exit=ORPHANED)
+            raise StartFailed(ORPHANED)
         if start.launch.warm:
             while (warm := await self._pools.free(start.launch, start.settings, self._standby.uids())) is not None:
                 # The way in is open, or opened while it is found out whether we may go.
-                async with self._standby.take(warm) or LaunchTransfer(self._cluster, warm["metadata"]["name"]) as delivery:
+                way = self._standby.take(warm) or LaunchTransfer(self._cluster, warm["metadata"]["name"])
+                async with aclosing(way) as delivery:
                     pod_object = await start.unless_stopped(self._taken(start, warm))
                     if pod_object is not None:
                         return await self._delivered(start, pod_object, deadline, delivery)
@@ -179,7 +175,7 @@ class Starter:
                 await start.unless_stopped(self._until_started(start.handle, deadline, tries, delays))
             if _has_run(self._informer.status(name)):
                 return mark, False
-            async with delivery or LaunchTransfer(self._cluster, name) as way:
+            async with aclosing(delivery or LaunchTransfer(self._cluster, name)) as way:
                 try:
                     arrived = _transfer_outcome(start.handle, *await self._answer(start, name, way))
                     if arrived:
@@ -199,7 +195,7 @@ class Starter:
                     runs = is_agent_running(self._informer.status(name))
                     for_good = runs and isinstance(err, Refused) and not err.temporary and err.status != 404
                     if for_good or time.monotonic() >= deadline:
-                        raise StartFailed("launch", f"nothing can be run in the pod: {err}", temporary=True) from err
+                        raise _transfer_failed(f"nothing can be run in the pod: {err}") from err
             delivery = None
         raise AssertionError("not reached")
 
@@ -243,7 +239,7 @@ class Starter:
         else:
             if last is not None and (delay := refusal(last, self._start_s)) is not None:
                 raise without_room(delay) from last
-        raise StartFailed(exit=_LOST)
+        raise StartFailed(_LOST)
 
     async def _made(self, start: Start, deadline: float) -> Pod:
         """Return the pod, which may have been made already by a request that got no answer."""
@@ -261,7 +257,7 @@ class Starter:
                 is_name_taken = err.status == 409
                 delay = refusal(err, self._start_s)
                 if delay is None:
-                    raise StartFailed("pod_refused", f"the cluster refused the pod: {err}") from err
+                    raise StartFailed(Exit(reason="pod_refused", message=f"the cluster refused the pod: {err}")) from err
                 if not is_name_taken and not err.temporary:
                     raise without_room(delay) from err
                 if err.wait:
@@ -284,16 +280,16 @@ class Starter:
             status = pod_object.get("status", {})
             if _has_run(status):
                 return
-            failed = _hopeless(status) or exit_status.of_status(status)
-            if failed is not None:
-                raise StartFailed(exit=failed)
+            end = exit_status.of_start(status) or exit_status.of_status(status)
+            if end is not None:
+                raise StartFailed(end)
             now, runs = time.monotonic(), self._events.has(name) or is_agent_running(status)
             no_room = None if runs else delays.no_room(status) if now >= deadline else delays.look(status)
             if no_room is not None:
                 raise without_room(no_room)
             if not runs and now >= deadline:
                 reason, message = exit_status.slow(status)
-                raise StartFailed(reason, message, temporary=reason != "image")
+                raise StartFailed(Exit(reason=reason, message=message, temporary=reason != "image"))
             at = next_try if runs else deadline
             if now >= at:
                 return
@@ -307,7 +303,7 @@ class Starter:
         with contextlib.suppress(Refused, Unreachable):
             pod_object = await self._cluster.pod(name)
             if pod_object is None:
-                raise StartFailed("deleted", "the pod was deleted", temporary=True)
+                raise StartFailed(exit_status.DELETED)
             self._informer.put(pod_object)
         return pod_object or {"metadata": {"name": name}, "spec": {}}
 
@@ -318,11 +314,11 @@ def _transfer_outcome(handle: PodHandle, code: int, output: bytes) -> bool:
     if code == launch_script.TAKEN:
         return False  # by an earlier request that got no answer
     if code == launch_script.NEVER:
-        raise StartFailed("launch", "the pod was given up before its launch came", temporary=True)
+        raise _transfer_failed("the pod was given up before its launch came")
     if code > _KILLED:
         return False  # what a short agent leaves behind when it ends is killed, and the end of our command may be among that
     if code != 0:
-        raise StartFailed("launch", f"the launch did not arrive: {output.decode('utf-8', 'replace')[:200]}", temporary=True)
+        raise _transfer_failed(f"the launch did not arrive: {output.decode('utf-8', 'replace')[:200]}")
     handle.begin()
     return True
 
@@ -331,9 +327,9 @@ def _own_pod(pod_object: Pod, settings: PodSettings) -> Pod:
     labels = pod_object["metadata"].get("labels", {})
     name = pod_object["metadata"]["name"]
     if labels.get(pod.INSTALL) != settings.install:
-        raise StartFailed("foreign_pod", f"a pod of another installation has the name {name}", temporary=False)
+        raise StartFailed(Exit(reason="foreign_pod", message=f"a pod of another installation has the name {name}"))
     if labels.get(pod.ROLE) != pod.ATTEMPT_ROLE:
-        raise StartFailed(exit=_LOST)  # a worker of an older version has taken the name of an attempt that it gave up
+        raise StartFailed(_LOST)  # a worker of an older version has taken the name of an attempt that it gave up
     return pod_object
 
 
@@ -342,8 +338,3 @@ def _has_run(status: Mapping[str, object]) -> bool:
     output."""
     exit_ = exit_status.of_status(status)
     return exit_ is not None and bool(exit_.sizes)
-
-
-def _hopeless(status: Mapping[str, object]) -> Exit | None:
-    exit_ = exit_status.of_start(status)
-    return None if exit_ is None else Exit(code=None, signal=None, reason=exit_[0], message=exit_[1], temporary=exit_[2])

@@ -1,34 +1,30 @@
 """Answers about the calendar of what is served, for its route and its page."""
 
-from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
+from msgspec import structs
+
 from optio.errors import Invalid, Problem
-from optio.scheduling.calendar import ClockChangeNight
-from optio.server.bodies.calendar import CalendarBody, CalendarDayBody, ClockChangeBody
+from optio.server.bodies.calendar import CalendarBody
 from optio.server.dependencies import Hub
-from optio.server.read_models.calendar import CalendarDay
-from optio.server.serializers import at, to_body
 
 YEARS = range(1970, 3000)
-
-
-_MAX_NAMED = 5
 
 
 def read_calendar(hub: Hub, zone: str, first: date, count: int) -> CalendarBody:
     """Return days of the calendar. Raises Invalid for an unknown zone."""
     check_zone(zone)
     snapshot = hub.snapshot
-    days = [first + timedelta(days=number) for number in range(count)]
-    outcomes = hub.past_slots.outcomes(zone, days, hub.services.store.now())
+    dates = [first + timedelta(days=number) for number in range(count)]
+    outcomes = hub.past_slots.outcomes(zone, dates, hub.services.store.now())
+    days = [hub.calendar.day(snapshot.registry, zone, day) for day in dates]
     return CalendarBody(
         timezone=zone,
         generation=snapshot.number,
         limit=hub.services.settings.max_workflow_concurrent,
-        days=[_day(hub.calendar.day(snapshot.registry, zone, day), outcomes.get(day, {})) for day in days],
+        days=[structs.replace(body, outcomes=dict(outcomes.get(day, {}))) for day, body in zip(dates, days, strict=True)],
     )
 
 
@@ -59,20 +55,3 @@ def check_zone(zone: str) -> None:
 @cache
 def _zones() -> frozenset[str]:
     return frozenset(available_timezones())
-
-
-def _day(value: CalendarDay, outcomes: Mapping[str, int]) -> CalendarDayBody:
-    return to_body(CalendarDayBody, value, clock_changes=_clock_changes(value.nights), outcomes=dict(outcomes))
-
-
-def _clock_changes(nights: Sequence[ClockChangeNight]) -> list[ClockChangeBody]:
-    return [
-        ClockChangeBody(
-            at=at(night.change.at),
-            timezone=night.zone,
-            before=f"{night.change.old:%H:%M}",
-            after=f"{night.change.new:%H:%M}",
-            tasks=[task_id for task_id, _ in night.felt[:_MAX_NAMED]],
-        )
-        for night in nights
-    ]

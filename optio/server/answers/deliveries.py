@@ -11,9 +11,8 @@ from optio.compiler.source_tree import MAX_FILE_BYTES
 from optio.compiler.yaml.emit import dump
 from optio.errors import Conflict, Invalid, Malformed, NotFound
 from optio.model.route import pointer
-from optio.model.run import Page, RunState
+from optio.model.run import Page
 from optio.runs import webhook_decision
-from optio.runs.admission import hold_of
 from optio.runs.delivery_gates import Gate, gates_of
 from optio.runs.replay import DeliveryDecision
 from optio.secrets.base import secret_names
@@ -49,10 +48,7 @@ def read_delivery(hub: Hub, delivery_id: str) -> tuple[Delivery, list[Gate]]:
         task = store.definition(run.digest) if run.delivery_id == delivery.id else None
     except NotFound:
         return delivery, gates_of(delivery, None, None, None)
-    hold = None
-    if run.state is RunState.QUEUED:
-        hold = hold_of(run.id, store.admission(), max_running=hub.services.settings.max_workflow_concurrent)
-    return delivery, gates_of(delivery, task, run, hold)
+    return delivery, gates_of(delivery, task, run, hub.hold_of(run))
 
 
 async def replay(hub: Hub, delivery_id: str, actor: str, *, dry_run: bool, again: bool = False) -> tuple[ReplayBody, bool]:

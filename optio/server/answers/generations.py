@@ -7,7 +7,7 @@ from optio.model.route import pointer
 from optio.plan.compare import TaskChange
 from optio.server.bodies.changes import EffectBody, GenerationBody, GenerationDetailsBody, GenerationPageBody, TaskChangeBody
 from optio.server.dependencies import Hub
-from optio.server.read_models.generations import ServedGeneration, TaskChanges
+from optio.server.read_models.generations import ServedGeneration
 from optio.server.serializers import drift, to_body
 
 _NUMBER = re.compile("[0-9]{1,15}")
@@ -18,9 +18,9 @@ def read_generations(hub: Hub, cursor: str | None, limit: int, task: str | None 
     if cursor is not None and not _NUMBER.fullmatch(cursor):
         raise Invalid("invalid request parameters", [Problem("/cursor", "must be a `next` of an earlier page")])
     after = None if cursor is None else int(cursor)
-    generations, following = hub.history.page(after, limit) if task is None else hub.history.page_of_task(task, after, limit)
+    generations, following = hub.history.page(after, limit, task)
     return GenerationPageBody(
-        items=[generation_body(generation) for generation in generations],
+        items=[to_body(GenerationBody, generation, **_counts(generation)) for generation in generations],
         next=None if following is None else str(following),
         drift=drift(hub.snapshot.drift),
     )
@@ -40,17 +40,12 @@ def read_generation(hub: Hub, text: str, task: str | None = None) -> GenerationD
         changes=[_change(change) for change in difference.plan.changes],
         left=difference.left,
         lost=list(difference.lost),
-        **_counts(generation.changes),
+        **_counts(generation),
     )
 
 
-def generation_body(value: ServedGeneration) -> GenerationBody:
-    """Return a generation in the form of lists."""
-    return to_body(GenerationBody, value, **_counts(value.changes))
-
-
-def _counts(changes: TaskChanges | None) -> dict[str, int | None]:
-    names = ("added", "changed", "removed")
+def _counts(generation: ServedGeneration) -> dict[str, int | None]:
+    changes, names = generation.changes, ("added", "changed", "removed")
     return {name: None if changes is None else len(getattr(changes, name)) for name in names}
 
 

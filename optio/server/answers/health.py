@@ -12,14 +12,7 @@ from optio.model.drift import DRIFT_GRACE_S
 from optio.model.fleet import FleetState, find_problems
 from optio.processes import health
 from optio.server import serializers
-from optio.server.bodies.health import (
-    InstallationBody,
-    JobBody,
-    PartBody,
-    ScheduleStateBody,
-    SettingBody,
-    SettingListBody,
-)
+from optio.server.bodies.health import InstallationBody, JobBody, PartBody, ScheduleStateBody, SettingBody, SettingListBody
 from optio.server.dependencies import Hub
 from optio.tree.served import Snapshot
 from optio.version import __version__

@@ -29,34 +29,22 @@ from optio.server.bodies.pools import (
     WaitsBody,
 )
 from optio.server.dependencies import Hub
-from optio.server.serializers import at, to_body
+from optio.server.serializers import at, milliseconds, to_body
 from optio.settings import Settings
 from optio.store.base import AuditStore
 from optio.store.values import ClaimedAttempt, Pause, PlacedStart, PoolReport, RunFilter
 
 _SINCE = timedelta(days=1)
-
-
 # At most so many starts are read: the newest, and the answer says which period they cover.
 _MAX_STARTS = 100_000
-
-
 # Enough for two weeks of a schedule that fires each minute.
 _MAX_SLOTS = 20_000
-
-
 # Many tasks have the same schedule.
 _MAX_EXPRESSIONS = 100
-
-
 # At most so many running runs are searched for those whose agents have not begun.
 _MAX_RUNNING = 1000
-
-
 # Reasons of running runs that are not delayed.
 _USUAL = ("starting", "started", "cancelling")
-
-
 # A shorter period does not represent a day.
 _MIN_SPAN = timedelta(hours=1)
 
@@ -143,12 +131,8 @@ def _starts(starts: Sequence[PlacedStart]) -> dict[str, Any]:
     return {
         "warm_starts": sum(start.how == WARM for start in starts),
         "cold_starts": sum(start.how == COLD for start in starts),
-        "wait_ms": WaitsBody(p50=_ms(waits.p50), p90=_ms(waits.p90), p99=_ms(waits.p99)),
+        "wait_ms": WaitsBody(p50=milliseconds(waits.p50), p90=milliseconds(waits.p90), p99=milliseconds(waits.p99)),
     }
-
-
-def _ms(seconds: float | None) -> int | None:
-    return None if seconds is None else round(seconds * 1000)
 
 
 def read_plan(hub: Hub, task_id: str | None, span: timedelta, target: float, limit: int) -> PoolPlanBody:
@@ -266,7 +250,7 @@ def _size(option: PoolSizeOption, cpu: str, memory: str) -> PoolSizeBody:
     return PoolSizeBody(
         size=option.size,
         warm_share=round(option.share, 4),
-        wait_ms=SizeWaitsBody(p50=_ms(option.wait_p50), p99=_ms(option.wait_p99)),
+        wait_ms=SizeWaitsBody(p50=milliseconds(option.wait_p50), p99=milliseconds(option.wait_p99)),
         idle_hours_per_day=round(option.idle_h, 2),
         cpu_hours_per_day=None if cores is None else round(option.idle_h * float(cores), 2),
         memory_gib_hours_per_day=None if room is None else round(option.idle_h * float(room) / 2**30, 2),

@@ -7,7 +7,7 @@ from optio.compiler.source_tree import DirectoryTree
 from optio.errors import Conflict
 from optio.model.registry import CompiledTask
 from optio.model.route import pointer, value_at
-from optio.server.bodies.task_details import TestListBody, TestResultBody, ValueOriginBody, ValueOriginListBody
+from optio.server.bodies.tasks import TestListBody, TestResultBody, ValueOriginBody, ValueOriginListBody
 from optio.server.dependencies import Hub
 from optio.server.serializers import to_body
 from optio.testing.run import run_task_tests

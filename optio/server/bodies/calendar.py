@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from optio.server.bodies.base import Body, Source, Time, Usd
+from optio.server.bodies.base import Body, Time, Usd
 
 Day = Annotated[str, Meta(extra_json_schema={"format": "date"})]
 
@@ -16,7 +16,7 @@ class FireBody(Body, frozen=True, kw_only=True):
     local: str
     """The same on the clock of the schedule, with its UTC offset."""
     task_id: str
-    timezone: Annotated[str, Source("zone")]
+    timezone: str
     note: str
     """What a clock change did to it; empty on all other days."""
 

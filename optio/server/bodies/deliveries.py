@@ -1,6 +1,6 @@
-"""The bodies of the API about webhook deliveries: requests as they came, the gates that they passed, and replays."""
+"""The bodies of the API about webhooks: their answers, requests as they came, the gates that they passed, and replays."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, UnsetType
 
@@ -141,3 +141,22 @@ class DeliveryTestBody(Body, frozen=True, kw_only=True):
     """The redacted payload."""
     redacted: list[str]
     """The redacted places, and what stood there."""
+
+
+class WebhookAnswerBody(Body, frozen=True, kw_only=True):
+    """The outcome of a webhook request."""
+
+    run_id: str | None
+    """The run, or the earlier one of a duplicate; null for a request that the task's filter does not want."""
+    status: Literal["accepted", "filtered", "duplicate"]
+    """`accepted`, `filtered` by the task, or a `duplicate` by its business key."""
+    duplicate: bool | UnsetType = UNSET
+    """True where an earlier request decided the answer."""
+    reason: str | UnsetType = UNSET
+    """Why this request counts as a replay."""
+
+
+class ChallengeBody(Body, frozen=True, kw_only=True):
+    """The challenge of a sender that verifies the URL."""
+
+    challenge: str

@@ -1,12 +1,79 @@
-"""The bodies of the API about the texts of task files (the file as it is, drafts, and what they would do), and about trial
-deliveries."""
+"""The bodies of the API about the texts of task files: findings with their fixes, the file as it is, drafts and what they would
+do, and trial deliveries."""
 
-from typing import Any
+from typing import Any, Literal
 
-from optio.model.effect import EffectKind, EffectWeight
 from optio.server.bodies.base import Body, Usd
-from optio.server.bodies.diagnostics import DiagnosticBody
+from optio.server.bodies.changes import EffectBody
+from optio.server.bodies.registry import RemovalBody
 from optio.server.bodies.runs import WaitingBody
+
+
+class EditBody(Body, frozen=True, kw_only=True):
+    """A range of a file to be replaced by a text, in lines and columns from 1."""
+
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    text: str
+
+
+class FixBody(Body, frozen=True, kw_only=True):
+    """A cure that a program can apply."""
+
+    safe: bool
+    """Whether the file means the same after it."""
+    edits: list[EditBody]
+
+
+class RelatedBody(Body, frozen=True, kw_only=True):
+    """A second place that belongs to a diagnostic."""
+
+    message: str
+    path: str
+    line: int
+    column: int
+
+
+class DiagnosticBody(Body, frozen=True, kw_only=True):
+    """A finding of the compiler, in lines and columns from 1."""
+
+    code: str
+    """The code of the rule, such as `OPT101`."""
+    rule: str
+    """The name of the rule."""
+    severity: Literal["error", "warning", "info"]
+    certainty: Literal["proves", "suspects"]
+    """Whether the rule proves what it reports, or suspects it."""
+    message: str
+    path: str
+    """The file, relative to the tree."""
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    pointer: str
+    """A JSON Pointer into the file."""
+    hint: str | None
+    """The cure."""
+    more: int
+    """The number of others that this one stands for."""
+    related: list[RelatedBody]
+    """Further places."""
+    fix: FixBody | None
+
+
+class DiagnosticListBody(Body, frozen=True, kw_only=True):
+    """The compiler's findings about the tree on disk."""
+
+    diagnostics: list[DiagnosticBody]
+    stale: list[str]
+    """Tasks whose files are broken: their last good definitions are served."""
+    removal: RemovalBody | None
+    """The removal that is held."""
+    files: int
+    """The number of files of the tree."""
 
 
 class TaskFileBody(Body, frozen=True, kw_only=True):
@@ -43,21 +110,9 @@ class CheckDraft(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The id of the task whose file it would replace; without it, it is the file of a new task."""
 
 
-class DraftEffectBody(Body, frozen=True, kw_only=True):
+class DraftEffectBody(EffectBody, frozen=True, kw_only=True):
     """One difference in behaviour between what is served and the draft."""
 
-    kind: EffectKind
-    """The sort of difference."""
-    weight: EffectWeight
-    """How much attention it deserves."""
-    text: str
-    """The difference in a line."""
-    lines: list[str]
-    """The same in more lines, such as the next times of a schedule."""
-    diff: list[str]
-    """A unified diff of a long text."""
-    pointer: str
-    """A JSON Pointer to the key that causes it."""
     failing: bool
     """Whether the policy's `failOn` names it."""
 

@@ -1,4 +1,4 @@
-"""The bodies of the API about many tasks at once: their state, their last runs, and the totals of 30 days."""
+"""The bodies of the API about many tasks at once: their state, their last runs, the totals of 30 days, and a search."""
 
 from typing import Annotated, Literal
 
@@ -75,3 +75,32 @@ class OverviewBody(Body, frozen=True, kw_only=True):
     """The number of tasks that match."""
     generation: int | None
     """The number of the served generation."""
+
+
+class FoundTaskBody(Body, frozen=True, kw_only=True):
+    """A task that a search found."""
+
+    id: str
+    """Its id."""
+    name: str
+    """Its name."""
+
+
+class FoundRunBody(Body, frozen=True, kw_only=True):
+    """A run that a search found."""
+
+    id: str
+    """Its id."""
+    task_id: str
+    """The id of its task."""
+    state: RunState
+    """The state of the run."""
+
+
+class FoundBody(Body, frozen=True, kw_only=True):
+    """Tasks and runs that a search found, at most eight of each."""
+
+    tasks: list[FoundTaskBody]
+    """Tasks, those with the words in their id or name first."""
+    runs: list[FoundRunBody]
+    """Runs, newest first."""

@@ -1,14 +1,23 @@
-"""Bodies of runs: one run, its attempts and events, pages of runs, and requests that start one."""
+"""Bodies of runs: one run, its attempts and events, why it failed, pages of runs, and requests that start one."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, UnsetType, field
+from msgspec import UNSET, Meta, UnsetType, field
 
 from optio.model.pool import StartKind
 from optio.model.run import RunState, RunTrigger
 from optio.model.usage import CostSource
 from optio.runs.admission import HoldReason
 from optio.server.bodies.base import Body, Cursor, Source, Time, Usd
+from optio.server.bodies.logs import LogLineBody
+
+# The most runs of one act: it must end within the time of a request.
+MAX_BULK_RUNS = 200
+# What can be done to many runs.
+BulkAct = Literal[
+    "cancel",  # queued runs are cancelled, running ones stopped
+    "retry",  # failed runs are queued again
+]
 
 
 class UsageBody(Body, frozen=True, kw_only=True):
@@ -252,3 +261,89 @@ class RerunRun(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     current: bool = False
     """Whether it runs the task as it is served now; else it runs the definition that the earlier run had."""
+
+
+class ReasonMeaningBody(Body, frozen=True, kw_only=True):
+    """A meaning of a reason."""
+
+    meaning: str
+    """What happened."""
+    cure: str
+    """What you do about it; empty where it is repeated by itself."""
+
+
+class RunDifferenceBody(Body, frozen=True, kw_only=True):
+    """Something in which a run differs from an earlier one."""
+
+    what: str
+    """A key of the definition, a parameter, or the agent's model or version."""
+    before: str
+    """Its value in the earlier run, cut to 200 characters."""
+    now: str
+    """Its value in this run, cut to 200 characters."""
+
+
+class RunFailureBody(Body, frozen=True, kw_only=True):
+    """The explanation of a failed run."""
+
+    reason: str
+    """The reason of the run."""
+    message: str
+    """The same for people."""
+    meanings: list[ReasonMeaningBody]
+    """What the reason means: a few have two meanings, and those that programs invent have none."""
+    last_call: LogLineBody | None
+    """The last tool call of the agent, if it is among the last lines."""
+    call_result: LogLineBody | None
+    """Its result."""
+    lines: list[LogLineBody]
+    """The last lines of the log."""
+    last_good: Annotated[str | None, Source("last_good.id")]
+    """The id of the newest run of the task that was accepted before this one and completed."""
+    differences: list[RunDifferenceBody]
+    """What differs from that run."""
+
+
+class BulkFilter(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The runs to be acted on, as the filters of `GET /api/runs` choose them."""
+
+    task: str | None = None
+    state: RunState | None = None
+    trigger: RunTrigger | None = None
+    reason: str | None = None
+    since: Time | None = None
+    until: Time | None = None
+    min_cost: Usd | None = None
+
+
+class ActOnRuns(Body, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An act on many runs: those of `runs`, or the newest that fit `where`."""
+
+    act: BulkAct
+    runs: Annotated[list[str], Meta(max_length=MAX_BULK_RUNS)] | None = None
+    """The ids of the runs."""
+    where: BulkFilter | None = None
+    """A filter instead. Only runs in a state that the act is for are chosen."""
+    dry_run: bool = False
+    """Whether the answer only tells what would be done."""
+
+
+class RefusedRunBody(Body, frozen=True, kw_only=True):
+    """A run on which the act was not done."""
+
+    id: str
+    message: str
+    """Why not."""
+
+
+class BulkResultBody(Body, frozen=True, kw_only=True):
+    """The result of an act on many runs."""
+
+    act: BulkAct
+    dry_run: bool
+    """Whether nothing was done."""
+    runs: list[str]
+    """The ids of the runs on which the act was done, or would be done."""
+    refused: list[RefusedRunBody]
+    more: bool
+    """Whether more runs fit the filter: an act does 200 at most, the newest first. Repeat it for the others."""

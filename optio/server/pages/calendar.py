@@ -3,19 +3,18 @@
 import asyncio
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
-from litestar import Controller, Response, get
-from litestar.di import NamedDependency
+from litestar import Response, get
 from litestar.params import FromQuery, QueryParameter
 
 from optio.model.money import dollars
 from optio.server.answers.calendar import check_zone, parse_day, read_calendar, today
 from optio.server.auth import role
 from optio.server.bodies.calendar import CalendarDayBody
-from optio.server.dependencies import Hub
-from optio.server.pages.rendering import HANDLERS, Incoming, page
+from optio.server.dependencies import Hub, Incoming, InjectedHub
+from optio.server.pages.rendering import Pages, page
 
 View = Literal["month", "week", "day"]
 Zone = Annotated[str, QueryParameter(max_length=60)]
@@ -28,15 +27,12 @@ _MAX_TIMES = 6
 _EDGES = (date(1970, 2, 1), date(2999, 11, 1))
 
 
-class CalendarPages(Controller):
+class CalendarPages(Pages):
     """The route of `/calendar`."""
-
-    include_in_schema = False
-    exception_handlers = HANDLERS
 
     @get("/calendar", opt=role("viewer"))
     async def calendar_page(
-        self, request: Incoming, hub: NamedDependency[Hub], view: FromQuery[View] = "month", on: On = "", zone: Zone = ""
+        self, request: Incoming, hub: InjectedHub, view: FromQuery[View] = "month", on: On = "", zone: Zone = ""
     ) -> Response[str]:
         """Show a month, a week or a day of the schedules that are served now."""
         zones = await asyncio.to_thread(hub.calendar.zones, hub.snapshot.registry)
@@ -46,29 +42,25 @@ class CalendarPages(Controller):
         day = min(max(parse_day("on", on), _EDGES[0]), _EDGES[1]) if on else now
         first, count = _span(view, day)
         calendar = await asyncio.to_thread(read_calendar, hub, place, first, count)
-        figures: dict[str, Any] = {
-            "weeks": _weeks(calendar.days, view, day, now),
-            "before": _step(view, day, -1),
-            "after": _step(view, day, 1),
-            "title": _title(view, day, first),
-            "hours": [f"{hour:02}" for hour in range(24)],
-            "total": dollars(
-                sum(
-                    (Decimal(calendar_day.worst_usd) for calendar_day in calendar.days if _is_of(calendar_day, view, day)),
-                    Decimal(0),
-                )
-            ),
-            "rows": await asyncio.to_thread(_rows, hub, place, day) if view == "day" else None,
-        }
-        values: dict[str, Any] = {
-            "view": view,
-            "views": ("month", "week", "day"),
-            "on": day,
-            "today": now,
-            "zone": place,
-            "zones": zones,
-        }
-        return page(request, "calendar.html", found=calendar, **figures, **values)
+        amounts = [Decimal(calendar_day.worst_usd) for calendar_day in calendar.days if _is_of(calendar_day, view, day)]
+        return page(
+            request,
+            "calendar.html",
+            found=calendar,
+            weeks=_weeks(calendar.days, view, day, now),
+            before=_step(view, day, -1),
+            after=_step(view, day, 1),
+            title=_title(view, day, first),
+            hours=[f"{hour:02}" for hour in range(24)],
+            total=dollars(sum(amounts, Decimal(0))),
+            rows=await asyncio.to_thread(_rows, hub, place, day) if view == "day" else None,
+            view=view,
+            views=get_args(View),
+            on=day,
+            today=now,
+            zone=place,
+            zones=zones,
+        )
 
 
 def _span(view: View, day: date) -> tuple[date, int]:
@@ -134,8 +126,7 @@ def _rows(hub: Hub, zone: str, day: date) -> dict[str, Any]:
             "task": task_fires.task,
             "count": task_fires.count,
             "times": [f"{at.astimezone(place):%H:%M}" for at in task_fires.first],
-            "expression": task_fires.task.spec.schedule.config.cron_expression if task_fires.task.spec.schedule else "",
-            "zone": task_fires.task.spec.schedule.config.timezone if task_fires.task.spec.schedule else "",
+            "schedule": task_fires.task.spec.schedule,
         }
         for task_fires in tasks
     ]

@@ -2,20 +2,19 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime
-from typing import Annotated, Any, get_args
+from typing import Any, get_args
 
-from litestar import Controller, Response, get, post
-from litestar.di import NamedDependency
-from litestar.params import FromPath, QueryParameter
+from litestar import Response, get, post
+from litestar.params import FromPath
 
-from optio.errors import Conflict, Invalid, Malformed, Problem
+from optio.errors import Conflict, Malformed
 from optio.model import json_body
 from optio.server.answers.deliveries import make_test, read_deliveries, read_delivery, replay
 from optio.server.auth import role
-from optio.server.dependencies import Hub
+from optio.server.dependencies import Hub, Incoming, InjectedHub
 from optio.server.pages.login import read_form
-from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
+from optio.server.pages.rendering import Pages, Word, page, redirect
+from optio.server.run_filters import time_of
 from optio.store.values import DeliveryFilter, DeliveryVerdict
 
 _PAGE = 50
@@ -23,22 +22,18 @@ _PAGE = 50
 _MAX_SHOWN_CHARACTERS = 64 << 10
 _MAX_PARSED_BYTES = 1 << 20
 _MAX_DIFF_CHARACTERS = 200_000
-Word = Annotated[str, QueryParameter(max_length=200)]
 # Those that a delivery can have: others are only counted.
 VERDICTS = tuple(sorted({word for part in get_args(DeliveryVerdict) for word in get_args(part)}))
 
 
-class DeliveryPages(Controller):
+class DeliveryPages(Pages):
     """Routes of `/deliveries`."""
-
-    include_in_schema = False
-    exception_handlers = HANDLERS
 
     @get("/deliveries", opt=role("viewer"))
     async def deliveries_page(
         self,
         request: Incoming,
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         path: Word = "",
         verdict: Word = "",
         task: Word = "",
@@ -51,32 +46,34 @@ class DeliveryPages(Controller):
             path=path or None,
             verdict=verdict or None,
             task_id=task or None,
-            since=read_time("since", since),
-            until=read_time("until", until),
+            since=time_of("since", since),
+            until=time_of("until", until),
         )
         deliveries, refusals = await asyncio.to_thread(read_deliveries, hub, delivery_filter, cursor or None, _PAGE)
         filters = {"path": path, "verdict": verdict, "task": task, "since": since, "until": until}
-        values: dict[str, Any] = {
-            "deliveries": deliveries.items,
-            "next": deliveries.next,
-            "refused": refusals,
-            "verdicts": VERDICTS,
-        }
-        return page(request, "deliveries.html", filters=filters, **values)
+        return page(
+            request,
+            "deliveries.html",
+            filters=filters,
+            deliveries=deliveries.items,
+            next=deliveries.next,
+            refused=refusals,
+            verdicts=VERDICTS,
+        )
 
     @get("/deliveries/{delivery_id:str}", opt=role("viewer"))
-    async def delivery_page(self, delivery_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+    async def delivery_page(self, delivery_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[str]:
         """Show one request: its gates, headers and body."""
         return page(request, "delivery.html", **await asyncio.to_thread(_read, hub, delivery_id))
 
     @get("/deliveries/{delivery_id:str}/replay", opt=role("operator"))
-    async def replay_page(self, delivery_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+    async def replay_page(self, delivery_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[str]:
         """Show what the tasks that are served now would make of the request. Nothing is started."""
         body, _ = await replay(hub, delivery_id, request.state.actor, dry_run=True)
         return page(request, "replay.html", replay=body, params=_pretty(body.now.params), diff=_diff_lines(body.diff))
 
     @post("/deliveries/{delivery_id:str}/replay", status_code=303, opt=role("operator"))
-    async def start_replay(self, delivery_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
+    async def start_replay(self, delivery_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[None]:
         """Start the run of the request again, and lead to it."""
         is_repeat = (await read_form(request)).get("again") == "yes"
         body, _ = await replay(hub, delivery_id, request.state.actor, dry_run=False, again=is_repeat)
@@ -85,23 +82,9 @@ class DeliveryPages(Controller):
         return redirect(f"/runs/{body.run_id}")
 
     @get("/deliveries/{delivery_id:str}/test", opt=role("operator"))
-    async def test_page(self, delivery_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+    async def test_page(self, delivery_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[str]:
         """Show a test of the task that is made of the request, to be copied."""
         return page(request, "delivery_test.html", id=delivery_id, made=await asyncio.to_thread(make_test, hub, delivery_id))
-
-
-def read_time(name: str, text: str) -> datetime | None:
-    """Return the time that stands in a form or an address, in UTC where it names no zone; None for an empty one. Raises
-    Invalid."""
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError) as err:
-        raise Invalid(
-            "invalid request parameters", [Problem(f"/{name}", "must be a time, such as `2026-01-05T08:00`")]
-        ) from err
 
 
 def _read(hub: Hub, delivery_id: str) -> dict[str, Any]:

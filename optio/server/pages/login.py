@@ -4,15 +4,14 @@ the rest of the server knows."""
 from typing import Any
 from urllib.parse import parse_qsl
 
-from litestar import Controller, Response, get, post
-from litestar.di import NamedDependency
+from litestar import Response, get, post
 from litestar.params import FromQuery
 
 from optio.errors import Malformed, Unauthorized
 from optio.server import browser
 from optio.server.auth import PUBLIC, role
-from optio.server.dependencies import Hub
-from optio.server.pages.rendering import HANDLERS, LOGIN, Incoming, page, redirect
+from optio.server.dependencies import Incoming, InjectedHub
+from optio.server.pages.rendering import LOGIN, Pages, page, redirect
 from optio.server.request_body import ClientGone, read_body
 
 _MAX_FORM_BYTES = 1 << 20
@@ -21,11 +20,8 @@ _MAX_FIELDS = 1000
 _KEPT, _KEPT_PATH = "kept.", "kept_path"
 
 
-class LoginController(Controller):
+class LoginController(Pages):
     """Routes of `/login` and `/logout`."""
-
-    include_in_schema = False
-    exception_handlers = HANDLERS
 
     @get(LOGIN, opt=role(PUBLIC))
     async def show_login(self, request: Incoming, next: FromQuery[str] = "/") -> Response[str]:
@@ -33,7 +29,7 @@ class LoginController(Controller):
         return page(request, "login.html", next=local_path(next), problem=None, kept={})
 
     @post(LOGIN, status_code=303, opt=role(PUBLIC))
-    async def login(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
+    async def login(self, request: Incoming, hub: InjectedHub) -> Response[Any]:
         """Keep a valid token in the cookie, and lead back to where the reader wanted to go; or, with a form that was sent after
         the login had ended, back into that form."""
         form = await read_form(request)
@@ -53,7 +49,7 @@ class LoginController(Controller):
         return answer
 
     @post("/logout", status_code=303, opt=role(PUBLIC))
-    async def logout(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
+    async def logout(self, request: Incoming, hub: InjectedHub) -> Response[None]:
         """Delete the cookie, and end a session of a provider. An API token stays valid."""
         await hub.access_control.end_session(request.scope["headers"])
         return redirect(LOGIN, {"set-cookie": browser.cookie(request.scope, None)})

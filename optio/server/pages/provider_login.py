@@ -12,18 +12,17 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
-from litestar import Controller, Response, get
+from litestar import Response, get
 from litestar.datastructures import Cookie
-from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from optio.errors import NotFound
 from optio.identity.base import IdentityProvider, Person, ProviderReply, SignIn, SignInFailed
 from optio.server import browser
 from optio.server.auth import ANY_QUERY, PUBLIC, ROLES, role, token_hash
-from optio.server.dependencies import Hub
+from optio.server.dependencies import Hub, Incoming, InjectedHub
 from optio.server.pages.login import local_path
-from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
+from optio.server.pages.rendering import Pages, page, redirect
 from optio.store.values import SESSION_PREFIX, Role
 
 log = logging.getLogger(__name__)
@@ -34,14 +33,11 @@ _REPLY = ("code", "state", "error", "error_description", "iss")
 _FORGOTTEN = "this sign-in was begun in another browser, or more than 10 minutes ago, or has been used already: begin again"
 
 
-class ProviderLoginController(Controller):
+class ProviderLoginController(Pages):
     """Routes of `/login/provider` and `/login/callback`."""
 
-    include_in_schema = False
-    exception_handlers = HANDLERS
-
     @get("/login/provider", opt=role(PUBLIC))
-    async def begin(self, request: Incoming, hub: NamedDependency[Hub], next: FromQuery[str] = "/") -> Response[Any]:
+    async def begin(self, request: Incoming, hub: InjectedHub, next: FromQuery[str] = "/") -> Response[Any]:
         """Send the browser to the provider. By a link, because the policy of the pages lets no form lead to another host."""
         provider = _provider(hub)
         target = local_path(next)
@@ -56,7 +52,7 @@ class ProviderLoginController(Controller):
         return redirect(address, cookies=[_cookie(request, cookie_value)])
 
     @get(browser.CALLBACK, opt={**role(PUBLIC), **ANY_QUERY})
-    async def finish(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
+    async def finish(self, request: Incoming, hub: InjectedHub) -> Response[Any]:
         """Take the provider's answer, and lead a person with a role on."""
         provider = _provider(hub)
         # Read here, because providers add parameters of their own.

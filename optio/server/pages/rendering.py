@@ -8,12 +8,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
-from litestar import Request, Response
+from litestar import Controller, Response
 from litestar.datastructures import Cookie
 from litestar.exceptions import HTTPException
+from litestar.params import QueryParameter
 from minijinja import Environment, load_from_path
 
 from optio.errors import OptioError, Unauthorized
@@ -21,6 +22,7 @@ from optio.model.money import dollars
 from optio.server import problems
 from optio.server.answers.health import warnings_of
 from optio.server.built_docs import is_built
+from optio.server.dependencies import Incoming
 from optio.server.serializers import at
 
 HERE = Path(__file__).parent
@@ -30,7 +32,8 @@ POLICY = (
     "base-uri 'none'; frame-ancestors 'none'; trusted-types optio; require-trusted-types-for 'script'"
 )
 LOGIN = "/login"
-Incoming = Request[Any, Any, Any]
+# A word in the address of a page: a filter, or a cursor.
+Word = Annotated[str, QueryParameter(max_length=200)]
 # A state has a sign of its own, so that nobody depends on its colour.
 _SIGNS = {"completed": "✓", "failed": "✕", "running": "▶", "queued": "…", "cancelled": "⊘"}
 _VERDICTS = {"accepted": ("✓", "good"), "filtered": ("⊘", "wait"), "duplicate": ("=", "wait"), "absent": ("⊘", "wait")}
@@ -106,7 +109,18 @@ def on_bug(request: Incoming, error: Exception) -> Response[Any]:
     return _error_page(request, problems.on_bug(request, error).content, {})
 
 
-HANDLERS: dict[int | type[Exception], Any] = {OptioError: on_optio_error, HTTPException: on_http_exception, Exception: on_bug}
+_HANDLERS: dict[int | type[Exception], Any] = {
+    OptioError: on_optio_error,
+    HTTPException: on_http_exception,
+    Exception: on_bug,
+}
+
+
+class Pages(Controller):
+    """The base of the controllers of pages, which answer errors as pages."""
+
+    include_in_schema = False
+    exception_handlers = _HANDLERS
 
 
 def _error_page(request: Incoming, document: Any, headers: Mapping[str, str]) -> Response[str]:

@@ -5,18 +5,20 @@ import json
 from bisect import bisect_left
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlencode
 
-from litestar import Controller, Response, get, post
-from litestar.di import NamedDependency
+from litestar import Response, get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from optio.errors import Duplicate
-from optio.model.run import Run, RunState, RunTrigger
-from optio.runs import admission
+from optio.errors import Duplicate, Invalid, Problem
+from optio.model.run import RunState, RunTrigger
 from optio.runs.failure import explain_failure
 from optio.server.auth import role
-from optio.server.dependencies import Hub
-from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
+from optio.server.bodies.runs import MAX_BULK_RUNS, BulkAct
+from optio.server.bulk_runs import STATES, BulkPlan, do_bulk, plan_of_filter, plan_of_runs
+from optio.server.dependencies import Hub, Incoming, InjectedHub
+from optio.server.pages.login import read_form
+from optio.server.pages.rendering import Pages, Word, page, redirect
 from optio.server.read_models import transcript
 from optio.server.read_models.generations import commit_of_run
 from optio.server.run_filters import filter_of
@@ -24,26 +26,24 @@ from optio.server.run_filters import filter_of
 _PAGE = 50
 # The lines of a log on one page.
 _LINES = 1000
+_CHOSEN = "run."
+_FILTERS = ("task", "state", "reason", "trigger", "since", "until", "minCost", "id")
 Tab = Literal["transcript", "log", "prompt", "events", "attempts"]
 # `state` itself is a reserved name of the framework.
 State = Annotated[Literal["", "queued", "running", "completed", "failed", "cancelled"], QueryParameter(name="state")]
-Word = Annotated[str, QueryParameter(max_length=200)]
 Cost = Annotated[str, QueryParameter(name="minCost", max_length=20)]
 Beginning = Annotated[str, QueryParameter(name="id", max_length=36)]
 Position = Annotated[int | None, QueryParameter(ge=0, le=2**53)]
 
 
-class RunPages(Controller):
-    """Routes of `/runs`."""
-
-    include_in_schema = False
-    exception_handlers = HANDLERS
+class RunPages(Pages):
+    """Routes of `/runs`, of which `/runs/bulk` acts on many at once."""
 
     @get("/runs", opt=role("viewer"))
     async def runs_page(
         self,
         request: Incoming,
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         task: Word = "",
         state_name: State = "",
         reason: Word = "",
@@ -77,7 +77,7 @@ class RunPages(Controller):
         self,
         run_id: FromPath[str],
         request: Incoming,
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         tab: FromQuery[Tab] = "transcript",
         after: Position = None,
         before: Position = None,
@@ -88,13 +88,13 @@ class RunPages(Controller):
         return page(request, "run.html", tab=tab, tabs=Tab.__args__, **values)  # type: ignore[attr-defined]
 
     @post("/runs/{run_id:str}/cancel", status_code=303, opt=role("operator"))
-    async def cancel_on_page(self, run_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
+    async def cancel_on_page(self, run_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[None]:
         """Cancel the run."""
         await hub.cancel(run_id, request.state.actor)
         return redirect(f"/runs/{run_id}")
 
     @post("/runs/{run_id:str}/rerun", status_code=303, opt=role("operator"))
-    async def rerun_on_page(self, run_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
+    async def rerun_on_page(self, run_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[None]:
         """Start the same again as a new run, and lead to it."""
         try:
             accepted = await hub.rerun(run_id, request.state.actor, datetime.now(UTC))
@@ -103,10 +103,32 @@ class RunPages(Controller):
         return redirect(f"/runs/{accepted.run_id}")
 
     @post("/runs/{run_id:str}/retry", status_code=303, opt=role("operator"))
-    async def retry_on_page(self, run_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
+    async def retry_on_page(self, run_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[None]:
         """Start the failed run again."""
         await hub.retry(run_id, request.state.actor)
         return redirect(f"/runs/{run_id}")
+
+    @post("/runs/bulk", status_code=200, opt=role("operator"))
+    async def bulk_page(self, request: Incoming, hub: InjectedHub) -> Response[str]:
+        """Show what an act would be done on: the chosen runs, or all that match the filters. Nothing is done yet."""
+        form = await read_form(request)
+        act, _, scope = form.get("act", "").partition(" ")
+        filters = {name: form[name] for name in _FILTERS if form.get(name)}
+        run_ids = [name.removeprefix(_CHOSEN) for name in form if name.startswith(_CHOSEN)]
+        plan = await asyncio.to_thread(_plan, hub, _act(act), run_ids, filters if scope == "all" else None)
+        back = "/runs" + (f"?{urlencode(filters)}" if filters else "")
+        return page(request, "bulk.html", plan=plan, back=back, limit=MAX_BULK_RUNS)
+
+    @post("/runs/bulk/confirm", status_code=200, opt=role("operator"))
+    async def confirm_bulk_page(self, request: Incoming, hub: InjectedHub) -> Response[str]:
+        """Do the act on the runs that were shown, and show on which it was done."""
+        form = await read_form(request)
+        act, runs, back = _act(form.get("act", "")), form.get("runs", "").split(), form.get("back", "")
+        if len(runs) > MAX_BULK_RUNS:
+            raise Invalid("too many runs", [Problem("/runs", f"choose {MAX_BULK_RUNS} at most")])
+        changed_ids, refusals = await do_bulk(hub, act, runs, request.state.actor)
+        is_ours = back == "/runs" or (back.startswith("/runs?") and back.isprintable())
+        return page(request, "bulk_done.html", act=act, done=changed_ids, refused=refusals, back=back if is_ours else "/runs")
 
 
 def _read(hub: Hub, run_id: str, tab: Tab, after: int | None, before: int | None) -> dict[str, Any]:
@@ -117,7 +139,7 @@ def _read(hub: Hub, run_id: str, tab: Tab, after: int | None, before: int | None
         "run": run,
         "attempts": attempts,
         "commit": commit_of_run(store, run),
-        "hold": _hold(hub, run),
+        "hold": hub.hold_of(run),
         "is_open": not run.state.terminal,
     }
     if run.state is RunState.FAILED:
@@ -147,13 +169,6 @@ def _read(hub: Hub, run_id: str, tab: Tab, after: int | None, before: int | None
     return values
 
 
-def _hold(hub: Hub, run: Run) -> admission.Hold | None:
-    if run.state is not RunState.QUEUED:
-        return None
-    view = hub.services.store.admission()
-    return admission.hold_of(run.id, view, max_running=hub.services.settings.max_workflow_concurrent)
-
-
 def _first_line(hub: Hub, run_id: str, attempt: int, end: int) -> int:
     """Return the cursor of the first line of an attempt, or of the next one, found by halves: attempts follow each other."""
 
@@ -161,3 +176,19 @@ def _first_line(hub: Hub, run_id: str, attempt: int, end: int) -> int:
         return hub.services.store.log(run_id, after=seq - 1, limit=1)[0].attempt
 
     return 1 if attempt == 1 else bisect_left(range(1, end + 1), attempt, key=attempt_of) + 1
+
+
+def _act(text: str) -> BulkAct:
+    for act in STATES:
+        if text == act:
+            return act
+    raise Invalid("the form names no act", [Problem("/act", f"must be one of {', '.join(STATES)}")])
+
+
+def _plan(hub: Hub, act: BulkAct, run_ids: list[str], filters: dict[str, str] | None) -> BulkPlan:
+    store = hub.services.store
+    if filters is not None:
+        return plan_of_filter(store, act, filter_of(filters))
+    if len(run_ids) > MAX_BULK_RUNS:
+        raise Invalid("too many runs", [Problem("/runs", f"choose {MAX_BULK_RUNS} at most")])
+    return plan_of_runs(store, act, run_ids)

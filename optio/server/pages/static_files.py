@@ -14,7 +14,8 @@ from litestar.params import FromPath
 
 from optio.errors import NotFound
 from optio.server.auth import PUBLIC, role
-from optio.server.pages.rendering import STATIC, Incoming, static_digest
+from optio.server.dependencies import Incoming
+from optio.server.pages.rendering import STATIC, static_digest
 
 _TYPES = {
     ".css": "text/css; charset=utf-8",

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
-from litestar import Controller, Response, get, post
-from litestar.di import NamedDependency
+from litestar import Response, get, post
 from litestar.params import FromPath, QueryParameter
 
 from optio.compiler.source_tree import MAX_FILE_BYTES
@@ -18,10 +17,10 @@ from optio.model.run import RunState
 from optio.secrets.base import is_missing
 from optio.server import problems
 from optio.server.answers.drafts import check_text
-from optio.server.auth import ROLES, role
-from optio.server.dependencies import Hub
+from optio.server.auth import role
+from optio.server.dependencies import Hub, Incoming, InjectedHub
 from optio.server.pages.login import keep_form, read_form
-from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
+from optio.server.pages.rendering import Pages, page, redirect
 from optio.server.pages.task_form import FormError, apply_fields, form_fields, read_fields
 from optio.server.pages.task_presets import PRESETS
 from optio.server.problems import HttpProblem
@@ -58,33 +57,30 @@ class _Theirs:
     diff: Sequence[str]
 
 
-class TaskEditingPages(Controller):
+class TaskEditingPages(Pages):
     """Routes of `/tasks/new`, `/tasks/{id}/edit` and `/tasks/{id}/delete`."""
 
-    include_in_schema = False
-    exception_handlers = HANDLERS
-
     @get("/tasks/new", opt=role("operator"))
-    async def new_task(self, request: Incoming, hub: NamedDependency[Hub], preset: Preset = "blank") -> Response[str]:
+    async def new_task(self, request: Incoming, hub: InjectedHub, preset: Preset = "blank") -> Response[str]:
         """Show the form of a new task, filled with a preset."""
         if preset not in PRESETS:
             raise NotFound("preset", preset)
         return await _show(request, hub, _fresh(PRESETS[preset].text), preset=preset)
 
     @post("/tasks/new", status_code=200, opt={**role("operator"), "keep_form": keep_form})
-    async def submit_new_task(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
+    async def submit_new_task(self, request: Incoming, hub: InjectedHub) -> Response[Any]:
         """Show the form again with the YAML, its findings and its effects, or write the task and lead to it."""
         form = await read_form(request, _MAX_DRAFT_BYTES)
         return await _submit(request, hub, form, _merge(form, None), None)
 
     @get("/tasks/{task_id:str}/edit", opt=role("operator"))
-    async def edit_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+    async def edit_task(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[str]:
         """Show the form of a task with the text of its file."""
         file = hub.task_writer.read_file(with_file(hub, task_id))
         return await _show(request, hub, replace(_fresh(_text(file)), task_id=task_id, digest=file.digest))
 
     @post("/tasks/{task_id:str}/edit", status_code=200, opt={**role("operator"), "keep_form": keep_form})
-    async def submit_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
+    async def submit_task(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[Any]:
         """Show the form again with the YAML, its findings and its effects, or write the file and lead to the task."""
         form = await read_form(request, _MAX_DRAFT_BYTES)
         draft = _merge(form, task_id)
@@ -97,13 +93,13 @@ class TaskEditingPages(Controller):
         return await _submit(request, hub, form, draft, file)
 
     @get("/tasks/{task_id:str}/delete", opt=role("admin"))
-    async def confirm_delete(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+    async def confirm_delete(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[str]:
         """Ask whether the task is to be deleted, and say what becomes of its runs, its schedule and its webhook."""
         task = hub.snapshot.registry.task(task_id)
         return page(request, "task_delete.html", task=task, denied=is_denied(hub), **_run_counts(hub, task))
 
     @post("/tasks/{task_id:str}/delete", status_code=303, opt=role("admin"))
-    async def delete_on_page(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
+    async def delete_on_page(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[Any]:
         """Delete the file of the task, unless it has changed since the question."""
         digest = (await read_form(request)).get("digest", "")
         await delete_task(hub, task_id, [digest], request.state.actor)
@@ -149,7 +145,7 @@ async def _submit(
         return await _show(request, hub, draft, checked, status=422)
     if file is not None and file.digest != draft.digest:
         return await _show_conflict(request, hub, draft, file)
-    if not is_denied(hub) and not _may_write(request):
+    if not is_denied(hub) and not request.state.who.may("admin"):
         raise Forbidden("writing task files needs the role admin: copy the YAML, and let an admin write it")
     text = draft.text.replace("\n", "\r\n") if file is not None and b"\r\n" in file.data else draft.text
     try:
@@ -220,7 +216,7 @@ async def _show(
         commit=commit,
         theirs=theirs,
         denied=is_denied(hub),
-        may_write=_may_write(request),
+        may_write=request.state.who.may("admin"),
     )
 
 
@@ -247,7 +243,3 @@ def _run_counts(hub: Hub, task: CompiledTask) -> dict[str, Any]:
 def is_denied(hub: Hub) -> bool:
     """Return whether this server writes no task files."""
     return hub.services.settings.writes != "files"
-
-
-def _may_write(request: Incoming) -> bool:
-    return ROLES.index(request.state.who.role) >= ROLES.index("admin")

@@ -4,8 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from litestar import Controller, Response, get, post
-from litestar.di import NamedDependency
+from litestar import Response, get, post
 from litestar.params import FromPath, QueryParameter
 
 from optio.errors import Invalid, NotFound, OptioError, WritesDenied
@@ -15,9 +14,9 @@ from optio.server import problems
 from optio.server.answers.drafts import is_event
 from optio.server.auth import role
 from optio.server.bodies.drafts import TrialDeliveryBody
-from optio.server.dependencies import Hub
+from optio.server.dependencies import Incoming, InjectedHub
 from optio.server.pages.login import keep_form, read_form
-from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
+from optio.server.pages.rendering import Pages, page, redirect
 from optio.server.pages.task_editing import show_commit
 from optio.server.pages.task_form import schedule_config, webhook_config
 from optio.server.pages.task_presets import SCHEDULES
@@ -31,22 +30,19 @@ Kind = Annotated[str, QueryParameter(name="kind", max_length=20)]
 _ACTS = ("enable", "disable", "remove")
 
 
-class TriggerPages(Controller):
+class TriggerPages(Pages):
     """Routes of `/tasks/{id}/triggers`."""
-
-    include_in_schema = False
-    exception_handlers = HANDLERS
 
     @get("/tasks/{task_id:str}/triggers/add", opt=role("admin"))
     async def trigger_form(
-        self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub], kind: Kind = "schedule"
+        self, task_id: FromPath[str], request: Incoming, hub: InjectedHub, kind: Kind = "schedule"
     ) -> Response[str]:
         """Show the form of a new schedule or webhook."""
         task = with_file(hub, task_id)
         return _form(request, task, {"kind": _check_kind(kind), "params": _missing(task, kind), "hookPath": task.id})
 
     @post("/tasks/{task_id:str}/triggers/add", status_code=200, opt={**role("admin"), "keep_form": keep_form})
-    async def add_trigger_on_page(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
+    async def add_trigger_on_page(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[Any]:
         """Write the trigger into the task's file, or show the form again with what is wrong."""
         form = await read_form(request)
         _check_kind(form.get("kind", ""))
@@ -66,7 +62,7 @@ class TriggerPages(Controller):
 
     @post("/tasks/{task_id:str}/triggers/{kind:str}/{act:str}", status_code=303, opt=role("admin"))
     async def change_trigger_on_page(
-        self, task_id: FromPath[str], kind: FromPath[str], act: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
+        self, task_id: FromPath[str], kind: FromPath[str], act: FromPath[str], request: Incoming, hub: InjectedHub
     ) -> Response[Any]:
         """Turn a trigger on or off, or remove it, in the task's file."""
         if act not in _ACTS:
@@ -86,13 +82,13 @@ class TriggerPages(Controller):
         return redirect(f"/tasks/{task_id}#triggers")
 
     @get("/tasks/{task_id:str}/trial", opt=role("operator"))
-    async def trial_form(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+    async def trial_form(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[str]:
         """Show the form of a trial delivery, with a payload that has what the mapping reads."""
         task = hub.snapshot.registry.task(task_id)
         return _trial(request, task, sample_payload(task), "")
 
     @post("/tasks/{task_id:str}/trial", status_code=200, opt={**role("operator"), "keep_form": keep_form})
-    async def send_trial(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
+    async def send_trial(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[Any]:
         """Sign the payload and deliver it, and show the answer; a run that it started is one click away."""
         form = await read_form(request)
         task = hub.snapshot.registry.task(task_id)

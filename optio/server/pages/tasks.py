@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Any, Literal, get_args
 
-from litestar import Controller, Response, get, post
-from litestar.di import NamedDependency
+from litestar import Response, get, post
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.broker.base import Topic
@@ -23,10 +22,10 @@ from optio.server.answers.drafts import forecast_wait
 from optio.server.auth import role
 from optio.server.bodies.base import MAX_REASON_LENGTH
 from optio.server.bodies.overview import TaskOrder, TaskState
-from optio.server.dependencies import Hub
+from optio.server.dependencies import Hub, Incoming, InjectedHub
 from optio.server.pages import charts
 from optio.server.pages.login import keep_form, read_form
-from optio.server.pages.rendering import HANDLERS, Incoming, page, redirect
+from optio.server.pages.rendering import Pages, Word, page, redirect
 from optio.server.pages.task_editing import is_denied
 from optio.server.pages.task_tabs import TABS, Tab, read_tab
 from optio.server.pages.task_triggers import address_of
@@ -41,9 +40,7 @@ _KINDS = {"string": "text", "boolean": "boolean", "integer": "number", "number":
 Search = Annotated[str, QueryParameter(name="q", max_length=200)]
 # `state` itself is a reserved name of the framework.
 State = Annotated[Literal["", TaskState], QueryParameter(name="state")]
-Word = Annotated[str, QueryParameter(max_length=200)]
 After = Annotated[str, QueryParameter(name="after", max_length=200)]
-Cursor = Annotated[str, QueryParameter(max_length=200)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +56,8 @@ class _Field:
     problem: str
 
 
-class TaskPages(Controller):
+class TaskPages(Pages):
     """Routes of `/tasks`."""
-
-    include_in_schema = False
-    exception_handlers = HANDLERS
 
     @get("/", opt=role("viewer"))
     async def front(self) -> Response[None]:
@@ -74,7 +68,7 @@ class TaskPages(Controller):
     async def tasks_page(
         self,
         request: Incoming,
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         search: Search = "",
         state_name: State = "",
         owner: Word = "",
@@ -105,9 +99,9 @@ class TaskPages(Controller):
         self,
         task_id: FromPath[str],
         request: Incoming,
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         tab: FromQuery[Tab] = "overview",
-        cursor: Cursor = "",
+        cursor: Word = "",
         run: FromQuery[Literal["", "yes"]] = "",
     ) -> Response[str]:
         """Show one task: its state, limits, triggers and last runs, or another part of its page. `run` runs its tests."""
@@ -141,7 +135,7 @@ class TaskPages(Controller):
         )
 
     @post("/tasks/{task_id:str}/pause", status_code=303, opt=role("operator"))
-    async def pause_on_page(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[None]:
+    async def pause_on_page(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[None]:
         """Start no more runs of the task for now."""
         reason = (await read_form(request)).get("reason", "")
         hub.snapshot.registry.task(task_id)
@@ -150,7 +144,7 @@ class TaskPages(Controller):
         return redirect(f"/tasks/{task_id}")
 
     @post("/tasks/{task_id:str}/resume", status_code=303, opt=role("operator"))
-    async def resume_on_page(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Response[None]:
+    async def resume_on_page(self, task_id: FromPath[str], hub: InjectedHub) -> Response[None]:
         """End the pause of the task."""
         hub.snapshot.registry.task(task_id)
         await asyncio.to_thread(hub.services.store.resume, task_id)
@@ -158,13 +152,13 @@ class TaskPages(Controller):
         return redirect(f"/tasks/{task_id}")
 
     @get("/tasks/{task_id:str}/run", opt=role("operator"))
-    async def run_form(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[str]:
+    async def run_form(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[str]:
         """Show the form that starts a run."""
         task = hub.snapshot.registry.task(task_id)
         return await _form_page(hub, request, task, _fields(task, None, {}))
 
     @post("/tasks/{task_id:str}/run", status_code=303, opt={**role("operator"), "keep_form": keep_form})
-    async def submit_run_form(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> Response[Any]:
+    async def submit_run_form(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[Any]:
         """Start a run and lead to it; or show its prompt, or the form again with what is wrong in it."""
         requested_at = datetime.now(UTC)
         form = await read_form(request)
@@ -204,7 +198,7 @@ class TaskPages(Controller):
             accepted = await hub.start(run, None, requested_at)
         except Duplicate as err:
             return redirect(f"/runs/{err.run_id}")
-        return redirect(f"/runs/{accepted.run_id or run.id}")
+        return redirect(f"/runs/{accepted.run_id}")
 
 
 def _fires(task: CompiledTask, count: int) -> list[datetime]:

@@ -6,17 +6,21 @@ A generation never changes, so a day is computed once for each generation and zo
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import chain, groupby, islice
 from zoneinfo import ZoneInfo
+
+from msgspec import structs
 
 from optio.model.money import DAY, ZERO_USD, max_run_usd
 from optio.model.registry import CompiledTask, Registry
 from optio.scheduling.calendar import ClockChangeNight, TimedTask, clock_change_nights, dst_note
 from optio.scheduling.day_fires import ScheduleShape, by_zone, day_pattern, minutes_between, shape_of
 from optio.scheduling.zone_transitions import clock_changes
+from optio.server.bodies.calendar import CalendarDayBody, ClockChangeBody, FireBody
+from optio.server.serializers import at
 from optio.store.base import ScheduleStore
 from optio.store.values import SkippedSlots
 
@@ -26,43 +30,6 @@ _HOURS = 24
 _MAX_DAYS = 2_000
 # Tasks that a clock change names.
 _MAX_NAMED = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CalendarDay:
-    """A day on the clocks of a zone, from `begin` to `end`.
-
-    `hours` are the fires by the hour that the clocks show. `crowded` counts the minutes in which more than `limit` runs start,
-    and `most` is the highest number of starts in a minute. `worst_usd` is the most that its fires may spend, without the
-    `unbounded` fires of agents that have no budget.
-    """
-
-    date: date
-    begin: datetime
-    end: datetime
-    hours: Sequence[int]
-    tasks: int
-    crowded: int
-    most: int
-    worst_usd: Decimal
-    unbounded: int
-    nights: Sequence[ClockChangeNight]
-
-    @property
-    def fires(self) -> int:
-        """Return how many fires the day has."""
-        return sum(self.hours)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComingFire:
-    """One fire of a task, in UTC and on the clock of its schedule; `note` says what a clock change did to it."""
-
-    at: datetime
-    local: datetime
-    task_id: str
-    zone: str
-    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +43,11 @@ class TaskFires:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Schedules:
-    """The enabled schedules of a registry, those with the same expression and zone together."""
+    """The enabled schedules of a registry, those with the same expression and zone together.
+
+    `usd` is the most that their tasks may spend at a fire, without those that are `limited` by a budget and a start limit;
+    `unbounded` counts agents without a budget.
+    """
 
     registry: Registry
     shapes: dict[str, list[ScheduleShape]]
@@ -98,16 +69,16 @@ class FireCalendar:
         self._limit = limit
         self._lock = threading.Lock()
         self._schedules = _take_apart(Registry())
-        self._days: OrderedDict[tuple[str, date], CalendarDay] = OrderedDict()
+        self._days: OrderedDict[tuple[str, date], CalendarDayBody] = OrderedDict()
         # Most days of a month are alike.
-        self._like: dict[Hashable, CalendarDay] = {}
+        self._like: dict[Hashable, CalendarDayBody] = {}
 
     def zones(self, registry: Registry) -> list[str]:
         """Return the zones of enabled schedules, sorted."""
         return self._current(registry).zones
 
-    def day(self, registry: Registry, zone: str, on: date) -> CalendarDay:
-        """Return a day on the clocks of a zone."""
+    def day(self, registry: Registry, zone: str, on: date) -> CalendarDayBody:
+        """Return a day on the clocks of a zone, without the outcomes of its slots."""
         schedules = self._current(registry)
         with self._lock:
             stored = self._days.get((zone, on)) if schedules is self._schedules else None
@@ -118,7 +89,7 @@ class FireCalendar:
         pattern = None if end - begin != DAY else day_pattern(schedules.shapes, begin, end)
         like = None if pattern is None else self._like.get((schedules.registry.digest, pattern))
         if like is not None:
-            calendar_day = replace(like, date=on, begin=begin, end=end)
+            calendar_day = structs.replace(like, date=on.isoformat())
         else:
             calendar_day = _compute_day(schedules, zone, on, self._limit)
         with self._lock:
@@ -137,22 +108,22 @@ class FireCalendar:
         all."""
         schedules, (begin, end) = self._current(registry), day_bounds(zone, on)
         fires: dict[tuple[str, str], list[Sequence[int]]] = {}
-        for shape, at in minutes_between(schedules.shapes, begin, end):
-            fires.setdefault((shape.expression, shape.zone), []).append(at)
+        for shape, minutes in minutes_between(schedules.shapes, begin, end):
+            fires.setdefault((shape.expression, shape.zone), []).append(minutes)
         keys = sorted(fires, key=lambda key: fires[key][0][0])
         tasks = ((key, task) for key in keys for task in schedules.tasks[key])
         tasks_shown = []
         for key, task in islice(tasks, most):
-            minutes = list(islice(chain(*fires[key]), most_times))
+            first_minutes = islice(chain(*fires[key]), most_times)
             count = sum(map(len, fires[key]))
-            first = [begin + _MINUTE * minute for minute in minutes]
+            first = [begin + _MINUTE * minute for minute in first_minutes]
             tasks_shown.append(TaskFires(task=task, count=count, first=first))
         return tasks_shown, sum(len(schedules.tasks[key]) for key in fires)
 
-    def coming(self, registry: Registry, since: datetime, until: datetime, limit: int) -> tuple[list[ComingFire], bool]:
+    def coming(self, registry: Registry, since: datetime, until: datetime, limit: int) -> tuple[list[FireBody], bool]:
         """Return the fires in (since, until], in order, at most `limit` of them, and whether there are more."""
         schedules = self._current(registry)
-        fires: list[ComingFire] = []
+        fires: list[FireBody] = []
         for fire in _fires(schedules, since, until):
             if len(fires) == limit:
                 return fires, True
@@ -248,15 +219,15 @@ def _take_apart(registry: Registry) -> _Schedules:
     )
 
 
-def _compute_day(schedules: _Schedules, zone: str, on: date, limit: int) -> CalendarDay:
+def _compute_day(schedules: _Schedules, zone: str, on: date, limit: int) -> CalendarDayBody:
     begin, end = day_bounds(zone, on)
     load = [0] * ((end - begin) // _MINUTE)
     counts: Counter[tuple[str, str]] = Counter()
-    for shape, at in minutes_between(schedules.shapes, begin, end):
+    for shape, minutes in minutes_between(schedules.shapes, begin, end):
         key = (shape.expression, shape.zone)
         number = len(schedules.tasks[key])
-        counts[key] += len(at)
-        for minute in at:
+        counts[key] += len(minutes)
+        for minute in minutes:
             load[minute] += number
     worst, unbounded = ZERO_USD, 0
     for key, count in counts.items():
@@ -271,17 +242,27 @@ def _compute_day(schedules: _Schedules, zone: str, on: date, limit: int) -> Cale
         nights = clock_change_nights(timed_tasks, begin - _SECOND, end - _SECOND)
         if zone not in schedules.shapes:
             nights += [ClockChangeNight(zone, change, ()) for change in clock_changes(zone, begin - _SECOND, end - _SECOND)]
-    return CalendarDay(
-        date=on,
-        begin=begin,
-        end=end,
+    return CalendarDayBody(
+        date=on.isoformat(),
+        fires=sum(hours),
         hours=hours,
         tasks=sum(len(schedules.tasks[key]) for key in counts),
         crowded=sum(number > limit for number in load),
         most=max(load, default=0),
-        worst_usd=worst,
+        worst_usd=f"{worst:f}",
         unbounded=unbounded,
-        nights=nights,
+        clock_changes=[_clock_change(night) for night in nights],
+        outcomes={},
+    )
+
+
+def _clock_change(night: ClockChangeNight) -> ClockChangeBody:
+    return ClockChangeBody(
+        at=at(night.change.at),
+        timezone=night.zone,
+        before=f"{night.change.old:%H:%M}",
+        after=f"{night.change.new:%H:%M}",
+        tasks=[task_id for task_id, _ in night.felt[:_MAX_NAMED]],
     )
 
 
@@ -301,23 +282,27 @@ def _clock_hours(zone: str, begin: datetime, minutes: int) -> Iterator[int]:
     yield from ((begin + _MINUTE * minute).astimezone(place).hour for minute in range(minutes))
 
 
-def _fires(schedules: _Schedules, since: datetime, until: datetime) -> Iterator[ComingFire]:
+def _fires(schedules: _Schedules, since: datetime, until: datetime) -> Iterator[FireBody]:
     """Yield the fires in (since, until], in order, computed a day at a time."""
     begin, last = since.replace(second=0, microsecond=0) + _MINUTE, until.replace(second=0, microsecond=0) + _MINUTE
     while begin < last:
         end = min(begin + DAY, last)
-        at: list[tuple[int, str, str]] = []
+        entries: list[tuple[int, str, str]] = []
         for shape, minutes in minutes_between(schedules.shapes, begin, end):
-            at += [(minute, shape.expression, shape.zone) for minute in minutes]
-        at.sort()
-        for minute, group in groupby(at, key=lambda entry: entry[0]):
+            entries += [(minute, shape.expression, shape.zone) for minute in minutes]
+        entries.sort()
+        for minute, group in groupby(entries, key=lambda entry: entry[0]):
             moment = begin + _MINUTE * minute
             keys = [(expression, zone) for _, expression, zone in group]
             fires = sorted((task.id, *key) for key in keys for task in schedules.tasks[key])
             for task_id, expression, zone in fires:
                 local = moment.astimezone(ZoneInfo(zone))
-                yield ComingFire(
-                    at=moment, local=local, task_id=task_id, zone=zone, note=_note(expression, zone, local, begin, end)
+                yield FireBody(
+                    at=at(moment),
+                    local=local.isoformat(timespec="minutes"),
+                    task_id=task_id,
+                    timezone=zone,
+                    note=_note(expression, zone, local, begin, end),
                 )
         begin = end
 

@@ -45,10 +45,10 @@ class TaskChanges:
     removed: Sequence[str]
     tasks: int
 
-    def kind_of(self, task_id: str) -> str | None:
-        """Return `added`, `changed` or `removed`; None for a task that stayed as it was."""
-        kinds = (("added", self.added), ("changed", self.changed), ("removed", self.removed))
-        return next((kind for kind, ids in kinds if task_id in ids), None)
+    @property
+    def all(self) -> list[str]:
+        """Return the ids of all three, sorted."""
+        return sorted([*self.added, *self.changed, *self.removed])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,39 +82,28 @@ class GenerationHistory:
         self._lock = threading.Lock()
         self._plan = lru_cache(_MAX_PLANS)(self._compare)
 
-    def page(self, cursor: int | None, limit: int) -> tuple[list[ServedGeneration], int | None]:
-        """Return generations older than the cursor, and the cursor of the next page."""
-        heads = self._store.generation_heads(_NO_LIMIT if cursor is None else cursor, limit + 1)
-        newer = None if cursor is None else self._head_after(cursor - 1)
-        generations = []
-        tasks: dict[int, Mapping[str, str]] = {}
-        for place, head in enumerate(heads[:limit]):
-            older = heads[place + 1] if place + 1 < len(heads) else None
-            generations.append(self._generation_of(head, older, newer, tasks))
-            newer = head
-        return generations, heads[limit - 1].id if len(heads) > limit else None
-
-    def page_of_task(self, task_id: str, cursor: int | None, limit: int) -> tuple[list[ServedGeneration], int | None]:
-        """Return generations that added, changed or removed a task, older than the cursor, and the cursor of the next page. A
-        page may hold fewer than `limit`, as it looks at a bounded number of generations."""
-        heads = self._store.generation_heads(_NO_LIMIT if cursor is None else cursor, _MAX_SCANNED + 1)
+    def page(self, cursor: int | None, limit: int, task_id: str | None = None) -> tuple[list[ServedGeneration], int | None]:
+        """Return generations older than the cursor, and the cursor of the next page. With a task, only those that added,
+        changed or removed it: a page may then hold fewer than `limit`, as it looks at a bounded number of generations."""
+        count = limit if task_id is None else _MAX_SCANNED
+        heads = self._store.generation_heads(_NO_LIMIT if cursor is None else cursor, count + 1)
         newer = None if cursor is None else self._head_after(cursor - 1)
         generations: list[ServedGeneration] = []
         tasks: dict[int, Mapping[str, str]] = {}
-        for place, head in enumerate(heads[:_MAX_SCANNED]):
+        for place, head in enumerate(heads[:count]):
             older = heads[place + 1] if place + 1 < len(heads) else None
             changes = self._changes_of(head, older, tasks)
-            if changes is not None and changes.kind_of(task_id) is not None:
-                generations.append(self._generation_of(head, older, newer, tasks))
+            if task_id is None or (changes is not None and task_id in changes.all):
+                generations.append(self._generation_of(head, changes, newer))
             if len(generations) == limit and older is not None:
                 return generations, head.id
             newer = head
-        return generations, heads[_MAX_SCANNED - 1].id if len(heads) > _MAX_SCANNED else None
+        return generations, heads[count - 1].id if len(heads) > count else None
 
     def get(self, number: int) -> ServedGeneration:
         """Return one generation; raise NotFound."""
         head, older = self._pair(number)
-        return self._generation_of(head, older, self._head_after(number), {})
+        return self._generation_of(head, self._changes_of(head, older, {}), self._head_after(number))
 
     def difference(self, number: int, task_id: str | None = None) -> GenerationDifference:
         """Return what a generation did, or did to one task, as `optio plan` tells it; raise NotFound. Schedules are simulated
@@ -141,15 +130,11 @@ class GenerationHistory:
         return None
 
     def _generation_of(
-        self,
-        head: GenerationHead,
-        older: GenerationHead | None,
-        newer: GenerationHead | None,
-        tasks: dict[int, Mapping[str, str]],
+        self, head: GenerationHead, changes: TaskChanges | None, newer: GenerationHead | None
     ) -> ServedGeneration:
         until = None if newer is None else newer.activated_at
         runs = self._store.count_accepted(head.activated_at, until or _FAR, MAX_COUNTED)
-        return ServedGeneration(head=head, changes=self._changes_of(head, older, tasks), until=until, runs=runs)
+        return ServedGeneration(head=head, changes=changes, until=until, runs=runs)
 
     def _changes_of(
         self, head: GenerationHead, older: GenerationHead | None, tasks: dict[int, Mapping[str, str]]
@@ -157,7 +142,7 @@ class GenerationHistory:
         with self._lock:
             changes = self._changes.get(head.id)
         if changes is None and (older is not None or head.id == 1):
-            changes = changes_between({} if older is None else self._tasks(older.id, tasks), self._tasks(head.id, tasks))
+            changes = _changes_between({} if older is None else self._tasks(older.id, tasks), self._tasks(head.id, tasks))
             with self._lock:
                 self._changes[head.id] = changes
         return changes
@@ -170,10 +155,7 @@ class GenerationHistory:
     def _compare(self, number: int, task_id: str | None) -> GenerationDifference:
         head, older = self._pair(number)
         new, old = self._store.generation_tasks(number), {} if older is None else self._store.generation_tasks(older.id)
-        changes = changes_between(old, new)
-        task_ids = sorted({*changes.added, *changes.changed, *changes.removed})
-        if task_id is not None:
-            task_ids = [changed_id for changed_id in task_ids if changed_id == task_id]
+        task_ids = [changed_id for changed_id in _changes_between(old, new).all if task_id in (None, changed_id)]
         lost_ids: list[str] = []
         before, after = (self._side(digests, task_ids[:MAX_COMPARED], lost_ids) for digests in (old, new))
         outlook = Forecast(now=head.activated_at.replace(second=0, microsecond=0))
@@ -192,7 +174,7 @@ class GenerationHistory:
         return Side(registry=Registry.of(tasks_by_id))
 
 
-def changes_between(before: Mapping[str, str], after: Mapping[str, str]) -> TaskChanges:
+def _changes_between(before: Mapping[str, str], after: Mapping[str, str]) -> TaskChanges:
     """Return the changes from one set of tasks, by id and digest, to another."""
     return TaskChanges(
         added=tuple(sorted(after.keys() - before.keys())),

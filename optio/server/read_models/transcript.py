@@ -3,11 +3,12 @@
 import difflib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from optio.model.agent_event import Retry, ToolCall, ToolResult, TurnEnd
 from optio.model.run import LogKind, LogLine
+from optio.server.bodies.logs import TranscriptBlockBody, TranscriptBody, TranscriptTurnBody
 from optio.store.base import RunReader
 
 # Neighbouring lines of these kinds are one block.
@@ -27,44 +28,7 @@ _MAX_LINE_BYTES = 16 << 10
 _BEFORE, _AFTER = ("old_string", "oldString", "old_str"), ("new_string", "newString", "new_str")
 
 
-@dataclass(slots=True, kw_only=True)
-class TranscriptBlock:
-    """Some lines of one kind, or a tool call; `seq` is its first line. `ok` is None while the result is not there; `diff` is
-    what an edit changes."""
-
-    kind: str
-    seq: int
-    text: str = ""
-    name: str = ""
-    gist: str = ""
-    input: str = ""
-    diff: list[str] = field(default_factory=list)
-    ok: bool | None = None
-    exit_code: int | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class TranscriptTurn:
-    """A model call with what the agent did after it. `number` is None for what belongs to no call, and `end` is its usage."""
-
-    attempt: int
-    number: int | None
-    seq: int
-    blocks: list[TranscriptBlock] = field(default_factory=list)
-    end: TurnEnd | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class Transcript:
-    """Some turns, made of the lines after the cursor `first` up to the cursor `last`; `end` is the last line of the log."""
-
-    turns: list[TranscriptTurn]
-    first: int
-    last: int
-    end: int
-
-
-def read(store: RunReader, run_id: str, *, before: int | None = None, after: int | None = None) -> Transcript:
+def read(store: RunReader, run_id: str, *, before: int | None = None, after: int | None = None) -> TranscriptBody:
     """Return some turns: the first ones after a cursor, or the last ones before one or of all."""
     end = store.last_line(run_id)
     window = _read_window(store, run_id, end, before, after)
@@ -72,7 +36,7 @@ def read(store: RunReader, run_id: str, *, before: int | None = None, after: int
     if len(lines) < len(window) and after is None:
         lines = lines[next(iter(_starts(lines)), 0) :]
     first, last = (lines[0].seq - 1, lines[-1].seq) if lines else (0, end)
-    return Transcript(turns=turns(lines), first=first, last=last, end=end)
+    return TranscriptBody(turns=turns(lines), first=first, last=last, end=end)
 
 
 def _read_window(store: RunReader, run_id: str, end: int, before: int | None, after: int | None) -> Sequence[LogLine]:
@@ -122,10 +86,10 @@ def fit(lines: Sequence[LogLine], *, from_end: bool) -> list[LogLine]:
     return fitting[::-1] if from_end else fitting
 
 
-def turns(lines: Iterable[LogLine]) -> list[TranscriptTurn]:
+def turns(lines: Iterable[LogLine]) -> list[TranscriptTurnBody]:
     """Return the conversation in the order in which it was logged. A result stands with its call, wherever it came."""
-    turn_list: list[TranscriptTurn] = []
-    calls: dict[tuple[int, str], TranscriptBlock] = {}
+    turn_list: list[TranscriptTurnBody] = []
+    calls: dict[tuple[int, str], TranscriptBlockBody] = {}
     for line in lines:
         event = line.event
         if isinstance(event, ToolResult) and (line.attempt, event.id) in calls:
@@ -134,7 +98,7 @@ def turns(lines: Iterable[LogLine]) -> list[TranscriptTurn]:
             continue
         turn = turn_list[-1] if turn_list else None
         if turn is None or turn.attempt != line.attempt or (line.turn is not None and turn.number != line.turn):
-            turn = TranscriptTurn(attempt=line.attempt, number=line.turn, seq=line.seq)
+            turn = TranscriptTurnBody(attempt=line.attempt, number=line.turn, seq=line.seq, blocks=[], end=None)
             turn_list.append(turn)
         if isinstance(event, TurnEnd):
             turn.end = event
@@ -145,18 +109,23 @@ def turns(lines: Iterable[LogLine]) -> list[TranscriptTurn]:
         elif turn.blocks and turn.blocks[-1].kind == line.kind and line.kind in _PROSE and not isinstance(event, Retry):
             turn.blocks[-1].text += "\n" + line.text
         else:
-            turn.blocks.append(TranscriptBlock(kind=line.kind, seq=line.seq, text=line.text))
+            turn.blocks.append(_block(line.kind, line.seq, text=line.text))
     return turn_list
 
 
-def _call(event: ToolCall, seq: int) -> TranscriptBlock:
+def _block(kind: str, seq: int, **members: Any) -> TranscriptBlockBody:
+    empty: dict[str, Any] = {"text": "", "name": "", "gist": "", "input": "", "diff": [], "ok": None, "exit_code": None}
+    return TranscriptBlockBody(kind=kind, seq=seq, **{**empty, **members})
+
+
+def _call(event: ToolCall, seq: int) -> TranscriptBlockBody:
     arguments = event.input if isinstance(event.input, dict) else {}
     gist = next((arguments[name] for name in _GISTS if isinstance(arguments.get(name), str)), "")
     gist = gist.partition("\n")[0]
     name = event.name if event.server is None else f"{event.server}: {event.name}"
-    return TranscriptBlock(
-        kind="call",
-        seq=seq,
+    return _block(
+        "call",
+        seq,
         name=name,
         gist=gist if len(gist) <= _MAX_GIST else gist[:_MAX_GIST] + "…",
         input=json.dumps(event.input, indent=2, ensure_ascii=False),

@@ -2,20 +2,19 @@
 
 import asyncio
 import base64
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from litestar import Controller, Request, Response, get, post
-from litestar.di import NamedDependency
+from litestar import Controller, Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from optio.errors import Forbidden
 from optio.server import request_body, serializers
 from optio.server.answers.deliveries import make_test, read_deliveries, read_delivery, replay
-from optio.server.auth import ROLES, role
+from optio.server.auth import role
 from optio.server.bodies.deliveries import DeliveryDetailsBody, DeliveryPageBody, DeliveryTestBody, ReplayBody, ReplayOptions
-from optio.server.dependencies import Hub
-from optio.server.routes.runs import Beginning, Cursor, Since, Until, require_zone
+from optio.server.dependencies import Incoming, InjectedHub
+from optio.server.routes.runs import Beginning, Cursor, Since, Until
 from optio.store.values import DeliveryFilter, DeliveryVerdict
 
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most deliveries in the answer")]
@@ -31,7 +30,7 @@ class DeliveryController(Controller):
     @get("/api/deliveries", opt=role("viewer"))
     async def list_deliveries(
         self,
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         task: FromQuery[str | None] = None,
         path: FromQuery[str | None] = None,
         verdict: FromQuery[DeliveryVerdict | None] = None,
@@ -49,18 +48,18 @@ class DeliveryController(Controller):
             path=path,
             verdict=verdict,
             id_prefix=None if beginning is None else beginning.lower(),
-            since=require_zone("since", since),
-            until=require_zone("until", until),
+            since=since,
+            until=until,
         )
         deliveries, refusals = await asyncio.to_thread(read_deliveries, hub, delivery_filter, cursor, limit)
-        return serializers.delivery_page(deliveries, refusals)
+        return serializers.to_body(DeliveryPageBody, deliveries, refused=refusals)
 
     @get("/api/deliveries/{delivery_id:str}", opt=role("viewer"))
     async def get_delivery(
         self,
         delivery_id: FromPath[str],
-        request: Request[Any, Any, Any],
-        hub: NamedDependency[Hub],
+        request: Incoming,
+        hub: InjectedHub,
         form: Form = "text",
     ) -> DeliveryDetailsBody:
         """Show one request with its body as text, or, for operators, in base64, which preserves every byte. `gates` are the
@@ -69,13 +68,13 @@ class DeliveryController(Controller):
         if form == "text":
             text = None if delivery.body is None else delivery.body.decode("utf-8", "backslashreplace")
             return serializers.delivery_details(delivery, gates, body=text)
-        if ROLES.index(request.state.who.role) < ROLES.index("operator"):
+        if not request.state.who.may("operator"):
             raise Forbidden("a body in base64 needs the role operator")
         encoded = None if delivery.body is None else base64.b64encode(delivery.body).decode()
         return serializers.delivery_details(delivery, gates, body_base64=encoded)
 
     @get("/api/deliveries/{delivery_id:str}/test", opt=role("operator"), problems=("conflict", "secret-unavailable"))
-    async def get_delivery_test(self, delivery_id: FromPath[str], hub: NamedDependency[Hub]) -> DeliveryTestBody:
+    async def get_delivery_test(self, delivery_id: FromPath[str], hub: InjectedHub) -> DeliveryTestBody:
         """Make a test of a stored request, for the task that has its webhook now: the YAML for the `tests:` of its file, and
         the payload with credentials redacted. Nothing is written."""
         return await asyncio.to_thread(make_test, hub, delivery_id)
@@ -89,9 +88,7 @@ class DeliveryController(Controller):
         responses={202: ResponseSpec(ReplayBody, description="A run was started", generate_examples=False)},
         problems=("conflict", "duplicate", "queue-full"),
     )
-    async def replay_delivery(
-        self, delivery_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
-    ) -> Response[ReplayBody]:
+    async def replay_delivery(self, delivery_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[ReplayBody]:
         """Decide a stored delivery again, by the tasks that are served now, show the earlier decision beside it, and start the
         resulting run: 202, with `runId`. With `{"dryRun": true}` nothing is started. A delivery that already has a run starts
         another only with `{"again": true}`. A delivery is replayed once per definition, whoever asks and however often."""

@@ -8,13 +8,12 @@ import re
 from pathlib import Path
 
 from litestar import Controller, Response, get
-from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from optio.errors import NotFound
 from optio.server.auth import PUBLIC, role
 from optio.server.built_docs import site
-from optio.server.dependencies import Hub
+from optio.server.dependencies import InjectedHub
 from optio.server.problems import HttpProblem
 
 HOW_TO_BUILD = (
@@ -43,13 +42,13 @@ class DocsController(Controller):
     include_in_schema = False
 
     @get("/docs", opt=role(PUBLIC))
-    async def front(self, hub: NamedDependency[Hub]) -> Response[None]:
+    async def front(self, hub: InjectedHub) -> Response[None]:
         """Redirect to the first page."""
         await asyncio.to_thread(_read, site(hub.services.settings), "index.html")
         return Response(None, status_code=307, headers={"location": "/docs/index.html"})
 
     @get("/docs/{path:path}", opt=role(PUBLIC))
-    async def file(self, path: FromPath[str], hub: NamedDependency[Hub]) -> Response[bytes]:
+    async def file(self, path: FromPath[str], hub: InjectedHub) -> Response[bytes]:
         """Return a page, or a file that pages load."""
         data = await asyncio.to_thread(_read, site(hub.services.settings), path.lstrip("/"))
         suffix = Path(path).suffix

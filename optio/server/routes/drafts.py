@@ -2,10 +2,8 @@
 
 import asyncio
 import json
-from typing import Any
 
-from litestar import Controller, Request, get, post
-from litestar.di import NamedDependency
+from litestar import Controller, get, post
 from litestar.params import FromPath
 
 from optio.errors import Invalid, Problem
@@ -16,7 +14,7 @@ from optio.server.answers.drafts import check_text, forecast_wait, is_event
 from optio.server.auth import role
 from optio.server.bodies.drafts import CheckDraft, DraftBody, DraftEffectBody, RunForecastBody, TrialDeliveryBody, TrialPayload
 from optio.server.bodies.runs import WaitingBody
-from optio.server.dependencies import Hub
+from optio.server.dependencies import Incoming, InjectedHub
 from optio.server.trial_delivery import deliver
 
 
@@ -34,7 +32,7 @@ class DraftController(Controller):
         body_required=True,
         problems=("not-found",),
     )
-    async def check_draft(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> DraftBody:
+    async def check_draft(self, request: Incoming, hub: InjectedHub) -> DraftBody:
         """Check the text of a task file, and list what it would change: times, money, secrets, hosts, prompts. Nothing is
         written. Checks of all tasks together come with the write."""
         body = await request_body.read_as(request, hub, CheckDraft)
@@ -51,14 +49,8 @@ class DraftController(Controller):
             ],
         )
 
-
-class ForecastController(Controller):
-    """Routes that say what a run would meet."""
-
-    tags = ("tasks",)
-
     @get("/api/tasks/{task_id:str}/forecast", opt=role("viewer"))
-    async def forecast_run(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> RunForecastBody:
+    async def forecast_run(self, task_id: FromPath[str], hub: InjectedHub) -> RunForecastBody:
         """Say what a run of this task may cost at most, and why it would wait if it was started now."""
         task = hub.snapshot.registry.task(task_id)
         hold = await asyncio.to_thread(forecast_wait, hub, task)
@@ -83,9 +75,7 @@ class TrialController(Controller):
         body_required=True,
         problems=("conflict", "secret-unavailable"),
     )
-    async def try_webhook(
-        self, task_id: FromPath[str], request: Request[Any, Any, Any], hub: NamedDependency[Hub]
-    ) -> TrialDeliveryBody:
+    async def try_webhook(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> TrialDeliveryBody:
         """Sign a payload as the sender of the task's webhook would, and deliver it. It takes the way of every other delivery,
         and a run that it starts is a real one. 409 says why the server cannot sign it."""
         task = hub.snapshot.registry.task(task_id)

@@ -9,11 +9,10 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
-from litestar import Controller, Request, Response, get
-from litestar.di import NamedDependency
+from litestar import Controller, Response, get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 from litestar.response import Stream
@@ -22,9 +21,8 @@ from optio.errors import Invalid, OptioError, Problem, Unauthorized
 from optio.model.run import LogLine, Run
 from optio.server import serializers
 from optio.server.auth import Actor, role
-from optio.server.bodies.logs import LogEndBody, LogPageBody, LogSearchBody
-from optio.server.bodies.transcript import TranscriptBody
-from optio.server.dependencies import Hub
+from optio.server.bodies.logs import LogEndBody, LogPageBody, LogSearchBody, TranscriptBody
+from optio.server.dependencies import Hub, Incoming, InjectedHub
 from optio.server.log_fanout import BATCH_LINES, LineBatch
 from optio.server.read_models import transcript
 
@@ -64,8 +62,8 @@ class LogController(Controller):
     async def get_log(
         self,
         run_id: FromPath[str],
-        request: Request[Any, Any, Any],
-        hub: NamedDependency[Hub],
+        request: Incoming,
+        hub: InjectedHub,
         after: Cursor = 0,
         before: Before = None,
         limit: Lines = 1000,
@@ -97,7 +95,7 @@ class LogController(Controller):
     async def search_log(
         self,
         run_id: FromPath[str],
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         text: Text = "",
         errors: Errors = False,
         after: Cursor = 0,
@@ -129,12 +127,11 @@ class LogController(Controller):
 
     @get("/api/workflow-runs/{run_id:str}/transcript", opt=role("viewer"))
     async def get_transcript(
-        self, run_id: FromPath[str], hub: NamedDependency[Hub], after: Later = None, before: Earlier = None
+        self, run_id: FromPath[str], hub: InjectedHub, after: Later = None, before: Earlier = None
     ) -> TranscriptBody:
         """Return some turns of the conversation: the last ones, or those after or before a cursor."""
         await asyncio.to_thread(hub.services.store.run, run_id)
-        conversation = await asyncio.to_thread(transcript.read, hub.services.store, run_id, before=before, after=after)
-        return msgspec.convert(conversation, TranscriptBody, from_attributes=True)
+        return await asyncio.to_thread(transcript.read, hub.services.store, run_id, before=before, after=after)
 
 
 async def batches(hub: Hub, actor: Actor, run_id: str, after: int) -> AsyncGenerator[LineBatch, None]:
@@ -187,7 +184,7 @@ async def _export(
         yield b"".join(encode(line) + b"\n" for line in lines)
 
 
-def _cursor(request: Request[Any, Any, Any], after: int) -> int:
+def _cursor(request: Incoming, after: int) -> int:
     """Return the cursor of a stream: a browser that reconnects sends the id of its last event. Raises Invalid for an id of
     another form."""
     last = request.headers.get("last-event-id")

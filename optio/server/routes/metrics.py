@@ -4,17 +4,15 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
-from litestar import Controller, Request, Response, get
-from litestar.di import NamedDependency
+from litestar import Controller, Response, get
 
 from optio.errors import OptioError
 from optio.model.fleet import ProblemCode, ProcessKind
 from optio.processes.health import slower
 from optio.server.answers.health import tree_faults
 from optio.server.auth import role
-from optio.server.dependencies import Hub
+from optio.server.dependencies import Incoming, InjectedHub
 from optio.server.problems import HttpProblem
 from optio.server.read_models.fleet import FleetReader
 from optio.store.base import QueueStore
@@ -30,7 +28,7 @@ class MetricsController(Controller):
     tags = ("health",)
 
     @get("/metrics", opt=role("viewer"), media_type="text/plain", media=("application/openmetrics-text",))
-    async def get_metrics(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> Response[bytes]:
+    async def get_metrics(self, request: Incoming, hub: InjectedHub) -> Response[bytes]:
         """Return metrics in the Prometheus text format. Gauges of waiting and running runs, and of the generation, are the same
         in every server."""
         metrics = hub.services.metrics

@@ -5,17 +5,12 @@ from datetime import datetime, timedelta
 from typing import Annotated
 
 from litestar import Controller, get
-from litestar.di import NamedDependency
 from litestar.params import FromQuery, QueryParameter
 
-from optio.errors import Invalid, Problem
 from optio.server.answers.pools import read_plan, read_pools
 from optio.server.auth import role
-from optio.server.bodies.pools import (
-    PoolListBody,
-    PoolPlanBody,
-)
-from optio.server.dependencies import Hub
+from optio.server.bodies.pools import PoolListBody, PoolPlanBody
+from optio.server.dependencies import InjectedHub
 
 Days = Annotated[int, QueryParameter(ge=1, le=90, description="so many days back, and as many ahead")]
 Target = Annotated[float, QueryParameter(gt=0, le=1, description="the share of starts that are to be warm")]
@@ -28,19 +23,17 @@ class PoolController(Controller):
     tags = ("pools",)
 
     @get("/api/pools", opt=role("viewer"))
-    async def list_pools(self, hub: NamedDependency[Hub], since: FromQuery[datetime | None] = None) -> PoolListBody:
+    async def list_pools(self, hub: InjectedHub, since: FromQuery[datetime | None] = None) -> PoolListBody:
         """List the pools as their keeper last reported them, each with the starts of its tasks since then (by default, of one
         day): `warm` if a pod was ready, `cold` if it had to be made, with the time from claim to agent. `reports` gives the
         time of the report. Tasks that want a pool which nobody has reported come last, without `pool`. `shortages` are tasks
         whose runs wait for room, and `startingSlowly` are runs whose agents have not begun yet, each with the reason."""
-        if since is not None and since.tzinfo is None:
-            raise Invalid("invalid request parameters", [Problem("/since", "needs a time zone, such as `Z` at its end")])
         return await asyncio.to_thread(read_pools, hub, since)
 
     @get("/api/pools/plan", opt=role("viewer"), problems=("not-found",))
     async def plan_pools(
         self,
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         task: FromQuery[str | None] = None,
         days: Days = 7,
         target: Target = 0.95,
@@ -49,6 +42,3 @@ class PoolController(Controller):
         """Compare sizes of the pools by replaying the starts of the last days and the coming slots of the schedule. The answer
         has tasks with a pool, a schedule or starts, those with a pool first; `left` counts the others."""
         return await asyncio.to_thread(read_plan, hub, task, timedelta(days=days), target, limit)
-
-
-# The plan

@@ -2,17 +2,15 @@
 `optio.model.removal`)."""
 
 import asyncio
-from typing import Any
 
-from litestar import Controller, Request, post
-from litestar.di import NamedDependency
+from litestar import Controller, post
 
 from optio.errors import Conflict
 from optio.model.removal import removal_digest
 from optio.server import request_body
 from optio.server.auth import role
 from optio.server.bodies.registry import ReleasedBody, ReleaseRemoval
-from optio.server.dependencies import Hub
+from optio.server.dependencies import Hub, Incoming, InjectedHub
 from optio.server.task_changes import release
 
 
@@ -30,7 +28,7 @@ class RemovalController(Controller):
         body_required=True,
         problems=("conflict",),
     )
-    async def release_removal(self, request: Request[Any, Any, Any], hub: NamedDependency[Hub]) -> ReleasedBody:
+    async def release_removal(self, request: Incoming, hub: InjectedHub) -> ReleasedBody:
         """Remove the held tasks, in every server of this database. `digest` is that of `removal` in `GET /api/registry`: if
         the held tasks are others by now, nothing is removed and the answer is 409."""
         digest = (await request_body.read_as(request, hub, ReleaseRemoval)).digest

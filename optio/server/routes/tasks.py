@@ -1,4 +1,5 @@
-"""Routes of tasks: read them as they are served, change their files, pause them, and list what their schedules did."""
+"""Routes of tasks: read them as they are served, change their files, run their tests, pause them, and list what their schedules
+did."""
 
 import asyncio
 import re
@@ -6,8 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Controller, Request, Response, delete, get, patch, post, put
-from litestar.di import NamedDependency
+from litestar import Controller, Response, delete, get, patch, post, put
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, FromQuery, QueryParameter
 
@@ -15,6 +15,7 @@ from optio.broker.base import Topic
 from optio.errors import Invalid, NotFound, Problem
 from optio.model.registry import CompiledTask
 from optio.server import request_body, serializers
+from optio.server.answers.task_details import read_origins, run_tests_of
 from optio.server.auth import role
 from optio.server.bodies.base import MAX_REASON_LENGTH
 from optio.server.bodies.drafts import TaskFileBody, TriggerPatch, WriteTaskFile
@@ -29,23 +30,23 @@ from optio.server.bodies.tasks import (
     TaskBody,
     TaskPageBody,
     TaskPatch,
+    TestListBody,
     TriggerBody,
     TriggerListBody,
+    ValueOriginListBody,
     WarningBody,
     WrittenTaskBody,
     WrittenTriggerBody,
 )
-from optio.server.dependencies import Hub
+from optio.server.dependencies import Hub, Incoming, InjectedHub
 from optio.server.loop_bridge import read_small
-from optio.server.routes.runs import Cursor, Since, Until, idempotency_of, require_zone
+from optio.server.routes.runs import Cursor, Since, Until, idempotency_of
 from optio.server.task_changes import delete_task, filed_tasks, put_text, warnings_of, with_file, write_file
 from optio.store.values import IdempotencyKey, Pause, RunFilter, SlotFilter, SlotOutcome
-from optio.tree.served import Snapshot
 from optio.tree.writer import TaskFile, WriteResult
 
 TaskLimit = Annotated[int | None, QueryParameter(ge=1, le=1000, description="most tasks in the answer")]
 Limit = Annotated[int, QueryParameter(ge=1, le=200, description="most slots in the answer")]
-Incoming = Request[Any, Any, Any]
 REPLAYED = "The earlier result of this key"
 # The problems of a change of a task that exists.
 _CHANGE = ("conflict", "writes-denied", "stale-task", "secret-unavailable")
@@ -84,7 +85,7 @@ class TaskController(Controller):
     tags = ("tasks",)
 
     @get("/api/tasks", opt=role("viewer"))
-    async def list_tasks(self, hub: NamedDependency[Hub], cursor: Cursor = None, limit: TaskLimit = None) -> TaskPageBody:
+    async def list_tasks(self, hub: InjectedHub, cursor: Cursor = None, limit: TaskLimit = None) -> TaskPageBody:
         """List the tasks of the served generation, by id: all of them, unless `limit` asks for a page."""
         snapshot, pauses = hub.snapshot, await _pauses(hub)
         if cursor is not None or limit is not None:
@@ -104,21 +105,17 @@ class TaskController(Controller):
         idempotent=True,
         answers_with=("ETag", "Location"),
     )
-    async def create_task(self, request: Incoming, hub: NamedDependency[Hub]) -> Response[WrittenTaskBody]:
+    async def create_task(self, request: Incoming, hub: InjectedHub) -> Response[WrittenTaskBody]:
         """Write a file for a new task, and serve it. Compiler warnings are listed under `warnings`. The same `Idempotency-Key`
         with the same body returns the first answer again, with status 200."""
         document, idempotency_key = await _received(request, hub, "tasks")
-
-        def write() -> WriteResult:
-            return hub.task_writer.create(document, filed_tasks(hub.snapshot))
-
         async with hub.write_lock:
             return await _first_answer(hub, idempotency_key) or await _write_response(
-                hub, write, idempotency_key, _task_answer(await _pauses(hub))
+                hub, lambda: hub.task_writer.create(document, filed_tasks(hub.snapshot)), idempotency_key=idempotency_key
             )
 
     @get("/api/tasks/{task_id:str}", opt=role("viewer"), answers_with=("ETag",))
-    async def get_task(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Response[TaskBody]:
+    async def get_task(self, task_id: FromPath[str], hub: InjectedHub) -> Response[TaskBody]:
         """Show one task. Its `ETag` is its digest: send it as `If-Match` with a change."""
         snapshot = hub.snapshot
         task = snapshot.registry.task(task_id)
@@ -126,7 +123,7 @@ class TaskController(Controller):
         return Response(serializers.task(task, snapshot, paused), headers={"ETag": f'"{task.digest}"'})
 
     @get("/api/definitions/{digest:str}", opt=role("viewer"))
-    async def get_definition(self, digest: FromPath[str], hub: NamedDependency[Hub]) -> DefinitionBody:
+    async def get_definition(self, digest: FromPath[str], hub: InjectedHub) -> DefinitionBody:
         """Show the definition with this digest, whether it is still served or not. A run names its definition under
         `definition`."""
         return serializers.definition(await asyncio.to_thread(hub.services.store.definition, digest))
@@ -139,19 +136,16 @@ class TaskController(Controller):
         problems=_CHANGE,
         answers_with=("ETag",),
     )
-    async def update_task(
-        self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
-    ) -> Response[WrittenTaskBody]:
+    async def update_task(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[WrittenTaskBody]:
         """Change the task's file by a JSON Merge Patch (RFC 7396): members replace those of the file, null removes them."""
         document, _ = await _received(request, hub, None)
         digests = _digests(request)
         async with hub.write_lock:
             task = with_file(hub, task_id)
-            answer = _task_answer(await _pauses(hub))
-            return await _write_response(hub, lambda: hub.task_writer.patch(task, document, digests), None, answer, status=200)
+            return await _write_response(hub, lambda: hub.task_writer.patch(task, document, digests), status=200)
 
     @delete("/api/tasks/{task_id:str}", status_code=204, opt=role("admin"), problems=_CHANGE)
-    async def delete_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> None:
+    async def delete_task(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> None:
         """Delete the task's file. Its triggers end at once; queued and running runs finish with the definition they have. If
         the file is already gone and the removal is held, the task is released."""
         await delete_task(hub, task_id, _digests(request), request.state.actor)
@@ -163,7 +157,7 @@ class TaskController(Controller):
         body=PauseTask,
         examples=[{"reason": "the API is down"}, {}],
     )
-    async def pause_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> PausedTaskBody:
+    async def pause_task(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> PausedTaskBody:
         """Pause a task until it is resumed: triggers are accepted, new runs wait, running ones continue. A pause outlasts
         restarts and edits. `{"reason": "..."}` is shown to everybody who asks why a run waits."""
         reason = (await request_body.read_as(request, hub, PauseTask)).reason or ""
@@ -180,7 +174,7 @@ class TaskController(Controller):
         return PausedTaskBody(id=task_id, paused=serializers.to_body(PauseBody, paused))
 
     @post("/api/tasks/{task_id:str}/resume", status_code=200, opt=role("operator"))
-    async def resume_task(self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]) -> PausedTaskBody:
+    async def resume_task(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> PausedTaskBody:
         """End the task's pause: runs that wait for nothing else start at once."""
         await request_body.read_empty(request, hub)
         pause = await asyncio.to_thread(hub.services.store.resume, task_id)
@@ -190,7 +184,7 @@ class TaskController(Controller):
         return PausedTaskBody(id=task_id, paused=None)
 
     @get("/api/tasks/{task_id:str}/triggers", opt=role("viewer"))
-    async def list_triggers(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> TriggerListBody:
+    async def list_triggers(self, task_id: FromPath[str], hub: InjectedHub) -> TriggerListBody:
         """List the triggers of a task, at most one of each type."""
         return TriggerListBody(items=serializers.triggers(hub.snapshot.registry.task(task_id)), next=None)
 
@@ -198,7 +192,7 @@ class TaskController(Controller):
     async def list_slots(
         self,
         task_id: FromPath[str],
-        hub: NamedDependency[Hub],
+        hub: InjectedHub,
         verdict: FromQuery[SlotOutcome | None] = None,
         since: Since = None,
         until: Until = None,
@@ -207,11 +201,11 @@ class TaskController(Controller):
     ) -> SlotPageBody:
         """List the times of the task's schedule, newest first, each with the run that it started, or why it started none. Where
         many were missed in a row, the older ones are one item with their number. A task that is gone still has its slots."""
-        slot_filter = SlotFilter(verdict=verdict, since=require_zone("since", since), until=require_zone("until", until))
+        slot_filter = SlotFilter(verdict=verdict, since=since, until=until)
         slots = await asyncio.to_thread(hub.services.store.slots, task_id, slot_filter, cursor=cursor, limit=limit)
         if not slots.items and cursor is None:
             hub.snapshot.registry.task(task_id)
-        return serializers.slot_page(slots)
+        return serializers.to_body(SlotPageBody, slots)
 
     @post(
         "/api/tasks/{task_id:str}/triggers",
@@ -227,27 +221,21 @@ class TaskController(Controller):
         idempotent=True,
         answers_with=("ETag", "Location"),
     )
-    async def add_trigger(
-        self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
-    ) -> Response[WrittenTriggerBody]:
+    async def add_trigger(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[WrittenTriggerBody]:
         """Add a trigger to the task. A webhook's `secret` may be sent as text: it is stored separately, its name goes into the
         file, and no answer ever contains it. `Idempotency-Key` works as for tasks."""
         document, idempotency_key = await _received(request, hub, f"triggers:{task_id}")
         kind = str(document.get("type"))
-
-        def answer(snapshot: Snapshot, result: WriteResult) -> tuple[str, str, Any]:
-            task = snapshot.registry.task(task_id)
-            return f"/api/tasks/{task_id}/triggers/{kind}", task.digest, _trigger(task, kind)
-
         async with hub.write_lock:
-            earlier_answer = await _first_answer(hub, idempotency_key)
-            if earlier_answer is not None:
-                return earlier_answer
-            task = with_file(hub, task_id)
-            return await _write_response(hub, lambda: hub.task_writer.add_trigger(task, document), idempotency_key, answer)
+            return await _first_answer(hub, idempotency_key) or await _write_response(
+                hub,
+                lambda: hub.task_writer.add_trigger(with_file(hub, task_id), document),
+                kind=kind,
+                idempotency_key=idempotency_key,
+            )
 
     @get("/api/tasks/{task_id:str}/triggers/{kind:str}", opt=role("viewer"))
-    async def get_trigger(self, task_id: FromPath[str], kind: FromPath[str], hub: NamedDependency[Hub]) -> TriggerBody:
+    async def get_trigger(self, task_id: FromPath[str], kind: FromPath[str], hub: InjectedHub) -> TriggerBody:
         """Show the trigger of this type."""
         trigger: TriggerBody = _trigger(hub.snapshot.registry.task(task_id), kind)
         return trigger
@@ -261,24 +249,19 @@ class TaskController(Controller):
         answers_with=("ETag",),
     )
     async def enable_trigger(
-        self, task_id: FromPath[str], kind: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
+        self, task_id: FromPath[str], kind: FromPath[str], request: Incoming, hub: InjectedHub
     ) -> Response[WrittenTriggerBody]:
         """Turn the trigger of this type on or off, in the task's file."""
         enabled = (await request_body.read_as(request, hub, TriggerPatch)).enabled
         digests = _digests(request)
-
-        def answer(snapshot: Snapshot, result: WriteResult) -> tuple[str, str, Any]:
-            task = snapshot.registry.task(task_id)
-            return "", task.digest, _trigger(task, kind)
-
         async with hub.write_lock:
             task = with_file(hub, task_id)
             return await _write_response(
-                hub, lambda: hub.task_writer.enable_trigger(task, kind, enabled, digests), None, answer, status=200
+                hub, lambda: hub.task_writer.enable_trigger(task, kind, enabled, digests), kind=kind, status=200
             )
 
     @get("/api/tasks/{task_id:str}/file", opt=role("viewer"), answers_with=("ETag",))
-    async def get_task_file(self, task_id: FromPath[str], hub: NamedDependency[Hub]) -> Response[TaskFileBody]:
+    async def get_task_file(self, task_id: FromPath[str], hub: InjectedHub) -> Response[TaskFileBody]:
         """Show the file of a task as it is on disk. Its `ETag` is the digest of its bytes: send it as `If-Match` with a new
         text."""
         file = await asyncio.to_thread(hub.task_writer.read_file, with_file(hub, task_id))
@@ -295,31 +278,38 @@ class TaskController(Controller):
         problems=_CHANGE,
         answers_with=("ETag",),
     )
-    async def put_task_file(
-        self, task_id: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
-    ) -> Response[WrittenTaskBody]:
+    async def put_task_file(self, task_id: FromPath[str], request: Incoming, hub: InjectedHub) -> Response[WrittenTaskBody]:
         """Write a text as the task's file, of a new task too, and serve it. It must give the task this id. With `If-Match` the
         file must have that digest."""
         text = (await request_body.read_as(request, hub, WriteTaskFile)).text
         digests = _digests(request)
         async with hub.write_lock:
             is_new = task_id not in hub.snapshot.registry.tasks
-            answer = _task_answer(await _pauses(hub))
+            pauses = await _pauses(hub)
             result = await put_text(hub, task_id, text, digests)
-            _, _, document_shown = answer(hub.snapshot, result)
-        content: Any = {**document_shown, "warnings": [_warning(problem) for problem in warnings_of(hub, result)]}
+            content: Any = _written_task(hub, result, pauses)
         digest = TaskFile(result.path, text.encode()).digest
         return Response(content, status_code=201 if is_new else 200, headers={"ETag": f'"{digest}"'})
 
     @delete("/api/tasks/{task_id:str}/triggers/{kind:str}", status_code=204, opt=role("admin"), problems=_CHANGE)
-    async def delete_trigger(
-        self, task_id: FromPath[str], kind: FromPath[str], request: Incoming, hub: NamedDependency[Hub]
-    ) -> None:
+    async def delete_trigger(self, task_id: FromPath[str], kind: FromPath[str], request: Incoming, hub: InjectedHub) -> None:
         """Remove the trigger of this type from the task's file."""
         digests = _digests(request)
         async with hub.write_lock:
             task = with_file(hub, task_id)
             await write_file(hub, lambda: hub.task_writer.remove_trigger(task, kind, digests))
+
+    @get("/api/tasks/{task_id:str}/origins", opt=role("viewer"), problems=("conflict",))
+    async def list_origins(self, task_id: FromPath[str], hub: InjectedHub) -> ValueOriginListBody:
+        """List the values of a task, each with the file and the line that set it: the task's own file, a template, or the
+        defaults of a directory. The files are those of the answering server."""
+        return await asyncio.to_thread(read_origins, hub, hub.snapshot.registry.task(task_id))
+
+    @get("/api/tasks/{task_id:str}/tests", opt=role("viewer"), problems=("conflict",))
+    async def run_tests(self, task_id: FromPath[str], hub: InjectedHub) -> TestListBody:
+        """Run the tests that the file of a task has under `tests`, as `optio test` does, and show their results. No run is
+        started. The files are those of the answering server."""
+        return await asyncio.to_thread(run_tests_of, hub, hub.snapshot.registry.task(task_id))
 
 
 def _trigger(task: CompiledTask, kind: str) -> Any:
@@ -348,35 +338,33 @@ async def _pauses(hub: Hub) -> dict[str, Pause]:
     return await read_small(hub.services.store, hub.services.store.pauses)
 
 
-def _task_answer(pauses: Mapping[str, Pause]) -> Callable[[Snapshot, WriteResult], tuple[str, str, Any]]:
-    def answer(snapshot: Snapshot, result: WriteResult) -> tuple[str, str, Any]:
-        task = snapshot.registry.task(result.task_id)
-        return f"/api/tasks/{task.id}", task.digest, serializers.task(task, snapshot, pauses.get(task.id))
-
-    return answer
+def _written_task(hub: Hub, result: WriteResult, pauses: Mapping[str, Pause], kind: str | None = None) -> dict[str, Any]:
+    """Return the written task as it is served now, or its trigger of a kind, with the warnings of the compiler."""
+    task = hub.snapshot.registry.task(result.task_id)
+    shown: Any = serializers.task(task, hub.snapshot, pauses.get(task.id)) if kind is None else _trigger(task, kind)
+    return {**shown, "warnings": [serializers.to_body(WarningBody, problem) for problem in warnings_of(hub, result)]}
 
 
 async def _write_response(
     hub: Hub,
     write: Callable[[], WriteResult],
-    idempotency_key: IdempotencyKey | None,
-    answer: Callable[[Snapshot, WriteResult], tuple[str, str, Any]],
     *,
+    kind: str | None = None,
+    idempotency_key: IdempotencyKey | None = None,
     status: int = 201,
 ) -> Response[Any]:
-    """Write a file, serve the result, and answer with what is served then."""
+    """Write a file, serve the result, and answer with the task that is served then, or with its trigger of a kind."""
+    # Before the write, so that nothing is written if the store is unavailable.
+    pauses = await _pauses(hub)
     result = await write_file(hub, write)
-    location, digest, content = answer(hub.snapshot, result)
-    content = {**content, "warnings": [_warning(problem) for problem in warnings_of(hub, result)]}
+    content = _written_task(hub, result, pauses, kind)
+    location = f"/api/tasks/{result.task_id}{'' if kind is None else f'/triggers/{kind}'}"
+    digest = hub.snapshot.registry.task(result.task_id).digest
     headers = {"ETag": f'"{digest}"', **({"Location": location} if status == 201 else {})}
     if idempotency_key is not None:
         encoded = msgspec.json.encode({"content": content, "headers": headers}).decode()
         await asyncio.to_thread(hub.services.store.remember, idempotency_key, encoded)
     return Response(content, status_code=status, headers=headers)
-
-
-def _warning(problem: Problem) -> WarningBody:
-    return serializers.to_body(WarningBody, problem)
 
 
 def _digests(request: Incoming) -> Collection[str] | None:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import psycopg
 
-from optio.errors import CommitUnknown, SettingsError, StoreMismatch, StoreUnavailable
+from optio.errors import CommitUnknown, SettingsError, StoreUnavailable
 from optio.store import deadline
 from optio.store.postgres import errors
 from optio.store.postgres import url as pg_url
@@ -25,7 +25,7 @@ from optio.store.postgres.pool import Connection, ConnectionPool
 from optio.store.sql import schema
 from optio.store.sql.bulk import run_batch
 from optio.store.sql.group_commit import QueuedWrite, WriteQueue, is_divisible, split_batch
-from optio.store.sql.schema import Migration, SchemaState, migrations, pending
+from optio.store.sql.schema import Migration, SchemaState, migrations, pending, require_current
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import BYTES, BulkRows, Transaction, TransactionCounts
 
@@ -262,13 +262,10 @@ class PostgresEngine:
     def check(self) -> None:
         """Raise StoreUnavailable or StoreMismatch unless the database can be written and has this version's schema."""
         schema_state, writable = self._pool.call(lambda connection: (state(connection), _writable(connection)))
-        pending_migrations = pending(schema_state, migrations())
+        pending(schema_state, migrations())  # a schema that is too new comes first
         if not writable:
             raise StoreUnavailable(errors.read_only_message(self._name), temporary=True)
-        if pending_migrations:
-            raise StoreMismatch(
-                f"the database {self._name} needs {len(pending_migrations)} migrations: run `optio db migrate`", temporary=True
-            )
+        require_current(self._name, schema_state)
 
     def migrate(self, tell: Callable[[Migration], object] = lambda step: None) -> list[int]:
         """Apply the pending migrations one by one, calling `tell` before each, and return their versions; raise

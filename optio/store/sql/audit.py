@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from optio.store.sql.registry import GENERATION, to_generation
-from optio.store.sql.transaction import Row, Transaction, from_micros, optional_from_micros, to_micros
+from optio.store.sql.rows import from_row
+from optio.store.sql.transaction import Row, Transaction, from_micros, to_micros
 from optio.store.values import Audited, AuditedDelivery, AuditedRun, AuditedSlot, AuditPage, AuditSpan, GenerationRow
 
 _GENERATIONS = f"""
@@ -35,7 +36,7 @@ FROM (
 ) AS page ORDER BY slot
 """  # noqa: S608
 _RANGES = """
-SELECT first_slot, last_slot, verdict, at FROM skipped_slots
+SELECT first_slot AS first, last_slot AS last, verdict, at FROM skipped_slots
 WHERE task_id = :task_id AND last_slot > :after AND first_slot <= :until ORDER BY first_slot
 """
 _FIRST_DELIVERY = "SELECT MIN(seq + 0) AS seq FROM deliveries WHERE received_at > :since"  # by the index of times
@@ -88,9 +89,10 @@ WHERE page.doubtful = 1 AND page.at > :since AND page.at <= :until ORDER BY page
 """  # noqa: S608
 
 
-def generations(tx: Transaction, since: int, after: int, limit: int) -> list[GenerationRow]:
+def generations(tx: Transaction, *, since: datetime, after: int = 0, limit: int = 20) -> list[GenerationRow]:
     """Read a page of generations from the one served at `since` on (`Store.generations`)."""
-    return [to_generation(row) for row in tx.all(_GENERATIONS, {"since": since, "after": after, "limit": limit})]
+    params = {"since": to_micros(since), "after": after, "limit": limit}
+    return [to_generation(row) for row in tx.all(_GENERATIONS, params)]
 
 
 def note_deleted(tx: Transaction, run_id: str) -> None:
@@ -103,49 +105,37 @@ def note_deleted(tx: Transaction, run_id: str) -> None:
 
 
 def slots(
-    tx: Transaction, task_id: str, after: int, until: int, runs: int, limit: int
+    tx: Transaction, task_id: str, after: datetime, until: datetime, runs: datetime, limit: int = 20_000
 ) -> list[tuple[datetime, str] | AuditedSlot]:
     """Read a task's slots beside their runs (`Store.audit_slots`)."""
-    rows = tx.all(_SLOTS, {"task_id": task_id, "after": after, "until": until, "runs": runs, "limit": limit})
+    times = {"after": to_micros(after), "until": to_micros(until), "runs": to_micros(runs)}
+    rows = tx.all(_SLOTS, {"task_id": task_id, **times, "limit": limit})
     return [_to_slot(row, task_id) if row["doubtful"] else (from_micros(row["slot"]), row["verdict"]) for row in rows]
 
 
-def ranges(tx: Transaction, task_id: str, after: int, until: int) -> list[AuditedSlot]:
+def ranges(tx: Transaction, task_id: str, after: datetime, until: datetime) -> list[AuditedSlot]:
     """Read the ranges of skipped slots that overlap a span (`Store.audit_ranges`)."""
-    rows = tx.all(_RANGES, {"task_id": task_id, "after": after, "until": until})
-    return [
-        AuditedSlot(
-            first=from_micros(row["first_slot"]),
-            last=from_micros(row["last_slot"]),
-            verdict=row["verdict"],
-            run_id=None,
-            at=from_micros(row["at"]),
-            run_is_there=False,
-            run_is_its=False,
-        )
-        for row in rows
-    ]
+    rows = tx.all(_RANGES, {"task_id": task_id, "after": to_micros(after), "until": to_micros(until)})
+    return [from_row(AuditedSlot, row, run_id=None, run_is_there=False, run_is_its=False) for row in rows]
 
 
-def first_delivery(tx: Transaction, since: int) -> int | None:
+def first_delivery(tx: Transaction, since: datetime) -> int | None:
     """Find the first delivery after a time (`Store.first_delivery`)."""
-    seq: int | None = tx.one(_FIRST_DELIVERY, {"since": since})["seq"]
+    seq: int | None = tx.one(_FIRST_DELIVERY, {"since": to_micros(since)})["seq"]
     return seq
 
 
 def deliveries(
-    tx: Transaction, span: AuditSpan, task_id: str | None, first: int, before: int, limit: int
+    tx: Transaction, span: AuditSpan, *, first: int, task_id: str | None = None, before: int = 2**62, limit: int = 20_000
 ) -> AuditPage[AuditedDelivery] | None:
     """Read a page of deliveries beside their runs (`Store.audit_deliveries`)."""
 
     def to_delivery(row: Row) -> AuditedDelivery:
-        return AuditedDelivery(
-            seq=row["seq"],
-            id=row["id"],
-            task_id=row["task_id"],
+        return from_row(
+            AuditedDelivery,
+            row,
             received_at=from_micros(row["at"]),
             verdict=row["word"],
-            run_id=row["run_id"],
             run_is_there=row["run"] is not None or row["deleted"] is not None,
             run_is_its=row["run"] is None or row["run_delivery"] == row["id"],
         )
@@ -154,7 +144,7 @@ def deliveries(
     return _page(tx, _DELIVERIES, "deliveries", "run_id", span, task_id, params, to_delivery)
 
 
-def repeats(tx: Transaction, span: AuditSpan, task_id: str | None) -> dict[tuple[str, str], int]:
+def repeats(tx: Transaction, span: AuditSpan, *, task_id: str | None = None) -> dict[tuple[str, str], int]:
     """Sum up repeats and replays of deliveries by task (`Store.audit_repeats`)."""
     of_task = "" if task_id is None else "AND d.task_id = :task_id"
     params = {
@@ -167,19 +157,17 @@ def repeats(tx: Transaction, span: AuditSpan, task_id: str | None) -> dict[tuple
     return {(row["task_id"], word): int(row[word]) for row in rows for word in words if row[word]}
 
 
-def runs(tx: Transaction, span: AuditSpan, task_id: str | None, before: int, limit: int) -> AuditPage[AuditedRun] | None:
+def runs(
+    tx: Transaction, span: AuditSpan, *, task_id: str | None = None, before: int = 2**62, limit: int = 20_000
+) -> AuditPage[AuditedRun] | None:
     """Read a page of runs beside their slots and deliveries (`Store.audit_runs`)."""
 
     def to_run(row: Row) -> AuditedRun:
-        return AuditedRun(
-            seq=row["seq"],
-            id=row["id"],
-            task_id=row["task_id"],
+        return from_row(
+            AuditedRun,
+            row,
             created_at=from_micros(row["at"]),
             trigger=row["run_trigger"],
-            slot=optional_from_micros(row["slot"]),
-            delivery_id=row["delivery_id"],
-            actor=row["actor"],
             slot_is_its=row["slot_run"] == row["id"],
             delivery_is_there=row["delivery"] is not None,
             delivery_is_its=row["delivery_run"] == row["id"],
@@ -227,12 +215,11 @@ def _page(
 
 def _to_slot(row: Row, task_id: str) -> AuditedSlot:
     slot = from_micros(row["slot"])
-    return AuditedSlot(
+    return from_row(
+        AuditedSlot,
+        row,
         first=slot,
         last=slot,
-        verdict=row["verdict"],
-        run_id=row["run_id"],
-        at=from_micros(row["at"]),
         run_is_there=row["run"] is not None,
         run_is_its=row["run_task"] == task_id and row["run_slot"] == row["slot"],
     )

@@ -5,14 +5,13 @@ its key.
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from optio.errors import Conflict
 from optio.model.run import RunChange, RunState
 from optio.model.task import Dedupe
 from optio.store.sql import events
-from optio.store.sql.transaction import Row, Transaction
+from optio.store.sql.transaction import Row, Transaction, span_in_micros
 
 _ACTIVE = (RunState.QUEUED, RunState.RUNNING)
 _STANDS = """
@@ -56,7 +55,7 @@ class DedupeKey:
     def take(self, tx: Transaction) -> DedupeResult:
         """Take the key for the new run, unless a run holds it that the rule does not replace."""
         window = self.rule.window_span
-        until = None if window is None else tx.now + window // timedelta(microseconds=1)
+        until = None if window is None else tx.now + span_in_micros(window)
         key_row: dict[str, Any] = {"task_id": self.task_id, "key": self.key, "run_id": self.run_id, "until": until}
         superseded: str | None = None
         # Each pass that fails means that another transaction has changed the key at this moment.

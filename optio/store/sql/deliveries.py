@@ -9,10 +9,10 @@ from optio.model.run import Page
 from optio.store.sql import replay_guards
 from optio.store.sql.records import cursor_after, narrow, page_size, to_delivery
 from optio.store.sql.transaction import Row, Transaction, dump_json
-from optio.store.values import Accepted, Delivery, DeliveryFilter, DeliveryVerdict, NewDelivery
+from optio.store.values import EVERY_DELIVERY, Accepted, Delivery, DeliveryFilter, DeliveryVerdict, NewDelivery
 
 _COLUMNS = (
-    "id, seq, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, detail, run_id, "
+    "id, seq, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, detail, gate, run_id, "
     "(SELECT p.repeats FROM delivery_repeats p WHERE p.delivery_id = deliveries.id) AS repeats, "
     "(SELECT p.replays FROM delivery_repeats p WHERE p.delivery_id = deliveries.id) AS replays"
 )
@@ -23,16 +23,16 @@ _DUPLICATE = f"{_OF_KEY} AND verdict = 'duplicate' AND status = 202"
 _KNOWN = f"{_OF_KEY} AND verdict IN ('accepted', 'filtered') UNION ALL {_DUPLICATE} LIMIT 1"
 _NEW = """
 INSERT INTO deliveries (
-    id, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, detail, run_id
+    id, path, task_id, delivery_key, received_at, headers, body, body_sha256, verdict, status, detail, gate, run_id
 ) {values}
 ON CONFLICT (task_id, delivery_key) WHERE delivery_key IS NOT NULL AND verdict IN ('accepted', 'filtered') DO NOTHING
 """
-_VALUES = ":id, :path, :task_id, :key, :now, :headers, :body, :body_sha256, :verdict, :status, :detail, :run_id"
+_VALUES = ":id, :path, :task_id, :key, :now, :headers, :body, :body_sha256, :verdict, :status, :detail, :gate, :run_id"
 _INSERT = _NEW.format(values=f"VALUES ({_VALUES})")
 _INSERT_MANY = _NEW.format(values=f"SELECT {_VALUES.replace(':', 'lot.')} FROM lot WHERE TRUE")  # noqa: S608
 _BULK_COLUMNS = (
     "id text, path text, task_id text, key text, now bigint, headers text, body bytea, body_sha256 text, verdict text, "
-    "status integer, detail text, run_id text"
+    "status integer, detail text, gate text, run_id text"
 )
 # The data is in memory several times, and PostgreSQL accepts a gigabyte per statement at most.
 _MAX_STATEMENT_BYTES = 32 << 20
@@ -86,6 +86,7 @@ def columns(new: NewDelivery, run_id: str | None) -> dict[str, Any]:
         "verdict": new.verdict,
         "status": new.status,
         "detail": new.detail,
+        "gate": new.gate,
         "run_id": run_id,
     }
 
@@ -185,7 +186,7 @@ def get(tx: Transaction, delivery_id: str) -> Delivery:
     return to_delivery(row)
 
 
-def page(tx: Transaction, where: DeliveryFilter, cursor: str | None, limit: int) -> Page:
+def page(tx: Transaction, where: DeliveryFilter = EVERY_DELIVERY, *, cursor: str | None = None, limit: int = 50) -> Page:
     """Return a page of deliveries, newest first, without bodies (`Store.deliveries`). It reads one snapshot.
 
     Every index ends with `verdict, seq`. Without a verdict to filter by, the page is merged from the newest of each verdict

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from optio.model.run import RunState
-from optio.store.sql.transaction import Transaction, dump_json, from_micros
+from optio.store.sql.rows import from_row
+from optio.store.sql.transaction import Transaction, dump_json
 from optio.store.values import LastRun
 
 _COLUMNS = "r.task_id, r.id, r.state, r.reason, r.created_at, r.started_at, r.ended_at"
@@ -24,14 +24,8 @@ def last_runs(tx: Transaction, task_ids: Sequence[str], most: int) -> dict[str, 
     by_task: dict[str, list[LastRun]] = {}
     for row in tx.all(_LATERAL if tx.lateral else _LISTED, {"ids": dump_json(list(task_ids)), "most": most}):
         started_at, ended_at = row["started_at"], row["ended_at"]
-        run = LastRun(
-            id=row["id"],
-            state=RunState(row["state"]),
-            reason=row["reason"],
-            created_at=from_micros(row["created_at"]),
-            duration_s=None if started_at is None or ended_at is None else (ended_at - started_at) / 1e6,
-        )
-        by_task.setdefault(row["task_id"], []).append(run)
+        duration_s = None if started_at is None or ended_at is None else (ended_at - started_at) / 1e6
+        by_task.setdefault(row["task_id"], []).append(from_row(LastRun, row, duration_s=duration_s))
     return by_task
 
 

@@ -1,10 +1,12 @@
-"""Binding of operations to the transactions of an engine: what the parts of the store have in common."""
+"""Binding of operations to the transactions of an engine: each function returns a method of the store that is one operation,
+with the operation's parameters."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Concatenate, ParamSpec, TypeVar
 
 from optio.store.sql.engine import Engine
+from optio.store.sql.group_commit import DiskLimited, DiskUse
 from optio.store.sql.transaction import Transaction
 
 P = ParamSpec("P")
@@ -12,8 +14,7 @@ T = TypeVar("T")
 
 
 class Operations:
-    """A part of the store. A method that is one operation in a transaction is made by `peek`, `read`, `change` or `write`, with
-    the parameters of the operation."""
+    """A store whose methods are made by `peek`, `read`, `change` and `write`."""
 
     _engine: Engine
 
@@ -28,9 +29,13 @@ def read(operation: Callable[Concatenate[Transaction, P], T]) -> Callable[Concat
     return lambda store, /, *args, **kwargs: store._engine.read(lambda tx: operation(tx, *args, **kwargs))
 
 
-def change(operation: Callable[Concatenate[Transaction, P], T]) -> Callable[Concatenate[Operations, P], T]:
+def change(
+    operation: Callable[Concatenate[Transaction, P], T], disk_use: DiskUse = DiskUse.ALL
+) -> Callable[Concatenate[Operations, P], T]:
     """Return the method that writes, and returns when the change is durable."""
-    return lambda store, /, *args, **kwargs: store._engine.change(lambda tx: operation(tx, *args, **kwargs))
+    return lambda store, /, *args, **kwargs: store._engine.change(
+        DiskLimited(disk_use, lambda tx: operation(tx, *args, **kwargs))
+    )
 
 
 def write(operation: Callable[Concatenate[Transaction, P], T]) -> Callable[Concatenate[Operations, P], Future[T]]:

@@ -1,6 +1,7 @@
 """Pauses: tasks of which nothing starts. A pause belongs to the task id: edits of the task, or its absence, do not end it."""
 
-from optio.store.sql.transaction import Row, Transaction, from_micros
+from optio.store.sql.rows import from_row
+from optio.store.sql.transaction import Transaction, from_micros
 from optio.store.values import Pause
 
 
@@ -22,13 +23,9 @@ def resume(tx: Transaction, task_id: str) -> Pause | None:
     if row is None:
         return None
     tx.run("DELETE FROM pauses WHERE task_id = :task_id", {"task_id": task_id})
-    return _pause(row)
+    return from_row(Pause, row)
 
 
 def every(tx: Transaction) -> dict[str, Pause]:
     """Return all pauses (`Store.pauses`)."""
-    return {row["task_id"]: _pause(row) for row in tx.all("SELECT * FROM pauses ORDER BY task_id")}
-
-
-def _pause(row: Row) -> Pause:
-    return Pause(task_id=row["task_id"], reason=row["reason"], actor=row["actor"], at=from_micros(row["at"]))
+    return {row["task_id"]: from_row(Pause, row) for row in tx.all("SELECT * FROM pauses ORDER BY task_id")}

@@ -10,6 +10,7 @@ from typing import Any
 from optio.model.pool import PROCESS, Pool
 from optio.model.registry import CompiledTask
 from optio.model.run import AgentPod, Lease
+from optio.store.sql.rows import from_row
 from optio.store.sql.transaction import Transaction, dump_json, from_micros, span_in_micros, to_micros
 from optio.store.values import AgentStart, ClaimedAttempt, PlacedStart, PooledTasks, PoolReport
 
@@ -99,17 +100,14 @@ def note_pod(tx: Transaction, lease: Lease, pod: AgentPod) -> None:
     tx.run(_NOTE_POD, {**lease_key, "namespace": pod.namespace, "pod": pod.name, "node": pod.node, "image": pod.image})
 
 
-def starts(tx: Transaction, since: datetime, most: int) -> list[PlacedStart]:
+def starts(tx: Transaction, since: datetime, most: int = 100_000) -> list[PlacedStart]:
     """Read starts in pods (`Store.placed_starts`)."""
     rows = tx.all(_STARTS, {"since": to_micros(since), "most": most})
     # The clock may have been set back between the two readings.
-    return [
-        PlacedStart(row["task_id"], row["how"], from_micros(row["at"]), timedelta(microseconds=max(0, row["waited"])))
-        for row in rows
-    ]
+    return [from_row(PlacedStart, row, waited=timedelta(microseconds=max(0, row["waited"]))) for row in rows]
 
 
-def arrivals(tx: Transaction, since: datetime, task_id: str | None, most: int) -> list[ClaimedAttempt]:
+def arrivals(tx: Transaction, since: datetime, *, task_id: str | None = None, most: int = 100_000) -> list[ClaimedAttempt]:
     """Read claimed attempts (`Store.arrivals`)."""
     params: dict[str, Any] = {"since": to_micros(since), "most": most}
     if task_id is not None:

@@ -12,6 +12,7 @@ from optio.model.fleet import FORGOTTEN_AFTER, LATE_AFTER, SILENT_AFTER, FleetSt
 from optio.model.fleet import served_namespaces as namespaces_of
 from optio.model.namespace import WorkerScope
 from optio.process_identity import is_gone, process_name
+from optio.store.sql.rows import from_row
 from optio.store.sql.transaction import Row, Transaction, from_micros, optional_from_micros, span_in_micros
 from optio.version import __version__
 
@@ -131,18 +132,12 @@ def _rows(tx: Transaction, owned: Mapping[str, Row] | None = None) -> list[Proce
     for row in tx.all(_ROWS, bounds):
         own = leases.get(row["name"]) if row["kind"] == ProcessKind.WORKER else None
         found.append(
-            ProcessRow(
-                kind=ProcessKind(row["kind"]),
-                name=row["name"],
-                process=row["process"],
+            from_row(
+                ProcessRow,
+                row,
                 is_live=bounds["gone"] <= row["at"] <= bounds["ahead"] and not is_gone(row["process"]),
-                version=row["version"],
-                started_at=optional_from_micros(row["started_at"]),
                 seen_at=from_micros(row["at"]),
-                namespace=row["namespace"],
-                capacity=row["capacity"],
                 generation=row["generation_id"],
-                in_sync=None if row["in_sync"] is None else bool(row["in_sync"]),
                 **_leases(own),
             )
         )
@@ -155,7 +150,9 @@ def _rows(tx: Transaction, owned: Mapping[str, Row] | None = None) -> list[Proce
 
 
 def _leases(row: Row | None) -> dict[str, Any]:
-    return {} if row is None else {"running": row["running"], "lease_until": optional_from_micros(row["until"])}
+    if row is None:
+        return {"running": 0, "lease_until": None}
+    return {"running": row["running"], "lease_until": optional_from_micros(row["until"])}
 
 
 def _job(tx: Transaction, row: Row) -> JobRow:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from optio.model.namespace import WorkerScope
 from optio.store.sql import namespaces, pauses, processes, quotas, shortages
+from optio.store.sql.rows import from_row
 from optio.store.sql.transaction import Row, Transaction, from_micros
 from optio.store.values import NO_LIMIT, AdmissionView, QueuedRun, Quota, Room, RunningRun
 
@@ -150,19 +151,10 @@ def everything(tx: Transaction) -> AdmissionView:
         shortages=shortages.every(tx),
         namespaces=namespaces.every(tx),
         served=processes.served_namespaces(tx),
-        occupants=[RunningRun(run_id=row["id"], task_id=row["task_id"], dedupe_key=row["dedupe_key"]) for row in occupants],
+        occupants=[from_row(RunningRun, row, run_id=row["id"]) for row in occupants],
         heads=NO_LIMIT,
     )
 
 
 def _waiting(row: Row) -> QueuedRun:
-    return QueuedRun(
-        run_id=row["id"],
-        task_id=row["task_id"],
-        seq=row["seq"],
-        queued_at=from_micros(row["queued_at"]),
-        not_before=from_micros(row["not_before"]),
-        max_concurrent=row["max_concurrent"],
-        priority=row["priority"],
-        dedupe_key=row["dedupe_key"],
-    )
+    return from_row(QueuedRun, row, run_id=row["id"])

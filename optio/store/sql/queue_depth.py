@@ -1,8 +1,8 @@
 """Figures of each task for the metrics: its queue depth, read from the small indexes of runs that have not ended, and its last
 ends, one look into an index each."""
 
-from optio.model.run import RunState
-from optio.store.sql.transaction import Transaction, from_micros, optional_from_micros
+from optio.store.sql.rows import from_row
+from optio.store.sql.transaction import Transaction
 from optio.store.values import LastEnd, QueueDepth
 
 _DEPTHS = """
@@ -17,7 +17,7 @@ ORDER BY n.task_id
 """
 
 _LAST_ENDS = """
-SELECT task_id, state, ended_at FROM (
+SELECT task_id, state, ended_at AS at FROM (
     SELECT t.task_id, s.state, (
         SELECT r.ended_at FROM runs r WHERE r.task_id = t.task_id AND r.state = s.state AND r.ended_at IS NOT NULL
         ORDER BY r.seq DESC LIMIT 1
@@ -29,20 +29,9 @@ SELECT task_id, state, ended_at FROM (
 
 def every(tx: Transaction) -> list[QueueDepth]:
     """Return the queue depth of every task with such runs (`Store.depths`)."""
-    return [
-        QueueDepth(
-            task_id=row["task_id"],
-            queued=int(row["queued"]),
-            running=int(row["running"]),
-            oldest=optional_from_micros(row["oldest"]),
-        )
-        for row in tx.all(_DEPTHS)
-    ]
+    return [from_row(QueueDepth, row, queued=int(row["queued"]), running=int(row["running"])) for row in tx.all(_DEPTHS)]
 
 
 def last_ends(tx: Transaction) -> list[LastEnd]:
     """Return when the newest completed and failed run of each served task ended (`Store.last_ends`)."""
-    return [
-        LastEnd(task_id=row["task_id"], state=RunState(row["state"]), at=from_micros(row["ended_at"]))
-        for row in tx.all(_LAST_ENDS)
-    ]
+    return [from_row(LastEnd, row) for row in tx.all(_LAST_ENDS)]

@@ -9,10 +9,11 @@ from typing import Any
 
 from optio.errors import Invalid, Problem
 from optio.model import agent_event
-from optio.model.run import AgentIdentity, AgentPod, Attempt, Event, LogKind, LogLine, Run, RunState
+from optio.model.run import AgentIdentity, AgentPod, Attempt, LogLine, Run
 from optio.model.usage import CostSource, Meter, Usage
-from optio.store.sql.transaction import Row, dump_json, from_micros, optional_from_micros, to_micros
-from optio.store.values import Delivery, DeliveryFilter, RunFilter, Token
+from optio.store.sql.rows import from_row
+from optio.store.sql.transaction import Row, dump_json, to_micros
+from optio.store.values import Delivery, DeliveryFilter, RunFilter
 
 # Without the prompt, which may be large and is needed by the worker only.
 RUN_COLUMNS = (
@@ -63,125 +64,38 @@ def meter_columns(meter: Meter) -> dict[str, Any]:
 
 def to_run(row: Row, meter: Meter | None = None) -> Run:
     """Return the run of a row with `RUN_COLUMNS`, which leaves the prompt out, with another usage than the row's if given."""
-    return Run(
-        id=row["id"],
-        seq=row["seq"],
-        task_id=row["task_id"],
-        task_name=row["task_name"],
-        digest=row["digest"],
-        generation=row["generation"],
-        state=RunState(row["state"]),
-        reason=row["reason"],
-        message=row["message"],
+    return from_row(
+        Run,
+        row,
         trigger=row["run_trigger"],
-        slot=optional_from_micros(row["slot"]),
-        delivery_id=row["delivery_id"],
-        params=json.loads(row["params"]),
-        max_concurrent=row["max_concurrent"],
-        max_retries=row["max_retries"],
-        attempt=row["attempt"],
-        retries=row["retries"],
-        infrastructure_retries=row["infrastructure_retries"],
-        fence=row["fence"],
-        owner=row["owner"],
-        lease_until=optional_from_micros(row["lease_until"]),
-        cancel_requested=bool(row["cancel_requested"]),
-        created_at=from_micros(row["created_at"]),
-        queued_at=from_micros(row["queued_at"]),
-        not_before=from_micros(row["not_before"]),
-        started_at=optional_from_micros(row["started_at"]),
-        ended_at=optional_from_micros(row["ended_at"]),
         text=row["result_text"],
         output=_loads(row["result_json"]),
         meter=meter or to_meter(row),
-        traceparent=row["traceparent"],
-        priority=row["priority"],
-        dedupe_key=row["dedupe_key"],
     )
 
 
 def to_attempt(row: Row) -> Attempt:
     """Return the attempt of a row of `ATTEMPTS`."""
-    return Attempt(
-        run_id=row["run_id"],
-        number=row["number"],
-        worker=row["worker"],
-        started_at=from_micros(row["started_at"]),
-        agent_started_at=optional_from_micros(row["agent_started_at"]),
+    return from_row(
+        Attempt,
+        row,
         began=row["how"],
-        ended_at=optional_from_micros(row["ended_at"]),
-        ok=None if row["ok"] is None else bool(row["ok"]),
-        reason=row["reason"],
-        message=row["message"],
-        exit_code=row["exit_code"],
         signal=row["exit_signal"],
         text=row["result_text"],
         meter=to_meter(row),
         pod=None if row["pod"] is None else AgentPod(row["pod_namespace"], row["pod"], row["node"], row["image"]),
-        agent=AgentIdentity(**{name: row[name] for name in ("version", "session", "model", "machine", "program")}),
-        continues=row["continues"],
-    )
-
-
-def to_event(row: Row) -> Event:
-    """Return the event of a row of `events`."""
-    return Event(
-        run_id=row["run_id"],
-        seq=row["seq"],
-        from_state=None if row["from_state"] is None else RunState(row["from_state"]),
-        to_state=RunState(row["to_state"]),
-        reason=row["reason"],
-        message=row["message"],
-        at=from_micros(row["at"]),
-        actor=row["actor"],
+        agent=from_row(AgentIdentity, row),
     )
 
 
 def to_line(row: Row) -> LogLine:
     """Return the log line of a row of `log_lines`."""
-    return LogLine(
-        kind=LogKind(row["kind"]),
-        data=row["data"],
-        at=from_micros(row["at"]),
-        attempt=row["attempt"],
-        seq=row["seq"],
-        turn=row["turn"],
-        event=None if row["event"] is None else agent_event.decode(row["event"]),
-    )
+    return from_row(LogLine, row, event=None if row["event"] is None else agent_event.decode(row["event"]))
 
 
 def to_delivery(row: Row) -> Delivery:
     """Return the delivery of a row; its body is None in lists."""
-    return Delivery(
-        id=row["id"],
-        seq=row["seq"],
-        path=row["path"],
-        task_id=row["task_id"],
-        key=row["delivery_key"],
-        received_at=from_micros(row["received_at"]),
-        headers=json.loads(row["headers"]),
-        body=row["body"],
-        body_sha256=row["body_sha256"],
-        verdict=row["verdict"],
-        status=row["status"],
-        detail=row["detail"],
-        run_id=row["run_id"],
-        repeats=row["repeats"] or 0,
-        replays=row["replays"] or 0,
-    )
-
-
-def to_token(row: Row) -> Token:
-    """Return the token of a row, without its hash."""
-    return Token(
-        id=row["id"],
-        role=row["role"],
-        label=row["label"],
-        created_at=from_micros(row["created_at"]),
-        expires_at=optional_from_micros(row["expires_at"]),
-        revoked_at=optional_from_micros(row["revoked_at"]),
-        last_used_at=optional_from_micros(row["last_used_at"]),
-    )
+    return from_row(Delivery, row, key=row["delivery_key"], repeats=row["repeats"] or 0, replays=row["replays"] or 0)
 
 
 # The most rows of a page, whatever the caller asks for.

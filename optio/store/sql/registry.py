@@ -3,14 +3,14 @@
 import json
 import logging
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 from optio.errors import Conflict, NotFound
 from optio.model.registry import CompiledTask, Registry
 from optio.store.sql import namespaces, processes
+from optio.store.sql.rows import from_row
 from optio.store.sql.runs import put_definitions
-from optio.store.sql.transaction import Row, Transaction, dump_json, from_micros, optional_from_micros
+from optio.store.sql.transaction import Row, Transaction, dump_json, span_in_micros
 from optio.store.values import Activated, GenerationHead, GenerationRow
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def _row(task: CompiledTask) -> dict[str, Any]:
         "max_concurrent": task.spec.max_concurrent,
         "priority": task.spec.priority,
         "start_limit": None if limit is None else limit.count,
-        "start_window": None if limit is None else limit.window // timedelta(microseconds=1),
+        "start_window": None if limit is None else span_in_micros(limit.window),
     }
 
 
@@ -112,29 +112,13 @@ def unscheduled_generation(tx: Transaction) -> list[GenerationRow]:
 
 def to_generation(row: Row, tasks: Mapping[str, str] | None = None) -> GenerationRow:
     """Return the generation of a row; `tasks` saves reading them where they are known."""
-    return GenerationRow(
-        id=row["id"],
-        digest=row["digest"],
-        commit=row["commit_id"],
-        activated_at=from_micros(row["activated_at"]),
-        tasks=json.loads(row["tasks"]) if tasks is None else tasks,
-        scheduled_at=optional_from_micros(row["scheduled_at"]),
-    )
+    return from_row(GenerationRow, row, commit=row["commit_id"], tasks=json.loads(row["tasks"]) if tasks is None else tasks)
 
 
 def list_heads(tx: Transaction, before: int, limit: int) -> list[GenerationHead]:
     """Return generations older than `before`, newest first (`Store.generation_heads`)."""
     rows = tx.all(_HEADS, {"before": before, "limit": limit})
-    return [
-        GenerationHead(
-            id=row["id"],
-            digest=row["digest"],
-            commit=row["commit_id"],
-            activated_at=from_micros(row["activated_at"]),
-            scheduled_at=optional_from_micros(row["scheduled_at"]),
-        )
-        for row in rows
-    ]
+    return [from_row(GenerationHead, row, commit=row["commit_id"]) for row in rows]
 
 
 def tasks_of(tx: Transaction, generation: int) -> dict[str, str]:

@@ -7,7 +7,8 @@ sees the same removal later than others lets the tasks go too, and a removal of 
 from collections.abc import Collection
 from datetime import timedelta
 
-from optio.store.sql.transaction import BulkRows, Row, Transaction, from_micros, optional_from_micros
+from optio.store.sql.rows import from_row
+from optio.store.sql.transaction import BulkRows, Transaction, span_in_micros
 from optio.store.values import RemovalRow
 
 RELEASE_VALID = timedelta(hours=1)
@@ -29,7 +30,7 @@ def every(tx: Transaction) -> dict[str, RemovalRow]:
     rows = tx.all(
         "SELECT * FROM held_removals WHERE released_at IS NULL OR released_at >= :valid", {"valid": _release_cutoff(tx)}
     )
-    return {row["task_id"]: _removal(row) for row in rows}
+    return {row["task_id"]: from_row(RemovalRow, row) for row in rows}
 
 
 def hold(tx: Transaction, task_ids: Collection[str]) -> dict[str, RemovalRow]:
@@ -58,13 +59,4 @@ def _task_rows(task_ids: Collection[str]) -> BulkRows:
 
 
 def _release_cutoff(tx: Transaction) -> int:
-    return tx.now - RELEASE_VALID // timedelta(microseconds=1)
-
-
-def _removal(row: Row) -> RemovalRow:
-    return RemovalRow(
-        task_id=row["task_id"],
-        held_at=from_micros(row["held_at"]),
-        released_at=optional_from_micros(row["released_at"]),
-        released_by=row["released_by"],
-    )
+    return tx.now - span_in_micros(RELEASE_VALID)

@@ -5,10 +5,9 @@ unique key lets one through; the others wait for its commit and find it. Used by
 """
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
-from optio.store.sql.transaction import Row, Transaction
+from optio.store.sql.transaction import Row, Transaction, span_in_micros
 from optio.store.values import NewDelivery
 
 # A guard older than the window, by the task's present setting, is replaced.
@@ -38,7 +37,7 @@ def columns(delivery: NewDelivery, run_id: str | None) -> dict[str, Any] | None:
         "digest": delivery.guard.digest,
         "delivery_id": delivery.id,
         "run_id": run_id,
-        "span": delivery.guard.window // timedelta(microseconds=1),
+        "span": span_in_micros(delivery.guard.window),
     }
 
 

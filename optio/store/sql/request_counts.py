@@ -5,10 +5,12 @@ one order, so that rows in which many servers count are locked briefly, and no t
 and `store`; `retention` prunes.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from optio.store.sql.transaction import Transaction, from_micros, to_micros
+from optio.store.sql.rows import from_row
+from optio.store.sql.transaction import Transaction, to_micros
 from optio.store.values import MAX_REFUSALS, Refusals
 
 _MINUTE_US = 60_000_000
@@ -47,8 +49,24 @@ def write(tx: Transaction) -> None:
         tx.lot(_REFUSED, _REFUSED_OF, list(by_path.values()))
 
 
+def count_repeat(tx: Transaction, delivery_id: str) -> None:
+    """Count a repeat of a delivery (`Store.count_repeat`)."""
+    tx.counts.repeats[delivery_id] += 1
+
+
+def count_refusals(tx: Transaction, counts: Mapping[tuple[str, str, str], int]) -> None:
+    """Add to the counts of refused requests (`Store.count_refusals`)."""
+    tx.counts.refusals.update(counts)
+
+
 def refusals(
-    tx: Transaction, since: datetime, until: datetime | None, task_id: str | None, path: str | None, verdict: str | None
+    tx: Transaction,
+    *,
+    since: datetime,
+    until: datetime | None = None,
+    task_id: str | None = None,
+    path: str | None = None,
+    verdict: str | None = None,
 ) -> list[Refusals]:
     """Return the counted refusals of a span, summed by path, verdict and task, the largest first (`Store.refusals`)."""
     conditions = ["minute >= :since"]
@@ -66,14 +84,4 @@ def refusals(
         "ORDER BY total DESC, path, verdict LIMIT :most",
         params,
     )
-    return [
-        Refusals(
-            path=row["path"],
-            verdict=row["verdict"],
-            task_id=row["task_id"],
-            requests=int(row["total"]),
-            first=from_micros(row["first"]),
-            last=from_micros(row["last"]),
-        )
-        for row in rows
-    ]
+    return [from_row(Refusals, row, requests=int(row["total"])) for row in rows]

@@ -5,7 +5,7 @@ slots, idempotency keys) stay for a week at least, whatever the policy says.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from optio.model.run import RunState
 from optio.store.sql import audit, daily_totals, dedupe, job_leases
 from optio.store.sql.engine import Engine
 from optio.store.sql.registry import UNTAKEN
-from optio.store.sql.transaction import Transaction
+from optio.store.sql.transaction import Transaction, span_in_micros
 from optio.store.values import DEDUPE_MEMORY, SESSION_PREFIX, PrunedKind, RetentionPolicy
 
 # The most rows that one transaction deletes.
@@ -118,14 +118,14 @@ class _Cutoffs:
 
 def _cutoffs(tx: Transaction, keep: RetentionPolicy) -> _Cutoffs:
     def before(span: timedelta | None, least: timedelta = timedelta(0)) -> int | None:
-        return None if span is None else tx.now - max(span, least) // timedelta(microseconds=1)
+        return None if span is None else tx.now - span_in_micros(max(span, least))
 
     return _Cutoffs(
         runs=before(keep.runs),
         logs=before(keep.logs),
         deliveries=before(keep.deliveries or keep.runs, DEDUPE_MEMORY),
         slots=before(keep.runs, DEDUPE_MEMORY),
-        keys=tx.now - DEDUPE_MEMORY // timedelta(microseconds=1),
+        keys=tx.now - span_in_micros(DEDUPE_MEMORY),
         guards=tx.now,
         totals=daily_totals.day_of(tx.now) - daily_totals.KEPT_DAYS,
     )
@@ -138,46 +138,38 @@ def prune(engine: Engine, keep: RetentionPolicy) -> Iterator[tuple[PrunedKind, i
         yield from _prune_runs(engine, cutoffs.runs)
     if cutoffs.logs is not None:
         yield from _prune_logs(engine, cutoffs.logs)
-    yield from _repeat(engine, "deliveries", _DELIVERIES, cutoffs.deliveries)
-    yield from _repeat(engine, "counts", _REPEATS, cutoffs.deliveries)
-    yield from _repeat(engine, "counts", _REFUSALS, cutoffs.deliveries)
-    yield from _repeat(engine, "keys", _KEYS, cutoffs.keys)
-    yield from _prune_business_keys(engine)
-    yield from _repeat(engine, "keys", _GUARDS, cutoffs.guards)
-    yield from _repeat(engine, "sessions", _SESSIONS, cutoffs.keys)
-    yield from _fold_totals(engine)
+    yield from _delete_old(engine, "deliveries", _DELIVERIES, cutoffs.deliveries)
+    yield from _delete_old(engine, "counts", _REPEATS, cutoffs.deliveries)
+    yield from _delete_old(engine, "counts", _REFUSALS, cutoffs.deliveries)
+    yield from _delete_old(engine, "keys", _KEYS, cutoffs.keys)
+    yield from _repeat(engine, "keys", lambda tx: dedupe.prune(tx, ROWS_PER_TRANSACTION))
+    yield from _delete_old(engine, "keys", _GUARDS, cutoffs.guards)
+    yield from _delete_old(engine, "sessions", _SESSIONS, cutoffs.keys)
+    # Folding the stripes of totals deletes nothing that is counted.
+    for _ in _repeat(engine, "totals", lambda tx: daily_totals.fold(tx, ROWS_PER_TRANSACTION)):
+        yield "totals", 0
     for sql in daily_totals.PRUNE:
-        yield from _repeat(engine, "totals", sql, cutoffs.totals)
-    yield from _repeat(engine, "slots", _SLOTS, cutoffs.slots)
+        yield from _delete_old(engine, "totals", sql, cutoffs.totals)
+    yield from _delete_old(engine, "slots", _SLOTS, cutoffs.slots)
     if cutoffs.slots is not None:
         before = cutoffs.slots
         yield "slots", engine.change(lambda tx: tx.run(_SKIPPED, {"before": before}))
-        yield from _prune_generations(engine, before)
+        if upto := engine.peek(lambda tx: _generations_upto(tx, before)):
+            yield from _repeat(engine, "generations", lambda tx: _delete_generations(tx, upto))
         yield from _prune_definitions(engine, before)
 
 
-def _repeat(engine: Engine, kind: PrunedKind, sql: str, before: int | None) -> Iterator[tuple[PrunedKind, int]]:
-    if before is None:
-        return
+def _delete_old(engine: Engine, kind: PrunedKind, sql: str, before: int | None) -> Iterator[tuple[PrunedKind, int]]:
+    if before is not None:
+        yield from _repeat(engine, kind, lambda tx: tx.run(sql, {"before": before, "most": ROWS_PER_TRANSACTION}))
+
+
+def _repeat(engine: Engine, kind: PrunedKind, step: Callable[[Transaction], int]) -> Iterator[tuple[PrunedKind, int]]:
+    """Run a step that deals with at most ROWS_PER_TRANSACTION rows until it has fewer to deal with."""
     count = ROWS_PER_TRANSACTION
     while count == ROWS_PER_TRANSACTION:
-        count = engine.change(lambda tx: tx.run(sql, {"before": before, "most": ROWS_PER_TRANSACTION}))
+        count = engine.change(step)
         yield kind, count
-
-
-def _fold_totals(engine: Engine) -> Iterator[tuple[PrunedKind, int]]:
-    """Fold the stripes of totals, which deletes nothing that is counted."""
-    count = ROWS_PER_TRANSACTION
-    while count == ROWS_PER_TRANSACTION:
-        count = engine.change(lambda tx: daily_totals.fold(tx, ROWS_PER_TRANSACTION))
-        yield "totals", 0
-
-
-def _prune_business_keys(engine: Engine) -> Iterator[tuple[PrunedKind, int]]:
-    count = ROWS_PER_TRANSACTION
-    while count == ROWS_PER_TRANSACTION:
-        count = engine.change(lambda tx: dedupe.prune(tx, ROWS_PER_TRANSACTION))
-        yield "keys", count
 
 
 def _prune_runs(engine: Engine, before: int) -> Iterator[tuple[PrunedKind, int]]:
@@ -202,8 +194,8 @@ def _delete_runs(tx: Transaction, ids: list[str], before: int) -> tuple[int, int
     with)."""
     lines = deleted = 0
     for place, run_id in enumerate(ids):
-        row = tx.hold(_HELD, {"id": run_id})
-        if row is None or row["ended_at"] is None or row["ended_at"] >= before or _stands(tx, row):
+        row = _hold_ended(tx, run_id, before)
+        if row is None or _stands(tx, row):
             continue
         lines += _delete_lines(tx, run_id, ROWS_PER_TRANSACTION - lines)
         if lines >= ROWS_PER_TRANSACTION:
@@ -211,6 +203,12 @@ def _delete_runs(tx: Transaction, ids: list[str], before: int) -> tuple[int, int
         _delete(tx, run_id)
         deleted += 1
     return lines, deleted, len(ids)
+
+
+def _hold_ended(tx: Transaction, run_id: str, before: int) -> Any:
+    """Return the locked row of a run, or None if it is gone or has not ended by then."""
+    row = tx.hold(_HELD, {"id": run_id})
+    return None if row is None or row["ended_at"] is None or row["ended_at"] >= before else row
 
 
 def _stands(tx: Transaction, row: Any) -> bool:
@@ -236,6 +234,8 @@ def _delete(tx: Transaction, run_id: str) -> None:
         "attempt_pods",
         "attempt_agents",
         "continued_attempts",
+        "attempt_keys",
+        "model_calls",
         "agent_events",
         "events",
         "runs",
@@ -270,20 +270,11 @@ def _prune_logs(engine: Engine, before: int) -> Iterator[tuple[PrunedKind, int]]
 def _delete_logs(tx: Transaction, ids: list[str], before: int) -> tuple[int, int]:
     lines = 0
     for place, run_id in enumerate(ids):
-        row = tx.hold(_HELD, {"id": run_id})
-        if row is not None and row["ended_at"] is not None and row["ended_at"] < before:
+        if _hold_ended(tx, run_id, before) is not None:
             lines += _delete_lines(tx, run_id, ROWS_PER_TRANSACTION - lines)
             if lines >= ROWS_PER_TRANSACTION:
                 return lines, place
     return lines, len(ids)
-
-
-def _prune_generations(engine: Engine, before: int) -> Iterator[tuple[PrunedKind, int]]:
-    upto = engine.peek(lambda tx: _generations_upto(tx, before))
-    count = ROWS_PER_TRANSACTION
-    while upto and count == ROWS_PER_TRANSACTION:
-        count = engine.change(lambda tx: _delete_generations(tx, upto))
-        yield "generations", count
 
 
 def _delete_generations(tx: Transaction, upto: int) -> int:
@@ -336,7 +327,8 @@ def _delete_definitions(tx: Transaction, digests: set[str]) -> int:
 def prunable(tx: Transaction, keep: RetentionPolicy) -> dict[str, int]:
     """Count the rows that `prune` would delete now (`Store.prunable`)."""
     cutoffs = _cutoffs(tx, keep)
-    prunable_counts = {"runs": 0, "log_lines": 0, "deliveries": 0, "counts": 0, "slots": 0}
+    kinds = ("runs", "log_lines", "deliveries", "counts", "slots", "keys", "totals", "sessions")
+    prunable_counts = dict.fromkeys(kinds, 0)
     ended_sql = "SELECT COUNT(*) AS n, COALESCE(SUM(last_line), 0) AS lines FROM runs WHERE ended_at IS NOT NULL"
     if cutoffs.runs is not None:
         row = tx.one(f"{ended_sql} AND ended_at < :before", {"before": cutoffs.runs})
@@ -345,19 +337,17 @@ def prunable(tx: Transaction, keep: RetentionPolicy) -> dict[str, int]:
         after = max(job_leases.progress(tx, _LOGS), cutoffs.runs or -(2**62))
         row = tx.one(f"{ended_sql} AND ended_at < :before AND ended_at > :after", {"before": cutoffs.logs, "after": after})
         prunable_counts["log_lines"] += int(row["lines"])
-    if cutoffs.deliveries is not None:
-        prunable_counts["deliveries"] = tx.one(f"SELECT COUNT(*) AS n {_OLD_DELIVERIES}", {"before": cutoffs.deliveries})["n"]
-        counts = "SELECT COUNT(*) AS n FROM refused_requests WHERE minute < :before"
-        prunable_counts["counts"] = tx.one(counts, {"before": cutoffs.deliveries})["n"]
-    if cutoffs.slots is not None:
-        prunable_counts["slots"] = tx.one("SELECT COUNT(*) AS n FROM slots WHERE slot < :before", {"before": cutoffs.slots})[
-            "n"
-        ]
-    keys = tx.one("SELECT COUNT(*) AS n FROM once WHERE at < :before", {"before": cutoffs.keys})
-    guards = tx.one("SELECT COUNT(*) AS n FROM replay_guards WHERE until <= :before", {"before": cutoffs.guards})
-    prunable_counts["keys"] = keys["n"] + guards["n"]
+    for kind, of_kind, before in (
+        ("deliveries", _OLD_DELIVERIES, cutoffs.deliveries),
+        ("counts", "FROM refused_requests WHERE minute < :before", cutoffs.deliveries),
+        ("slots", "FROM slots WHERE slot < :before", cutoffs.slots),
+        ("keys", "FROM once WHERE at < :before", cutoffs.keys),
+        ("keys", "FROM replay_guards WHERE until <= :before", cutoffs.guards),
+        ("sessions", _OLD_SESSIONS, cutoffs.keys),
+    ):
+        if before is not None:
+            prunable_counts[kind] += tx.one(f"SELECT COUNT(*) AS n {of_kind}", {"before": before})["n"]
     prunable_counts["totals"] = sum(row["n"] for row in tx.all(daily_totals.PRUNABLE, {"before": cutoffs.totals}))
-    prunable_counts["sessions"] = tx.one(f"SELECT COUNT(*) AS n {_OLD_SESSIONS}", {"before": cutoffs.keys})["n"]
     return prunable_counts
 
 

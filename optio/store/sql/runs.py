@@ -1,7 +1,7 @@
 """Runs: accepting, cancelling, retrying and reading them. Claims, logs and ends are written by their owners, in `claims`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -18,10 +18,10 @@ from optio.store.sql.records import (
     narrow,
     page_size,
     to_attempt,
-    to_event,
     to_line,
     to_run,
 )
+from optio.store.sql.rows import from_row
 from optio.store.sql.transaction import BulkRows, Transaction, dump_json, to_micros
 from optio.store.values import Accepted, IdempotencyKey, NewDelivery, NewRun, RunFilter
 
@@ -150,11 +150,9 @@ class Accept:
         received = sorted(
             (accept._received for accept in plain if accept._received), key=lambda row: (row["task_id"], row["key"] or "")
         )
-        new = deliveries.insert_many(tx, received)
-        fresh = [accept for accept in plain if accept._received is not None and accept._received["id"] in new]
-        for accept in plain:
-            if accept._guard is not None and accept._guard["delivery_id"] not in new:
-                replay_guards.release(tx, accept._guard)
+        new_ids = deliveries.insert_many(tx, received)
+        _release_guards(tx, plain, new_ids)
+        fresh = [accept for accept in plain if accept._received is not None and accept._received["id"] in new_ids]
         unkept = {accept._task.digest: accept._task for accept in fresh if accept._task is not None}
         for digest in sorted(unkept):
             put_definition(tx, unkept[digest])
@@ -174,6 +172,13 @@ def _guarded(tx: Transaction, accepts: Sequence[Accept]) -> list[Accept]:
             firsts.setdefault((accept._guard["task_id"], accept._guard["digest"]), accept)
     held_deliveries = replay_guards.take_many(tx, [firsts[key]._guard or {} for key in sorted(firsts)])
     return [accept for accept in accepts if accept._guard is None or accept._guard["delivery_id"] in held_deliveries]
+
+
+def _release_guards(tx: Transaction, accepts: Sequence[Accept], new_ids: Collection[str]) -> None:
+    """Release the guards of those whose deliveries are not new."""
+    for accept in accepts:
+        if accept._guard is not None and accept._guard["delivery_id"] not in new_ids:
+            replay_guards.release(tx, accept._guard)
 
 
 def columns(run: NewRun, delivery_id: str | None = None) -> dict[str, Any]:
@@ -377,7 +382,7 @@ def attempts(tx: Transaction, run_id: str) -> list[Attempt]:
 
 def history(tx: Transaction, run_id: str) -> list[Event]:
     """Return the events of a run, oldest first (`Store.events`)."""
-    return [to_event(row) for row in tx.all("SELECT * FROM events WHERE run_id = :id ORDER BY seq", {"id": run_id})]
+    return [from_row(Event, row) for row in tx.all("SELECT * FROM events WHERE run_id = :id ORDER BY seq", {"id": run_id})]
 
 
 _LOG = (
@@ -386,7 +391,15 @@ _LOG = (
 )
 
 
-def log(tx: Transaction, run_id: str, after: int, before: int | None, limit: int, attempt: int | None) -> list[LogLine]:
+def log(
+    tx: Transaction,
+    run_id: str,
+    *,
+    after: int = 0,
+    before: int | None = None,
+    limit: int = 1000,
+    attempt: int | None = None,
+) -> list[LogLine]:
     """Return log lines in the order of their cursor (`Store.log`)."""
     sql, order = _LOG, "l.seq"
     params: dict[str, Any] = {"id": run_id, "after": min(after, _LAST_CURSOR), "limit": max(1, min(limit, MAX_LOG_LINES))}
@@ -414,7 +427,7 @@ _ERRORS = (
 
 
 def search_log(
-    tx: Transaction, run_id: str, after: int, until: int, text: str, errors: bool, limit: int
+    tx: Transaction, run_id: str, *, after: int = 0, until: int, text: str = "", errors: bool = False, limit: int = 1000
 ) -> tuple[list[int], int]:
     """Return the first cursors of lines that fit, and their number (`Store.search_log`)."""
     conditions = ["l.run_id = :id AND l.seq > :after AND l.seq <= :until"]

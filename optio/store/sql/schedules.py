@@ -11,8 +11,19 @@ from optio.model.run import Page
 from optio.store.sql import runs
 from optio.store.sql.group_commit import DiskUse
 from optio.store.sql.records import cursor_after, cursor_seq, page_size
-from optio.store.sql.transaction import BulkRows, Row, Transaction, from_micros, optional_from_micros, to_micros
-from optio.store.values import ClosedSchedule, Firing, ScheduleRow, SkippedSlots, SlotCounts, SlotFilter, SlotRow, SlotVerdict
+from optio.store.sql.rows import from_row
+from optio.store.sql.transaction import BulkRows, Row, Transaction, optional_from_micros, to_micros
+from optio.store.values import (
+    EVERY_SLOT,
+    ClosedSchedule,
+    Firing,
+    ScheduleRow,
+    SkippedSlots,
+    SlotCounts,
+    SlotFilter,
+    SlotRow,
+    SlotVerdict,
+)
 
 # Nothing is inserted for a definition that is not served, nor for a slot that has a verdict: in a row of its own, or because
 # the schedule has gone on to a later one.
@@ -75,16 +86,11 @@ _UNCOUNTED = 0
 
 def every(tx: Transaction) -> dict[str, ScheduleRow]:
     """Return all stored schedules (`Store.schedules`)."""
-    return {
-        row["task_id"]: ScheduleRow(
-            task_id=row["task_id"], fingerprint=row["fingerprint"], next_fire=optional_from_micros(row["next_fire"])
-        )
-        for row in tx.all("SELECT * FROM schedules")
-    }
+    return {row["task_id"]: from_row(ScheduleRow, row) for row in tx.all("SELECT * FROM schedules")}
 
 
 def schedule_generation(
-    tx: Transaction, generation: int, put: Sequence[ScheduleRow], drop: Sequence[str], closings: Sequence[ClosedSchedule]
+    tx: Transaction, generation: int, put: Sequence[ScheduleRow], drop: Sequence[str], closings: Sequence[ClosedSchedule] = ()
 ) -> bool:
     """Change the schedules to those of a generation, once (`Store.schedule_generation`)."""
     # Of two schedulers at the same moment one waits here for the other, and then finds the work done.
@@ -93,11 +99,13 @@ def schedule_generation(
     for closing in closings:
         tx.many(_CLOSED, [_verdict(closing.task_id, verdict, tx.now) for verdict in closing.verdicts])
         _keep_skipped(tx, closing.task_id, closing.skipped)
-    change(tx, put, drop, None)
+    change(tx, put, drop)
     return True
 
 
-def change(tx: Transaction, put: Sequence[ScheduleRow], drop: Sequence[str], seen: Mapping[str, ScheduleRow] | None) -> None:
+def change(
+    tx: Transaction, put: Sequence[ScheduleRow], drop: Sequence[str], *, seen: Mapping[str, ScheduleRow] | None = None
+) -> None:
     """Store and delete schedules (`Store.change_schedules`)."""
     if seen is None:
         tx.many(_PUT, [_row(row) for row in put])
@@ -291,18 +299,20 @@ class _FiringRows:
             _ = lot.text
 
 
+# A range whose slots were not counted has 0 of them.
+_RANGE = "first_slot AS first, last_slot AS last, NULLIF(slots, 0) AS count, verdict"
 _SLOT_PAGE = (
-    "SELECT slot AS first_slot, slot AS last_slot, 1 AS slots, verdict, run_id, at FROM slots "
+    "SELECT slot AS first, slot AS last, 1 AS count, verdict, run_id, at FROM slots "
     "WHERE task_id = :task_id AND slot < :before AND slot >= :since AND slot <= :until{} ORDER BY slot DESC LIMIT :limit"
 )
 _RANGE_PAGE = (
-    "SELECT first_slot, last_slot, slots, verdict, NULL AS run_id, at FROM skipped_slots "
+    f"SELECT {_RANGE}, NULL AS run_id, at FROM skipped_slots "  # noqa: S608
     "WHERE task_id = :task_id AND last_slot < :before AND last_slot >= :since AND first_slot <= :until{} "
     "ORDER BY last_slot DESC LIMIT :limit"
 )
 
 
-def slots(tx: Transaction, task_id: str, where: SlotFilter, cursor: str | None, limit: int) -> Page:
+def slots(tx: Transaction, task_id: str, where: SlotFilter = EVERY_SLOT, *, cursor: str | None = None, limit: int = 50) -> Page:
     """Return a page of a task's slots, newest first (`Store.slots`)."""
     limit = page_size(limit)
     names: dict[str, Any] = {
@@ -318,8 +328,8 @@ def slots(tx: Transaction, task_id: str, where: SlotFilter, cursor: str | None, 
         names["verdict"] = where.verdict
     single = tx.all(_SLOT_PAGE.format(of_verdict), names)
     ranges = tx.all(_RANGE_PAGE.format(of_verdict), names)
-    rows = sorted([*single, *ranges], key=lambda row: -row["last_slot"])
-    items = [_to_slot(row) for row in rows[:limit]]
+    rows = sorted([*single, *ranges], key=lambda row: -row["last"])
+    items = [from_row(SlotRow, row) for row in rows[:limit]]
     return Page(items=items, next=cursor_after(to_micros(items[-1].last)) if len(rows) > limit else None)
 
 
@@ -376,26 +386,15 @@ def _seen(row: ScheduleRow) -> dict[str, Any]:
     return {"seen_fingerprint": row.fingerprint, "seen_next": -1 if row.next_fire is None else to_micros(row.next_fire)}
 
 
-def _to_slot(row: Row) -> SlotRow:
-    return SlotRow(
-        first=from_micros(row["first_slot"]),
-        last=from_micros(row["last_slot"]),
-        count=None if row["slots"] == _UNCOUNTED else row["slots"],
-        verdict=row["verdict"],
-        run_id=row["run_id"],
-        at=from_micros(row["at"]),
-    )
-
-
 _COUNTS = """
 SELECT (s.slot - :since) / 3600000000 AS hour, s.verdict AS verdict, COUNT(*) AS slots FROM slots s
 WHERE s.verdict <> 'fired' AND s.slot >= :since AND s.slot < :until
 AND EXISTS (SELECT 1 FROM tasks t WHERE t.task_id = s.task_id) GROUP BY 1, 2
 """
-_RANGES_IN = """
-SELECT k.first_slot, k.last_slot, k.slots, k.verdict FROM skipped_slots k JOIN tasks t ON t.task_id = k.task_id
+_RANGES_IN = f"""
+SELECT {_RANGE} FROM skipped_slots k JOIN tasks t ON t.task_id = k.task_id
 WHERE k.last_slot >= :since AND k.first_slot < :until ORDER BY k.first_slot
-"""
+"""  # noqa: S608
 
 
 def count_slots(tx: Transaction, since: datetime, until: datetime) -> SlotCounts:
@@ -404,14 +403,6 @@ def count_slots(tx: Transaction, since: datetime, until: datetime) -> SlotCounts
     settled = tx.one("SELECT MIN(next_fire) AS at FROM schedules")
     return SlotCounts(
         hours=[(row["hour"], row["verdict"], row["slots"]) for row in tx.all(_COUNTS, bounds)],
-        skipped=[
-            SkippedSlots(
-                first=from_micros(row["first_slot"]),
-                last=from_micros(row["last_slot"]),
-                count=None if row["slots"] == _UNCOUNTED else row["slots"],
-                verdict=row["verdict"],
-            )
-            for row in tx.all(_RANGES_IN, bounds)
-        ],
+        skipped=[from_row(SkippedSlots, row) for row in tx.all(_RANGES_IN, bounds)],
         settled=None if settled is None else optional_from_micros(settled["at"]),
     )

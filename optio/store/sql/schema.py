@@ -65,6 +65,13 @@ def pending(state: SchemaState, all_migrations: tuple[Migration, ...]) -> tuple[
     return all_migrations[state.version :]
 
 
+def require_current(name: str, state: SchemaState) -> None:
+    """Raise StoreMismatch unless the database, called `name` in the message, has all migrations."""
+    missing = len(pending(state, migrations()))
+    if missing:
+        raise StoreMismatch(f"the database {name} needs {missing} migrations: run `optio db migrate`", temporary=True)
+
+
 def check_state(state: SchemaState) -> ProbeResult:
     """Return whether a database's schema suits this version, as a result for `optio doctor`."""
     all_migrations = migrations()

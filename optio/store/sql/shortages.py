@@ -10,6 +10,7 @@ from typing import Any
 
 from optio.model import room
 from optio.model.room import Delay, Shortage
+from optio.store.sql.rows import from_row
 from optio.store.sql.transaction import Row, Transaction, from_micros, span_in_micros
 
 # A place without news for this long no longer exists.
@@ -55,7 +56,7 @@ DUE = f"""
 SELECT MIN(due) FROM (
     SELECT until AS due FROM shortages WHERE begun = 0 UNION ALL
     SELECT (SELECT MIN(e.ended_at) FROM runs e WHERE e.ended_at > s.at)
-        + {room.DELAY_AFTER_RUN_END // timedelta(microseconds=1)}
+        + {span_in_micros(room.DELAY_AFTER_RUN_END)}
     FROM shortages s WHERE s.begun = 0 AND s.ends_help = 1
 ) tries WHERE due > :now
 """  # noqa: S608 - a number of ours
@@ -72,18 +73,7 @@ def _shortage(row: Row) -> Shortage:
     due = row["until"]
     if row["ends_help"] and row["freed"] is not None:
         due = min(due, row["freed"] + span_in_micros(room.DELAY_AFTER_RUN_END))
-    return Shortage(
-        task_id=row["task_id"],
-        place=row["place"],
-        reason=row["reason"],
-        message=row["message"],
-        since=from_micros(row["since"]),
-        at=from_micros(row["at"]),
-        due=from_micros(due),
-        begun=row["begun"],
-        starting=row["starting"],
-        ends_help=bool(row["ends_help"]),
-    )
+    return from_row(Shortage, row, due=from_micros(due))
 
 
 def note(tx: Transaction, place: str, run: Row, why: Delay, claimed_at: int) -> datetime | None:

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from optio.errors import NotFound
-from optio.store.sql.records import to_token
+from optio.store.sql.rows import from_row
 from optio.store.sql.transaction import Transaction, to_micros
 from optio.store.values import Role, Token
 
@@ -22,7 +22,7 @@ def add(tx: Transaction, token_id: str, secret_sha256: str, role: Role, label: s
             "expires": None if expires_at is None else to_micros(expires_at),
         },
     )
-    return to_token(tx.one("SELECT * FROM tokens WHERE id = :id", {"id": token_id}))
+    return from_row(Token, tx.one("SELECT * FROM tokens WHERE id = :id", {"id": token_id}))
 
 
 def living(tx: Transaction, secret_sha256: str) -> Token | None:
@@ -31,12 +31,12 @@ def living(tx: Transaction, secret_sha256: str) -> Token | None:
         "SELECT * FROM tokens WHERE secret_sha256 = :sha AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)",
         {"sha": secret_sha256, "now": tx.now},
     )
-    return None if row is None else to_token(row)
+    return None if row is None else from_row(Token, row)
 
 
 def every(tx: Transaction) -> list[Token]:
     """Return all tokens, newest first (`Store.tokens`)."""
-    return [to_token(row) for row in tx.all("SELECT * FROM tokens ORDER BY created_at DESC")]
+    return [from_row(Token, row) for row in tx.all("SELECT * FROM tokens ORDER BY created_at DESC")]
 
 
 def revoke(tx: Transaction, token_id: str) -> None:

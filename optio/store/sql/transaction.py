@@ -89,51 +89,40 @@ class Transaction(Protocol):
     @property
     def now(self) -> int:
         """Return the time at which the transaction began, by the store's clock, in microseconds since 1970."""
-        ...
 
     def one(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
         """Return the first row, by column name, or None."""
-        ...
 
     def hold(self, sql: str, params: Mapping[str, Any] | None = None) -> Any:
         """Return the first row and lock it until the end. Needed wherever a change depends on what was read."""
-        ...
 
     def hold_all(self, sql: str, params: Mapping[str, Any] | None = None, lot: BulkRows | None = None) -> list[Any]:
         """Return every row and lock them, in the order of the statement: operations that lock several runs take the oldest
         first, so that no two wait for each other. With a lot, the statement finds the rows by it (`WHERE id IN (SELECT lot.id
         FROM lot)`)."""
-        ...
 
     def hold_free(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Any]:
         """Return the rows that no other transaction has locked, and lock them. This never waits."""
-        ...
 
     def all(self, sql: str, params: Mapping[str, Any] | None = None) -> list[Any]:
         """Return every row, by column name."""
-        ...
 
     def run(self, sql: str, params: Mapping[str, Any] | None = None) -> int:
         """Run a statement; return the number of rows changed."""
-        ...
 
     def many(self, sql: str, params: Sequence[Mapping[str, Any]]) -> int:
         """Run the same statement for each of the parameters; return the number of rows changed in all."""
-        ...
 
     def lot(self, sql: str, columns: str, rows: Sequence[Mapping[str, Any]]) -> int:
         """Run one statement for all rows, which it reads `FROM lot`, a table with these columns (`id text, at bigint`); return
         the number of rows changed. Rows may have further keys."""
-        ...
 
     def bulk_run(self, sql: str, lot: BulkRows, params: Mapping[str, Any] | None = None) -> int:
         """Run one statement for rows that are encoded already, with parameters that are the same for all of them; return the
         number of rows changed."""
-        ...
 
     def lock(self, name: str) -> None:
         """Exclude other transactions that take the same lock until the end (SQLite: writers exclude each other anyway)."""
-        ...
 
 
 def to_micros(at: datetime) -> int:

@@ -25,7 +25,7 @@ from optio.errors import CommitUnknown, Conflict, Invalid, StoreFull, StoreMisma
 from optio.store.sql import schema
 from optio.store.sql.bulk import run_batch
 from optio.store.sql.group_commit import DiskUse, QueuedWrite, WriteQueue, disk_use, is_divisible, split_batch
-from optio.store.sql.schema import Migration, SchemaState, migrations, pending
+from optio.store.sql.schema import Migration, SchemaState, migrations, pending, require_current
 from optio.store.sql.store import SqlStore
 from optio.store.sql.transaction import BulkRows, Transaction, TransactionCounts, column_names
 from optio.store.sqlite.disk_reserve import STEPS, DiskReserve
@@ -447,11 +447,7 @@ class SqliteEngine:
     def check(self) -> None:
         """Raise StoreUnavailable or StoreMismatch if the database cannot be used; StoreFull while new work is refused."""
         self._checked_until = 0.0
-        pending_migrations = pending(self._with_reader(lambda tx: state(tx.connection)), migrations())
-        if pending_migrations:
-            raise StoreMismatch(
-                f"the database {self._path} needs {len(pending_migrations)} migrations: run `optio db migrate`", temporary=True
-            )
+        require_current(str(self._path), self._with_reader(lambda tx: state(tx.connection)))
         if self._reserve.is_low():
             raise _disk_full(self._path)
 

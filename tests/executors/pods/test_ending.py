@@ -146,7 +146,7 @@ def test_a_pod_that_does_not_start_in_time_says_why(found: dict[str, Any], reaso
 def test_what_time_does_not_cure_is_not_waited_for() -> None:
     hopeless = exit_status.of_start(status("Pending", state={"waiting": {"reason": "InvalidImageName", "message": "bad"}}))
 
-    assert hopeless == ("image", "the pod cannot start: InvalidImageName: bad", False)
+    assert hopeless == Exit(reason="image", message="the pod cannot start: InvalidImageName: bad")
 
 
 @pytest.mark.parametrize("word", [{"metadata": {}}, {"code": 500}, {"status": "Failure"}])

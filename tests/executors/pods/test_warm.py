@@ -5,6 +5,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -198,7 +199,7 @@ def test_a_launch_that_came_to_a_pod_and_may_not_have_it_changes_nothing_there(m
     (name,) = names(executor)
 
     async def in_vain(site: PodSite) -> None:
-        async with LaunchTransfer(site.cluster, name) as delivery:
+        async with aclosing(LaunchTransfer(site.cluster, name)) as delivery:
             await asyncio.sleep(1)  # it waits in the pod
         assert not delivery.sent
 

@@ -1,0 +1,49 @@
+"""The gateway's HTTP side, which `optio gateway` and `optio dev` share: a socket and an event loop on a thread of its own."""
+
+import asyncio
+import socket
+import threading
+
+import uvicorn
+
+from optio.cli.shared.listening import listen, no_signals, run_loop, uvicorn_config
+from optio.settings import Settings
+from optio.wiring import Services, gateway_app
+
+_HEARTBEAT_S = 1.0
+
+
+def listen_for_agents(settings: Settings, *, is_free: bool = False) -> socket.socket:
+    """Return the gateway's socket; raises SettingsError. With `is_free` any port will do."""
+    return listen(settings.gateway_host, 0 if is_free else settings.gateway_port, cure="with OPTIO_GATEWAY_PORT")
+
+
+class GatewayServer:
+    """Serves on a socket, from `start` to `stop`."""
+
+    def __init__(self, services: Services, sock: socket.socket) -> None:
+        self._services, self._sock = services, sock
+        self._server = uvicorn.Server(uvicorn_config(gateway_app(services)))
+        self._server.capture_signals = no_signals  # type: ignore[method-assign]
+        self._thread = threading.Thread(target=lambda: run_loop(self._serve()), name="gateway")
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let open calls end, for a few seconds, and stop."""
+        self._server.should_exit = True
+        self._thread.join()
+
+    async def _serve(self) -> None:
+        beating = asyncio.create_task(self._beat())
+        try:
+            await self._server.serve(sockets=[self._sock])
+        finally:
+            beating.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            self._services.pulses.beat("gateway", _HEARTBEAT_S)
+            await asyncio.sleep(_HEARTBEAT_S)

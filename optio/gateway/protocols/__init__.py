@@ -1,0 +1,1 @@
+"""Protocols of model services, as far as the gateway must understand them. Pure."""

@@ -1,0 +1,107 @@
+"""Calls of a model through the gateway: what an attempt may spend, what one call reserves before it, and what it has cost.
+
+A key belongs to one attempt, and dies with it. The gateway takes it in place of the credential that it knows and the agent does
+not. Money is reserved before a call and settled after it, so all calls of a run together stay within its budget.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Literal
+
+from optio.model.usage import Usage
+
+# A key as it may stand in an agent's output, where it is masked: who adopts an agent does not know its key.
+KEY_MARK = b"optio_at_"
+KEY_PATTERN = re.compile(KEY_MARK + rb"[A-Za-z0-9_-]{43}")
+
+
+def key_digest(key: str) -> str:
+    """Return the digest by which the store knows a key (SHA-256, hexadecimal)."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+# An open call that its gateway has not renewed for so long is lost.
+CALL_LEASE = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptKey:
+    """Right of one attempt to call its model. `upstream` is the base URL of the model service, and `credential` the name of
+    the secret that opens it. `limit` is what the run may spend in US dollars, None without a budget, and `spent` what earlier
+    attempts have spent of it. With `is_priced` no model is called whose price is unknown."""
+
+    digest: str
+    run_id: str
+    attempt: int
+    runtime: str
+    upstream: str
+    credential: str
+    limit: Decimal | None
+    spent: Decimal
+    is_priced: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """State of an attempt before a call: the US dollars that are left (None without a budget), whether other calls of it are
+    open, and how many tokens of input its largest call so far had for each byte of its request, None before the first."""
+
+    left: Decimal | None
+    has_open: bool
+    tokens_per_byte: Decimal | None
+
+
+Refusal = Literal["budget", "unpriced", "model"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedCall:
+    """A call as it is admitted: what it reserves in US dollars, how much of that is for its input, and the most tokens that it
+    may answer, None where the request stays as it is."""
+
+    reserved: Decimal
+    input_cost: Decimal = Decimal(0)
+    max_output: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedCall:
+    """A call that is not made. `has_open` says that it may fit when other calls have ended."""
+
+    reason: Refusal
+    message: str
+    has_open: bool = False
+
+
+Plan = Callable[[Account], PlannedCall | RefusedCall]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledCall:
+    """A call as it has ended: the model that answered, its usage and cost, None where nobody knows it. `is_estimate` says that
+    the answer broke off before it told its usage. Times are milliseconds since the request came."""
+
+    model: str
+    usage: Usage
+    cost: Decimal | None
+    is_estimate: bool
+    status: int
+    first_byte_ms: int | None
+    total_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallTotals:
+    """All model calls of one attempt. `cost` is None if a call has one that nobody knows; calls that are open or lost
+    count with what they have reserved. `refusal` is the newest refusal of the attempt."""
+
+    calls: int
+    open: int
+    usage: Usage
+    cost: Decimal | None
+    is_estimate: bool
+    refusal: RefusedCall | None

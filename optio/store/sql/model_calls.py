@@ -1,0 +1,190 @@
+"""Keys of attempts and their model calls: money is reserved before a call, and settled after it.
+
+A call is admitted under the lock of its attempt's key, so that calls of one run which come at the same time see each other.
+Used by `optio.gateway`; workers write keys and read totals.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from decimal import ROUND_CEILING, Decimal
+from typing import Any, cast
+
+from optio.errors import LeaseLost, NotFound
+from optio.model.model_call import (
+    CALL_LEASE,
+    Account,
+    AttemptKey,
+    CallTotals,
+    Plan,
+    PlannedCall,
+    Refusal,
+    RefusedCall,
+    SettledCall,
+)
+from optio.model.run import Lease, RunState
+from optio.model.usage import Usage
+from optio.store.sql.transaction import Row, Transaction, dump_json, span_in_micros
+
+_NANO = Decimal(10**9)
+_LIVING = """
+SELECT k.* FROM attempt_keys k JOIN runs r ON r.id = k.run_id AND r.attempt = k.number
+WHERE k.digest = :digest AND r.state = 'running'
+"""
+_CALLS = "SELECT * FROM model_calls WHERE run_id = :run_id AND number = :number"
+_ADMIT = """
+INSERT INTO model_calls (run_id, number, id, at, state, until, model, bytes, reserved, is_estimate, reason, message)
+VALUES (:run_id, :number, :id, :now, :state, :until, :model, :bytes, :reserved, 0, :reason, :message)
+"""
+_RENEW = """
+UPDATE model_calls SET until = :until WHERE run_id = :run_id AND number = :number AND id = :id AND state = 'open'
+"""
+_SETTLE = """
+UPDATE model_calls SET state = 'ended', model = :model, usage = :usage, input_tokens = :input_tokens, cost = :cost,
+    is_estimate = :is_estimate, status = :status, first_byte_ms = :first_byte_ms, total_ms = :total_ms
+WHERE run_id = :run_id AND number = :number AND id = :id AND state = 'open'
+"""
+
+
+def open_key(tx: Transaction, lease: Lease, key: AttemptKey) -> None:
+    """Store the key of an owned run's attempt (`Store.open_key`). A launch that is repeated replaces it."""
+    row = tx.hold("SELECT state, fence FROM runs WHERE id = :id", {"id": lease.run_id})
+    if row is None or row["state"] != RunState.RUNNING or row["fence"] != lease.fence:
+        raise LeaseLost(lease.run_id)
+    tx.run("DELETE FROM attempt_keys WHERE run_id = :run_id AND number = :number", _place(key))
+    tx.run(
+        "INSERT INTO attempt_keys (run_id, number, digest, runtime, upstream, credential, budget, spent, is_priced) "
+        "VALUES (:run_id, :number, :digest, :runtime, :upstream, :credential, :budget, :spent, :is_priced)",
+        {
+            **_place(key),
+            "digest": key.digest,
+            "runtime": key.runtime,
+            "upstream": key.upstream,
+            "credential": key.credential,
+            "budget": None if key.limit is None else _nano(key.limit),
+            "spent": _nano(key.spent),
+            "is_priced": int(key.is_priced),
+        },
+    )
+
+
+def key(tx: Transaction, digest: str) -> AttemptKey | None:
+    """Return the living key of this digest (`Store.attempt_key`)."""
+    row = tx.one(_LIVING, {"digest": digest})
+    return None if row is None else _key(row)
+
+
+def admit(tx: Transaction, key: AttemptKey, call_id: str, model: str, size: int, plan: Plan) -> PlannedCall | RefusedCall:
+    """Admit or refuse a call (`Store.admit_call`)."""
+    row = tx.hold("SELECT * FROM attempt_keys WHERE digest = :digest", {"digest": key.digest})
+    if row is None or tx.one(_LIVING, {"digest": key.digest}) is None:
+        raise NotFound("attempt", f"{key.run_id}/{key.attempt}")
+    calls = tx.all(_CALLS, _place(key))
+    planned = plan(_account(_key(row), calls, tx.now))
+    is_refused = isinstance(planned, RefusedCall)
+    if isinstance(planned, RefusedCall) and planned.has_open:
+        return planned  # it is asked again
+    tx.run(
+        _ADMIT,
+        {
+            **_place(key),
+            "id": call_id,
+            "now": tx.now,
+            "until": tx.now + span_in_micros(CALL_LEASE),
+            "state": "refused" if is_refused else "open",
+            "model": model,
+            "bytes": size,
+            "reserved": 0 if isinstance(planned, RefusedCall) else _nano(planned.reserved),
+            "reason": planned.reason if isinstance(planned, RefusedCall) else None,
+            "message": planned.message if isinstance(planned, RefusedCall) else None,
+        },
+    )
+    return planned
+
+
+def renew(tx: Transaction, calls: Sequence[tuple[AttemptKey, str]]) -> None:
+    """Renew open calls (`Store.renew_calls`)."""
+    until = tx.now + span_in_micros(CALL_LEASE)
+    tx.many(_RENEW, [{**_place(key), "id": call_id, "until": until} for key, call_id in calls])
+
+
+def settle(tx: Transaction, key: AttemptKey, call_id: str, call: SettledCall) -> None:
+    """Settle an open call (`Store.settle_call`); one that is settled already stays as it is."""
+    usage = call.usage
+    tx.run(
+        _SETTLE,
+        {
+            **_place(key),
+            "id": call_id,
+            "model": call.model,
+            "usage": dump_json(usage.to_json()),
+            "input_tokens": usage.fresh + usage.cached + usage.cache_write,
+            "cost": None if call.cost is None else _nano(call.cost),
+            "is_estimate": int(call.is_estimate),
+            "status": call.status,
+            "first_byte_ms": call.first_byte_ms,
+            "total_ms": call.total_ms,
+        },
+    )
+
+
+def totals(tx: Transaction, run_id: str, attempt: int) -> CallTotals | None:
+    """Return the sum of an attempt's calls (`Store.call_totals`); None for an attempt without a key."""
+    place = {"run_id": run_id, "number": attempt}
+    if tx.one("SELECT 1 AS one FROM attempt_keys WHERE run_id = :run_id AND number = :number", place) is None:
+        return None
+    calls = tx.all(f"{_CALLS} ORDER BY at", place)
+    made = [call for call in calls if call["state"] != "refused"]
+    costs = [_cost(call) for call in made]
+    refused = next((call for call in reversed(calls) if call["state"] == "refused"), None)
+    usages = [Usage.from_json(None if call["usage"] is None else json.loads(call["usage"])) for call in made]
+    return CallTotals(
+        calls=len(made),
+        open=sum(_is_open(call, tx.now) for call in made),
+        usage=sum(usages, Usage()),
+        cost=None if None in costs else sum((cost for cost in costs if cost is not None), Decimal(0)),
+        is_estimate=any(call["is_estimate"] or call["state"] == "open" for call in made),
+        refusal=None if refused is None else RefusedCall(reason=cast("Refusal", refused["reason"]), message=refused["message"]),
+    )
+
+
+def _is_open(call: Row, now: int) -> bool:
+    """Return whether an answer of this call is to come: not that of a gateway which has died."""
+    return bool(call["state"] == "open" and call["until"] > now)
+
+
+def _account(key: AttemptKey, calls: list[Row], now: int) -> Account:
+    used = sum((_cost(call) or Decimal(0) for call in calls if call["state"] != "refused"), Decimal(0))
+    told = [call for call in calls if call["input_tokens"] and call["bytes"] and not call["is_estimate"]]
+    largest = max(told, key=lambda call: int(call["bytes"]), default=None)
+    return Account(
+        left=None if key.limit is None else key.limit - key.spent - used,
+        has_open=any(_is_open(call, now) for call in calls),
+        tokens_per_byte=None if largest is None else Decimal(largest["input_tokens"]) / largest["bytes"],
+    )
+
+
+def _cost(call: Row) -> Decimal | None:
+    amount = call["reserved"] if call["state"] == "open" else call["cost"]
+    return None if amount is None else Decimal(amount) / _NANO
+
+
+def _key(row: Row) -> AttemptKey:
+    return AttemptKey(
+        digest=row["digest"],
+        run_id=row["run_id"],
+        attempt=row["number"],
+        runtime=row["runtime"],
+        upstream=row["upstream"],
+        credential=row["credential"],
+        limit=None if row["budget"] is None else Decimal(row["budget"]) / _NANO,
+        spent=Decimal(row["spent"]) / _NANO,
+        is_priced=bool(row["is_priced"]),
+    )
+
+
+def _place(key: AttemptKey) -> Mapping[str, Any]:
+    return {"run_id": key.run_id, "number": key.attempt}
+
+
+def _nano(amount: Decimal) -> int:
+    return int((amount * _NANO).to_integral_value(ROUND_CEILING))
