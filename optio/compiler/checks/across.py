@@ -48,13 +48,13 @@ def _files(paths: Sequence[str]) -> Iterator[Diagnostic]:
 def _twins(paths: Sequence[str]) -> Iterator[Diagnostic]:
     first: dict[str, str] = {}
     for path in paths:
-        other = first.setdefault(path.casefold(), path)
-        if other != path:
+        first_path = first.setdefault(path.casefold(), path)
+        if first_path != path:
             message, hint = (
-                f"the path differs from {other} only by case",
+                f"the path differs from {first_path} only by case",
                 "rename one of them: some disks cannot hold both",
             )
-            yield diagnostic("OPT705", message, path=path, hint=hint, related=(Related("also here", other, START),))
+            yield diagnostic("OPT705", message, path=path, hint=hint, related=(Related("also here", first_path, START),))
 
 
 def _duplicate_ids(claims: Sequence[TaskFacts]) -> Iterator[Diagnostic]:
@@ -64,13 +64,13 @@ def _duplicate_ids(claims: Sequence[TaskFacts]) -> Iterator[Diagnostic]:
     for claim in claims:
         if claim.named is None:
             continue
-        other, there = first.setdefault(claim.id, (claim, claim.named))
-        if other is not claim:
+        owner, owner_place = first.setdefault(claim.id, (claim, claim.named))
+        if owner is not claim:
             message, hint = (
-                f"the id `{claim.id}` is taken by {other.path}",
+                f"the id `{claim.id}` is taken by {owner.path}",
                 f"give one of them another name, or add `id: {claim.id}-2`",
             )
-            yield _taken("OPT701", message, hint, claim, claim.named, other, there)
+            yield _taken("OPT701", message, hint, claim, claim.named, owner, owner_place)
 
 
 def _duplicate_paths(claims: Sequence[TaskFacts]) -> Iterator[Diagnostic]:
@@ -78,19 +78,19 @@ def _duplicate_paths(claims: Sequence[TaskFacts]) -> Iterator[Diagnostic]:
     if len(set(paths)) == len(paths):
         return
     first: dict[str, tuple[TaskFacts, WebhookPath]] = {}
-    each = iter(paths)
+    normal_paths = iter(paths)
     for claim in claims:
         for hook in claim.hooks:
-            other, there = first.setdefault(next(each), (claim, hook))
-            if other is not claim:
-                message = f"the webhook path `{hook.path}` is taken by {other.path}"
-                named = claim.id if claim.id not in paths else f"{hook.path.strip('/').lower()}-{len(first) + 1}"
-                hint = f"write another path, such as `{named}`"
-                yield _taken("OPT402", message, hint, claim, hook.place, other, there.place)
+            owner, owner_hook = first.setdefault(next(normal_paths), (claim, hook))
+            if owner is not claim:
+                message = f"the webhook path `{hook.path}` is taken by {owner.path}"
+                suggestion = claim.id if claim.id not in paths else f"{hook.path.strip('/').lower()}-{len(first) + 1}"
+                hint = f"write another path, such as `{suggestion}`"
+                yield _taken("OPT402", message, hint, claim, hook.place, owner, owner_hook.place)
 
 
 def _taken(
-    code: str, message: str, hint: str, claim: TaskFacts, place: ValuePlace, other: TaskFacts, there: ValuePlace
+    code: str, message: str, hint: str, claim: TaskFacts, place: ValuePlace, owner: TaskFacts, owner_place: ValuePlace
 ) -> Diagnostic:
-    related = (Related("also here", other.path, there.span),)
+    related = (Related("also here", owner.path, owner_place.span),)
     return diagnostic(code, message, path=claim.path, span=place.span, route=place.route, hint=hint, related=related)

@@ -75,14 +75,13 @@ _LOCAL = (
 )
 # Commands that only change the shell that they run in.
 _OF_ITS_SHELL = re.compile(r"(cd|export|source|\.|set|alias|unset|umask|ulimit)\s[^;&|\n]*")
-_MAX_JOINED = 100
 _AHEAD: Route = ("environment", "setupAhead")
 _SSH_SETUP = r"\.ssh\b|\bssh-(?:add|agent|keyscan)\b|GIT_SSH|\.insteadOf\b"
 # The beginning of a command that reads the files of a project.
 _OF_A_PROJECT = (
     r"\s*(?:npm (?:ci|install|i|run \w+|test)|pnpm (?:install|i)|yarn(?: install)?|bundle install|make(?: \w+)?"
     r"|poetry install|uv sync|pip3? install (?:-r [\w./-]+|\.|-e \.)|go (?:build|test|mod download)|cargo (?:build|test)"
-    r"|mvn \w+|composer install|cd (?P<directory>\w[\w.-]*))(?:[ \t]+--?\w[\w=-]{0,40}){0,9}(?=\s*(?:\Z|&&|;|\n))"
+    r"|mvn \w+|composer install|cd \w[\w.-]*)(?:[ \t]+--?\w[\w=-]{0,40}){0,9}(?=\s*(?:\Z|&&|;|\n))"
 )
 # Commands before it that make no files of a project.
 _MAKES_NOTHING = r"(?:echo|set|export|node|npm config|python3? --version)\b[^;&|]*"
@@ -177,9 +176,7 @@ def _no_project(task: ResolvedTask) -> Iterator[Diagnostic]:
         match = re.match(_OF_A_PROJECT, text)
         if match is not None and not _OF_ITS_SHELL.fullmatch(text.strip()):
             message = f"`{match[0]}` finds no project: a run begins in an empty directory"
-            name = match["directory"] or "app"
-            rest = "" if match["directory"] else f" && {match[0].strip()}"
-            hint = f"clone it in the same command: `git clone --depth 1 https://HOST/PATH.git {name} && cd {name}{rest}`"
+            hint = "clone it in the same command: `git clone --depth 1 https://HOST/PATH.git app && cd app && COMMAND`"
             yield task.at("OPT531", message, ("environment", "setupCommands", index), hint=hint)
         if match is not None or not re.fullmatch(_MAKES_NOTHING, text):
             return  # an earlier command may have made the files
@@ -195,18 +192,13 @@ def _syntax(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]
     match = _OF_ITS_SHELL.fullmatch(text.strip())
     if match is not None:
         message = f"`{match[1]}` has no effect on later commands: each has its own shell"
-        yield task.at("OPT520", message, route, hint=_lasting(task, route, text.strip(), match[1]))
+        yield task.at("OPT520", message, route, hint=_lasting(text.strip(), match[1]))
 
 
-def _lasting(task: ResolvedTask, route: Route, text: str, word: str) -> str:
+def _lasting(text: str, word: str) -> str:
     """Return the hint for a command whose effect ends with its shell."""
-    following = task.spec.environment.setup_commands[int(route[-1]) + 1 :][:1]
-    if word == "cd" and following and len(following[0]) <= _MAX_JOINED and "\n" not in following[0]:
-        return f"write both as one command: `{text} && {following[0]}`"
     if word == "cd":
         return "put it before the command that needs it: `cd DIRECTORY && COMMAND`"
-    if word in ("source", "."):
-        return f"put `. {text.split(maxsplit=1)[1]} &&` before the command that needs it, in the same entry"
     assigned = re.fullmatch(r"export\s+(\w+)=([\w./:@+-]*)", text)
     if assigned is not None and (names_secret(*assigned.groups()) or any(match_tokens(assigned[2]))):
         return f"add `{assigned[1]}` to `environment.secrets`, and delete this command"

@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
-from optio.compiler.checks.prompt import ALMOST_PLACEHOLDER, almost_placeholders, parameter_of_path, sources_of
+from optio.compiler.checks.prompt import ALMOST_PLACEHOLDER, almost_placeholders, is_inside, meant_parameter, sources_of
 from optio.compiler.diagnostics import Diagnostic, report_first
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, parameter_names
 from optio.compiler.resolved_task import ResolvedTask
-from optio.compiler.suggest import suggest, suggest_by_parts
+from optio.compiler.suggest import suggest
 from optio.model.prompt import PLACEHOLDER, placeholders
 from optio.model.route import Route
 from optio.model.text import format_duration, parse_duration
@@ -20,10 +20,6 @@ KEY: Route = ("dedupe", "key")
 _SINGLE_BRACES = r"(?<!\{)[$%]{0,2}\{([A-Za-z0-9_]+)\}(?!\})"
 # A path into a payload, or a shell variable.
 _DOLLAR = r"(?a)\$(?:\.[\w.]*\w|([A-Za-z_]\w*))"
-# The end of a name or of a path that tells one thing from another.
-_IDENTIFIES = r"(?i)(?:^|[._ ])(?:i?id|number|key|sha|uuid|guid)(?:$| )"
-# A value below which numbers count anew.
-_PLACE = r"(?i)(?:^|[._ ])(?:repo|repository|full_name|project|workspace|tenant|org)(?:$|[ _])|path_with_namespace"
 WINDOW: Route = ("dedupe", "window")
 
 
@@ -44,7 +40,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield from _placeholders(task, rule.key, parameters)
 
 
-def _past_the_next_fire(task: ResolvedTask, key: str, written: str, config: ScheduleConfig) -> Iterator[Diagnostic]:
+def _past_the_next_fire(task: ResolvedTask, key: str, window_text: str, config: ScheduleConfig) -> Iterator[Diagnostic]:
     """Report a window that is still open when the schedule fires next: its parameters are constant, and so is its key."""
     if (PLACEHOLDER.search(key) is None and re.search(r"[{}$]", key)) or not task.is_known(WINDOW):
         return  # what was meant as a placeholder is reported as such
@@ -52,14 +48,13 @@ def _past_the_next_fire(task: ResolvedTask, key: str, written: str, config: Sche
     from optio.scheduling.cron import CronError
 
     try:
-        gap, window = shortest_gap(config.cron_expression), parse_duration(written)
+        gap, window = shortest_gap(config.cron_expression), parse_duration(window_text)
     except (CronError, ValueError):
         return  # reported by `schedule`
     if window >= gap:
-        each = format_duration(gap)
-        message = f"all fires of the schedule have one key, which `window: {written}` holds past the next fire, {each} later"
-        message += ": that one starts no run"
-        hint = f"write less than {each}, such as `window: {format_duration(gap / 2)}`, or delete it"
+        gap_text = format_duration(gap)
+        message = f"`window: {window_text}` holds the key past the next fire, {gap_text} later: that one starts no run"
+        hint = f"write less than {gap_text}, such as `window: {format_duration(gap / 2)}`, or delete it"
         yield task.at("OPT232", message, WINDOW, hint=hint)
 
 
@@ -72,25 +67,9 @@ def _constant(task: ResolvedTask, key: str) -> Iterator[Diagnostic]:
         return
     if parameters is not None and not parameters.properties and not placeholders(task.prompt) and not _takes_bodies(task):
         return  # all runs are the same
-    names = sorted(parameter_names(task, parameters) or ()) if parameters is not None else []
-    word = next((name for name in names if name.casefold() in map(str.casefold, re.findall(r"\w+", key))), None)
-    paths = {name: source for source, name in sources_of(task).items()}
-    things = [name for name in names if re.search(_IDENTIFIES, f"{name} {paths.get(name, '')}")]
-    places = [name for name in names if re.search(_PLACE, f"{name} {paths.get(name, '')}")]
-    things = things or [name for name in names if name not in places]
-    named = [word] if word is not None else list(dict.fromkeys([*places[:1], *things[:1]])) or ["NAME"]
-    if word is not None and word in things[:1] and places:
-        named = list(dict.fromkeys([*places[:1], word]))
-    shown_text = "#".join(f"{{{{{name}}}}}" for name in named)
-    hint = f'write `key: "{shown_text}"`' + ", with the values that make two runs the same"
-    if word is None:
-        hint += "; for one run at a time write `maxConcurrent: 1` instead of `dedupe`"
-    yield task.at(
-        "OPT230",
-        f"every run has the key `{key}`: while one is queued or running, all others count as duplicates",
-        KEY,
-        hint=hint,
-    )
+    message = f"every run has the key `{key}`: while one is queued or running, all others count as duplicates"
+    hint = 'write `key: "{{NAME}}"` with the parameters that make two runs the same; for one run at a time write '
+    yield task.at("OPT230", message, KEY, hint=hint + "`maxConcurrent: 1` instead of `dedupe`")
 
 
 def _takes_bodies(task: ResolvedTask) -> bool:
@@ -100,29 +79,15 @@ def _takes_bodies(task: ResolvedTask) -> bool:
 
 
 def _placeholders(task: ResolvedTask, key: str, parameters: DeclaredParameters) -> Iterator[Diagnostic]:
+    """Report placeholders without a parameter, those that a run may lack, and text that only looks like a placeholder."""
     names, sources = parameter_names(task, parameters), sources_of(task)
-    used = list(dict.fromkeys(found[1] for found in PLACEHOLDER.finditer(key)))
-
-    def identifiers(near: list[str]) -> list[str]:
-        """Return the parameters outside the key that are numbers or names of one thing, by their name or their path."""
-        paths = {name: source for source, name in sources.items()}
-        both = ((name, f"{name} {paths.get(name, '')}") for name in near if name not in used)
-        return [name for name, words in both if re.search(_IDENTIFIES, words)]
+    key_names = list(dict.fromkeys(PLACEHOLDER.findall(key)))
 
     def unknown(name: str) -> Diagnostic:
         from optio.compiler.conversions.entries import declaration_hint  # imported only for a file with a mistake
 
-        near = sorted(names or ())
-        suggestion = next((each for each in near if each.casefold() == name.casefold()), None) or suggest(name, near)
-        hint = (
-            f"did you mean `{{{{{suggestion}}}}}`?" if suggestion else declaration_hint(task.document.value, name, default=True)
-        )
-        rest = [each for each in near if each not in used]
-        if (
-            suggestion is None
-            and (likely := suggest_by_parts(name, near) or _only(rest) or _only(identifiers(near))) is not None
-        ):
-            hint = f"did you mean `{{{{{likely}}}}}`? else {hint}"
+        similar = suggest(name, sorted(names or ()))
+        hint = f"did you mean `{{{{{similar}}}}}`?" if similar else declaration_hint(task.document.value, name, default=True)
         return at("OPT227", f"`{{{{{name}}}}}` in the key names no parameter", f"{{{{{name}}}}}", hint)
 
     def unset(name: str) -> Diagnostic:
@@ -131,50 +96,26 @@ def _placeholders(task: ResolvedTask, key: str, parameters: DeclaredParameters) 
         hint = always_set_hint(name, parameters.properties.get(name))
         return at("OPT228", f"a run without `{name}` has no key and is refused", f"{{{{{name}}}}}", hint)
 
-    def no_placeholder(written: str) -> Diagnostic:
-        inner = written.strip("${} \t#/^>!&")
-        word, addition = re.sub(r"[^A-Za-z0-9_]", "", inner), ""
-        if (mapped := _mapped(written, sources)) is not None:
-            word = mapped
-        elif word not in parameters.properties and (
-            named := [name for name in re.findall(r"\w+", inner) if name in parameters.properties]
-        ):
-            word = named[0]
-        elif word not in parameters.properties and "." in inner:
-            word = parameter_of_path(inner, parameters)
-            addition = "" if word in parameters.properties else f", and declare `{word}` as a parameter"
-        quote = '"' if written == key else ""  # braces begin a mapping where no quotes are around them
-        hint = f"write `{quote}{{{{{word}}}}}{quote}`{addition}"
-        return at("OPT227", f"`{written}` in the key is not a placeholder: it stays as it is", written, hint)
+    def no_placeholder(text: str) -> Diagnostic:
+        name = meant_parameter(text, parameters, sources) or "NAME"
+        hint = f"write `{{{{{name}}}}}`"
+        if text == key:  # braces begin a mapping where no quotes are around them
+            hint = f'write `"{{{{{name}}}}}"`'
+        hint += ", with the name of a parameter" if name == "NAME" else ""
+        return at("OPT227", f"`{text}` in the key is not a placeholder: it stays as it is", text, hint)
 
-    def at(code: str, message: str, written: str, hint: str) -> Diagnostic:
-        return task.at(code, message, KEY, hint=hint, span=task.document.find(KEY, written))
+    def at(code: str, message: str, text: str, hint: str) -> Diagnostic:
+        return task.at(code, message, KEY, hint=hint, span=task.document.find(KEY, text))
 
-    yield from report_first((name for name in used if names is not None and name not in names), unknown)
-    given = (name for name in used if name in parameters.properties)
-    yield from report_first(
-        (name for name in given if name not in parameters.required and not parameters.has_default(name)), unset
-    )
+    yield from report_first((name for name in key_names if names is not None and name not in names), unknown)
+    optional = [name for name in key_names if name in parameters.properties and name not in parameters.required]
+    yield from report_first((name for name in optional if not parameters.has_default(name)), unset)
     almost = list(almost_placeholders(key, parameters.properties))
-    singles = (found for found in re.finditer(_SINGLE_BRACES, key) if found[1] in parameters.properties)
-    others = chain(singles, _dollars(key, parameters))
-    apart = [found for found in others if not any(each.start() <= found.start() < each.end() for each in almost)]
-    yield from report_first((found[0] for found in (*almost, *apart)), no_placeholder)
-
-
-def _only(names: list[str]) -> str | None:
-    return names[0] if len(names) == 1 else None
-
-
-def _mapped(written: str, sources: dict[str, str]) -> str | None:
-    """Return the parameter that a webhook fills from the written path, or else from the only path with the same last step."""
-    from optio.compiler.payloads.queries import suggest_query_path  # imported only for a file with a mistake
-
-    path = written if written.startswith("$.") else suggest_query_path(written)
-    if path is None or path in sources:
-        return None if path is None else sources[path]
-    ends = [name for source, name in sources.items() if source.rpartition(".")[2] == path.rpartition(".")[2]]
-    return ends[0] if len(ends) == 1 else None
+    singles = (match for match in re.finditer(_SINGLE_BRACES, key) if match[1] in parameters.properties)
+    dollar_matches = chain(singles, _dollars(key, parameters))
+    almost_ranges = [match.span() for match in almost]
+    literals = [match for match in dollar_matches if not is_inside(almost_ranges, match.start())]
+    yield from report_first((match[0] for match in (*almost, *literals)), no_placeholder)
 
 
 def _dollars(key: str, parameters: DeclaredParameters) -> Iterator[re.Match[str]]:

@@ -3,10 +3,10 @@ through: paths that none of them has, values of other types than their parameter
 
 import re
 from collections.abc import Iterator
-from itertools import dropwhile, islice
+from itertools import islice
 from typing import Any, NamedTuple
 
-from optio.compiler.checks.params_pedantic import declare, keywords_of_others
+from optio.compiler.checks.params_pedantic import declare
 from optio.compiler.checks.samples import find_in_samples
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.param_schema.declared import DeclaredParameters, declared_parameters, declared_types
@@ -24,8 +24,6 @@ from optio.model.trigger import WebhookConfig, WebhookTrigger
 _MAX_PATHS = 100
 _MAX_EVENTS_NAMED = 5
 _ON_TEXTS = ("enum", "const", "pattern", "maxLength", "minLength", "format")
-# Levels that other systems put around the body of a delivery.
-_AROUND = frozenset({"body", "github", "trigger"})
 
 
 class DryRun(NamedTuple):
@@ -79,22 +77,22 @@ def dry_run(task: ResolvedTask, config: WebhookConfig) -> DryRun | None:
     if deliveries[0].table is None:
         return None
     parameters, starting = declared_parameters(task), starting_deliveries(config)
-    refused: set[int] = set()
+    refused_numbers: set[int] = set()
     for mapped in _mapped(config, parameters, ()) if parameters is not None else ():
         taken_types = declared_types(mapped.schema)
         for number, (_, place) in enumerate(mapped.places):
             if (mapped.is_required and place is None) or (place is not None and not _fits(place.field, taken_types)):
-                refused.add(number)
-    return DryRun(len(deliveries), len(starting), len(refused) if starting else 0)
+                refused_numbers.add(number)
+    return DryRun(len(deliveries), len(starting), len(refused_numbers) if starting else 0)
 
 
 def _mapped(config: WebhookConfig, parameters: DeclaredParameters, route: Route) -> Iterator[_Mapped]:
-    sent = starting_deliveries(config) or sent_to(config)
+    deliveries = starting_deliveries(config) or sent_to(config)
     for name, source in islice((config.param_mapping or {}).items(), _MAX_PATHS):
         if isinstance(source, str) and query_fast_path.is_path(source) and source != "$":
             steps = query_fast_path.steps(source)
             is_required = name in parameters.required and not parameters.has_default(name)
-            places = [(each, each.find(steps)) for each in sent]
+            places = [(delivery, delivery.find(steps)) for delivery in deliveries]
             yield _Mapped((*route, name), source, steps, parameters.properties.get(name), is_required, places)
 
 
@@ -107,15 +105,15 @@ def describe_events(config: WebhookConfig) -> str:
 
 
 def missing_diagnostic(
-    task: ResolvedTask, route: Route, written: str, near: NearPath | None, config: WebhookConfig, **place: Any
+    task: ResolvedTask, route: Route, path: str, near: NearPath | None, config: WebhookConfig, **place: Any
 ) -> Diagnostic:
     """Report a path that no delivery has: as an error where the deliveries show what is meant, or that others have it."""
     if near is None:
         hint = "name a field that a delivery has, or a payload with it under `tests:`"
         return task.at(
-            "OPT434", f"`{written}` is in no published delivery of {describe_events(config)}", route, hint=hint, **place
+            "OPT434", f"`{path}` is in no published delivery of {describe_events(config)}", route, hint=hint, **place
         )
-    message = f"`{written}` finds nothing in a delivery of {describe_events(config)}"
+    message = f"`{path}` finds nothing in a delivery of {describe_events(config)}"
     return task.at("OPT413", message, route, hint=near.hint, safe=False, **place)
 
 
@@ -123,24 +121,16 @@ def unseen_diagnostic(
     task: ResolvedTask, route: Route, steps: tuple[str, ...], config: WebhookConfig, *, root: str = "$", **place: Any
 ) -> Iterator[Diagnostic]:
     """Report a path that no published example of the sender has: where it resembles one that there is, or where its first
-    level is in no example of any event. Of other senders, only levels that stand around a body are reported."""
+    level is in no example of any event."""
     deliveries = sent_to(config)
     text, table = path_text(steps, root), deliveries[0].table
     if table is None:
-        rest = tuple(dropwhile(_AROUND.__contains__, steps))
-        if steps[0] == "headers" and "-" in steps[-1]:
-            message = f"`{text}` asks a header, and headers are not part of the body"
-            yield task.at("OPT434", message, route, hint="name a field of the body, or the header as `eventHeader`", **place)
-        if rest and rest != steps:
-            message = f"`{text}` begins with `{steps[0]}`, which stands around the body in other systems"
-            hint = f"write `{path_text(rest, root)}`: the body itself is the root"
-            yield task.at("OPT434", message, route, hint=hint, **place)
         return
-    if not all(each.fields for each in deliveries):
+    if not all(delivery.fields for delivery in deliveries):
         return
     near = explain_missing_path(steps, deliveries, root)
     if near is not None or not any(
-        steps[0] in (each.fields or ()) for event in table.events for each in table.deliveries(event)
+        steps[0] in (delivery.fields or ()) for event in table.events for delivery in table.deliveries(event)
     ):
         hint = near.hint if near is not None else "name a field of the body, or a payload with it under `tests:`"
         message = f"`{text}` is in no published delivery of {describe_events(config)}"
@@ -148,14 +138,14 @@ def unseen_diagnostic(
 
 
 def _one(task: ResolvedTask, mapped: _Mapped, config: WebhookConfig) -> Iterator[Diagnostic]:
-    there = [(delivery, place) for delivery, place in mapped.places if place is not None and not place.is_unseen]
+    places = [(delivery, place) for delivery, place in mapped.places if place is not None and not place.is_unseen]
     taken_types = declared_types(mapped.schema)
-    if there:
-        clashing = [(delivery, place) for delivery, place in there if not _fits(place.field, taken_types)]
-        if clashing and (config.events or len(clashing) == len(there)):
-            yield _mismatch(task, mapped, *clashing[0], taken_types or [], is_always=len(clashing) == len(there))
+    if places:
+        clashing = [(delivery, place) for delivery, place in places if not _fits(place.field, taken_types)]
+        if clashing and (config.events or len(clashing) == len(places)):
+            yield _mismatch(task, mapped, *clashing[0], taken_types or [], is_always=len(clashing) == len(places))
         elif taken_types is not None and not clashing:
-            yield from list(_refused_texts(task, mapped, there[0][1].field)) or _lacking(task, mapped, config, taken_types)
+            yield from list(_refused_texts(task, mapped, places[0][1].field)) or _lacking(task, mapped, config, taken_types)
     elif task.samples:
         return  # `samples` knows better
     elif all(place is None for _, place in mapped.places):
@@ -172,7 +162,7 @@ def _is_refused_in_samples(task: ResolvedTask, mapped: _Mapped) -> bool:
 
 def _missing(task: ResolvedTask, mapped: _Mapped, config: WebhookConfig) -> Diagnostic:
     is_list = "array" in (declared_types(mapped.schema) or ())
-    near = explain_missing_path(mapped.steps, [each for each, _ in mapped.places], item="[*]" if is_list else "[0]")
+    near = explain_missing_path(mapped.steps, [delivery for delivery, _ in mapped.places], item="[*]" if is_list else "[0]")
     value = None if is_list or near is None else near.path
     return missing_diagnostic(task, mapped.route, mapped.source, near, config, value=value)
 
@@ -185,25 +175,13 @@ def _fits(field: SentField, taken_types: list[str] | None) -> bool:
 def _mismatch(
     task: ResolvedTask, mapped: _Mapped, delivery: DeliveryKind, place: SentPlace, taken_types: list[str], *, is_always: bool
 ) -> Diagnostic:
-    """Return the finding for a value of another type: at the declared type where the parameter is named after the field."""
-    kind, wanted = place.field.kind, " or ".join(WORDS.get(each, each) for each in taken_types)
+    """Return the finding for a value of another type than the parameter takes."""
+    kind, type_words = place.field.kind, " or ".join(WORDS.get(name, name) for name in taken_types)
     effect = "every delivery would be refused" if is_always else f"such a delivery of `{delivery.event}` is refused"
-    message = f"`{mapped.source}` is {WORDS[kind]}, and `{mapped.name}` takes {wanted}: {effect}"
-    if kind in ("object", "array"):
-        field = naming_field(delivery, mapped.steps, taken_types)
-        hint = (
-            f"map a field of it, such as `{mapped.source}.{field}`"
-            if field
-            else f"map a part of it, or {declare(task, mapped.name, kind)}"
-        )
-        return task.at("OPT412", message, mapped.route, hint=hint)
-    at: Route = ("paramsSchema", "properties", mapped.name, "type")
-    alike = mapped.steps[-1].replace("_", "").lower() in mapped.name.replace("_", "").lower()
-    if alike and is_always and value_at(task.document.value, at) is not None:
-        other_keywords = keywords_of_others(mapped.schema, kind)
-        hint = f"write `type: {kind}`" + (f", and delete {', '.join(other_keywords)}" if other_keywords else "")
-        return task.at("OPT412", message, at, hint=hint, value=None if other_keywords else kind, safe=False)
-    return task.at("OPT412", message, mapped.route, hint=f"write {declare(task, mapped.name, kind)}")
+    message = f"`{mapped.source}` is {WORDS[kind]}, and `{mapped.name}` takes {type_words}: {effect}"
+    field = naming_field(delivery, mapped.steps, taken_types) if kind in ("object", "array") else None
+    hint = f"map a field of it, such as `{mapped.source}.{field}`" if field else f"write {declare(mapped.name, kind)}"
+    return task.at("OPT412", message, mapped.route, hint=hint)
 
 
 def _lacking(task: ResolvedTask, mapped: _Mapped, config: WebhookConfig, taken_types: list[str]) -> list[Diagnostic]:
@@ -212,24 +190,25 @@ def _lacking(task: ResolvedTask, mapped: _Mapped, config: WebhookConfig, taken_t
     if table is None or not table.complete:
         return []
     tests = [] if config.when is None else list(leaf_tests(parse_filter(config.when)))
-    there = [place for _, place in mapped.places if place is not None and not place.is_unseen]
-    if "null" not in taken_types and any(place.field.null for place in there):
-        said = None if _is_tested(tests, mapped.steps) else _may_be_null(mapped, config, taken_types)
+    places = [place for _, place in mapped.places if place is not None and not place.is_unseen]
+    if "null" not in taken_types and any(place.field.null for place in places):
+        words = None if _is_tested(tests, mapped.steps) else _may_be_null(mapped, taken_types)
     else:
-        said = _may_miss(mapped, config, there, tests) if mapped.is_required else None
-    return [] if said is None else [task.at("OPT412", said[0], mapped.route, hint=said[1])]
+        words = _may_miss(mapped, config, places, tests) if mapped.is_required else None
+    return [] if words is None else [task.at("OPT412", words[0], mapped.route, hint=words[1])]
 
 
-def _may_be_null(mapped: _Mapped, config: WebhookConfig, taken_types: list[str]) -> tuple[str, str]:
+def _may_be_null(mapped: _Mapped, taken_types: list[str]) -> tuple[str, str]:
     """Return message and hint for a value that may be null."""
-    wanted = WORDS.get(taken_types[0], "no null")
-    message = f"`{mapped.source}` may be null, and `{mapped.name}` takes {wanted}: such a delivery is refused"
-    hint = f'write `type: [{taken_types[0]}, "null"]`, or leave such deliveries out: `{_with_test(config, mapped.steps)}`'
+    type_word = WORDS.get(taken_types[0], "no null")
+    message = f"`{mapped.source}` may be null, and `{mapped.name}` takes {type_word}: such a delivery is refused"
+    test = f"{path_text(mapped.steps, '@')} != null"
+    hint = f'write `type: [{taken_types[0]}, "null"]`, or leave such deliveries out by `{test}` in `when`'
     return message, hint
 
 
 def _may_miss(
-    mapped: _Mapped, config: WebhookConfig, there: list[SentPlace], tests: list[FilterTest]
+    mapped: _Mapped, config: WebhookConfig, places: list[SentPlace], tests: list[FilterTest]
 ) -> tuple[str, str] | None:
     """Return message and hint for a required value that some deliveries do not have."""
     name = mapped.name
@@ -237,11 +216,14 @@ def _may_miss(
     if lacking:
         message = f"`{mapped.source}` is in no delivery of `{lacking[0]}`, so `{name}` is missing: such a delivery is refused"
         return message, f"leave `{lacking[0]}` out of `events`, and give it its own task, or give `{name}` a default"
-    above = next((mapped.steps[: place.above] for place in there if place.above is not None), None)
-    if above is None or _is_tested(tests, above):
+    parent_steps = next((mapped.steps[: place.above] for place in places if place.above is not None), None)
+    if parent_steps is None or _is_tested(tests, parent_steps):
         return None
-    message = f"`{path_text(above)}` may be null, so `{name}` is missing: such a delivery is refused"
-    return message, f"give `{name}` a default, or leave such deliveries out: `{_with_test(config, above)}`"
+    message = f"`{path_text(parent_steps)}` may be null, so `{name}` is missing: such a delivery is refused"
+    return (
+        message,
+        f"give `{name}` a default, or leave such deliveries out by `{path_text(parent_steps, '@')} != null` in `when`",
+    )
 
 
 def _is_tested(tests: list[FilterTest], steps: tuple[str, ...]) -> bool:
@@ -254,14 +236,6 @@ def _is_tested(tests: list[FilterTest], steps: tuple[str, ...]) -> bool:
     )
 
 
-def _with_test(config: WebhookConfig, steps: tuple[str, ...]) -> str:
-    """Return the key `when` with the filter that is there and a test that a field is not null."""
-    test = f"{path_text(steps, '@')} != null"
-    if config.when is not None:
-        test = f"({config.when}) && {test}" if "||" in config.when else f"{config.when} && {test}"
-    return f"when: '{test}'" if '"' in test else f'when: "{test}"'
-
-
 def _refused_texts(task: ResolvedTask, mapped: _Mapped, field: SentField) -> Iterator[Diagnostic]:
     """Report a keyword of a parameter that refuses each word, or each example of the form, that the field can have."""
     texts = field.words or (field.form.examples if field.form is not None else ())
@@ -269,8 +243,8 @@ def _refused_texts(task: ResolvedTask, mapped: _Mapped, field: SentField) -> Ite
     for keyword in _ON_TEXTS if texts and isinstance(sub, dict) else ():
         if keyword not in sub or not all(any(iter_faults({keyword: sub[keyword]}, text)) for text in texts):
             continue
-        written = sub[keyword] if isinstance(sub[keyword], list) else [sub[keyword]]
-        if keyword in ("enum", "const") and any(field.accepts(each) for each in written):
+        allowed_values = sub[keyword] if isinstance(sub[keyword], list) else [sub[keyword]]
+        if keyword in ("enum", "const") and any(field.accepts(value) for value in allowed_values):
             continue
         if (
             keyword == "pattern"
@@ -279,8 +253,8 @@ def _refused_texts(task: ResolvedTask, mapped: _Mapped, field: SentField) -> Ite
             and re.search(rf"{form.sign}|\.|\[\^|\\[SWDwpPx]", str(sub[keyword]))
         ):
             continue  # it may fit other texts of that form
-        what = form.what if form is not None else f"one of {', '.join(field.words)}"
-        message = f"`{mapped.source}` is {what}, which `{mapped.name}` does not take: every delivery would be refused"
+        form_words = form.what if form is not None else f"one of {', '.join(field.words)}"
+        message = f"`{mapped.source}` is {form_words}, which `{mapped.name}` does not take: every delivery would be refused"
         at: Route = ("paramsSchema", "properties", mapped.name, keyword)
         place = at if value_at(task.document.value, at) is not None else mapped.route
         yield task.at("OPT412", message, place, hint=f"delete `{keyword}`, or give `{mapped.name}` values of that form")

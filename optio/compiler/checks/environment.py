@@ -28,8 +28,6 @@ _WORDS = {
 }
 # No process runs in less memory, and no node has more cores.
 _MIN_MEMORY_BYTES, _MAX_CORES = 1 << 20, 256
-# A smaller number without a unit is meant as gibibytes.
-_MIN_MEBIBYTES = 64
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -46,18 +44,18 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     lists: list[tuple[Route, list[str]]] = [(("environment", "secrets"), environment.secrets)]
     lists += [] if environment.network is None else [(("environment", "network", "egress"), environment.network.egress)]
     lists += [(("triggers", index, "config", "events"), events) for index, events in hooks if events]
-    for route, listed in lists:
-        yield from _twice(task, route, listed)
+    for route, entries in lists:
+        yield from _twice(task, route, entries)
     if environment.network is not None:
         yield from _egress(task, environment.network.egress)
     if environment.resources is not None:
         yield from _resources(task, environment.resources)
 
 
-def _twice(task: ResolvedTask, route: Route, listed: list[str]) -> Iterator[Diagnostic]:
-    if len(set(listed)) < len(listed):
-        index = next(index for index, each in enumerate(listed) if each in listed[:index])
-        message = f"`{listed[index]}` appears twice in `{route[-1]}`"
+def _twice(task: ResolvedTask, route: Route, entries: list[str]) -> Iterator[Diagnostic]:
+    if len(set(entries)) < len(entries):
+        index = next(index for index, entry in enumerate(entries) if entry in entries[:index])
+        message = f"`{entries[index]}` appears twice in `{route[-1]}`"
         yield task.at("OPT225", message, (*route, index), hint="delete one of them")
 
 
@@ -65,9 +63,9 @@ def amounts(resources: Resources | None) -> Iterator[tuple[Route, str, str]]:
     """Yield the route, the key (`cpu` or `memory`) and the text of each amount that a task gives."""
     if resources is None:
         return
-    for route, given in (((), resources), (("requests",), resources.requests), (("limits",), resources.limits)):
-        for key in ("cpu", "memory") if given is not None else ():
-            value = getattr(given, key)
+    for route, group in (((), resources), (("requests",), resources.requests), (("limits",), resources.limits)):
+        for key in ("cpu", "memory") if group is not None else ():
+            value = getattr(group, key)
             if value is not None:
                 yield ("environment", "resources", *route, key), key, value
 
@@ -77,9 +75,7 @@ def _resources(task: ResolvedTask, resources: Resources) -> Iterator[Diagnostic]
     for route, key, value in amounts(resources):
         wrong = None if PLACEHOLDER.search(value) else _bad_quantity(key, value)
         if wrong is not None:
-            number = value.removesuffix("m")
-            meant = f"{number}Mi" if key == "memory" and value != number and number.isdigit() else None
-            yield task.at("OPT513", wrong[0], route, hint=wrong[1], value=meant, safe=False)
+            yield task.at("OPT513", wrong[0], route, hint=wrong[1])
             wrong_amounts.add((key, value))
     for key in ("cpu", "memory") if resources.requests or resources.limits else ():
         yield from _request_and_limit(task, resources, key, wrong_amounts)
@@ -102,19 +98,15 @@ def _request_and_limit(
         return
     if _exceeds(request, limit):
         message = f"the request of {key} is {request}, more than its limit of {limit}"
-        name = key if short else f"limits.{key}"
-        hint = f"write {limit} or less, or raise `{name}`"
-        if not short:  # both are written side by side
-            less, more = (f'"{amount}"' if re.fullmatch(r"[0-9.]+", amount) else amount for amount in (limit, request))
-            hint = f"write `requests.{key}: {less}` or less; if the two were exchanged, write `{name}: {more}`, too"
+        hint = f"write {limit} or less, or raise `{key if short else f'limits.{key}'}`"
         yield task.at("OPT513", message, ("environment", "resources", "requests", key), hint=hint)
 
 
 def _exceeds(request: str, limit: str) -> bool:
     from optio.model.pool import parse_quantity
 
-    least, most = parse_quantity(request), parse_quantity(limit)
-    return least is not None and most is not None and least > most
+    request_amount, limit_amount = parse_quantity(request), parse_quantity(limit)
+    return request_amount is not None and limit_amount is not None and request_amount > limit_amount
 
 
 @lru_cache(maxsize=256)
@@ -124,43 +116,12 @@ def _bad_quantity(key: str, value: str) -> tuple[str, str] | None:
 
     amount = parse_quantity(value)
     if amount is None:
-        if (near := _suggest_quantity(key, value)) is not None:
-            return f"`{value}` is not a valid amount of {key}", f"write {near}"
         return f"`{value}` is not a valid amount of {key}", 'write "1" or 500m' if key == "cpu" else "write 2Gi or 512Mi"
     if key == "cpu" and amount > _MAX_CORES:
-        thousandths = f"write {value}m for as many thousandths of a core" if re.fullmatch(r"\d{3,4}", value) else ""
-        return f"`{value}` is {amount:,.0f} cores", thousandths or 'write "1" for a core, 500m for half of one'
+        return f"`{value}` is {amount:,.0f} cores", 'write "1" for a core, 500m for half of one'
     if key == "memory" and amount < _MIN_MEMORY_BYTES:
-        number = value.rstrip("m")
-        if not number.isdigit():
-            return f"`{value}` of memory is less than a mebibyte", "write 512Mi"
-        if value != number:
-            return f"`{value}` of memory is {number} thousandths of a byte", f"write {number}Mi"
-        return f"`{value}` of memory is {amount:,.0f} bytes", f"write {number}{'Gi' if amount < _MIN_MEBIBYTES else 'Mi'}"
+        return f"`{value}` of memory is {float(amount):g} bytes", "write 512Mi, or another amount with `Mi` or `Gi`"
     return None
-
-
-def _suggest_quantity(key: str, value: str) -> str | None:
-    """Return `250 millicores`, `2 cores`, `2GB` or `512 MB` in the notation of Kubernetes, and None for anything else."""
-    if key == "cpu" and (share := re.fullmatch(r"\s*(\d{1,5})\s*%\s*", value)) is not None:
-        return f"{int(share[1]) * 10}m" if int(share[1]) % 100 else f'"{int(share[1]) // 100}"'
-    match = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,3})?)\s*([A-Za-z]+)\s*", value)
-    if match is None:
-        return None
-    number, unit = match[1], match[2].lower()
-    if key == "cpu":
-        return (
-            f"{number}m"
-            if unit == "m" or unit.startswith("milli")
-            else f'"{number}"'
-            if re.fullmatch(r"v?cpus?|cores?", unit)
-            else None
-        )
-    short = {
-        **dict.fromkeys(("m", "mb", "mib", "mi", "megabytes"), "Mi"),
-        **dict.fromkeys(("g", "gb", "gib", "gi", "gigabytes"), "Gi"),
-    }
-    return f"{number}{short[unit]}" if unit in short else None
 
 
 def _is_image(image: str) -> bool:
@@ -168,20 +129,10 @@ def _is_image(image: str) -> bool:
 
 
 def _bad_image(task: ResolvedTask, image: str) -> Diagnostic:
-    if "://" in image:
-        hint = f"write `{image.split('://', 1)[1]}`, without the scheme"
-    elif image != image.lower() and _is_image(image.lower()):
-        hint = f"write `{image.lower()}`: image names are lower case"
-    elif _is_image(tagged := ":".join(image.split())):
-        hint = f"write `{tagged}`"
-    elif "@" in image:
-        hint = (
-            f"a digest is `@sha256:` and 64 hexadecimal digits: write all of it, or a tag: `{_tagged(image.partition('@')[0])}`"
-        )
-    else:
-        filled = re.sub(r"\$\{?\{?[^{}/]*\}*", "ghcr.io/acme", image, count=1).replace("$", "")
-        named = filled if filled != image and _is_image(filled) else "ghcr.io/acme/agent:1.4"
-        hint = f"write `{named}`, with your registry, name and tag"
+    better = ":".join(image.partition("://")[2].split() or image.split()).lower()
+    hint = "write `ghcr.io/acme/agent:1.4`, with your registry, name and tag, or a digest: `@sha256:` and 64 hexadecimal digits"
+    if _is_image(better):
+        hint = f"write `{better}`"
     return task.at("OPT502", f"`{image}` is not a valid image reference", ("environment", "image"), hint=hint)
 
 
@@ -189,17 +140,13 @@ def _host_bits(task: ResolvedTask, route: Route, entry: str, parsed: Any) -> Ite
     """Report `10.0.0.5/8`: it opens the whole network, whatever stands in the rest of the address."""
     match = re.fullmatch(r"(\[?)([0-9a-fA-F.:]+)/(\d{1,3})(\]?(?::\d+)?)", entry)
     network = getattr(parsed, "network", "")
-    whole = network.partition("/")[0]
-    if match is None or not whole or whole.lower() == match[2].lower() or ":" in whole:
+    network_address = network.partition("/")[0]
+    if match is None or not network_address or network_address.lower() == match[2].lower() or ":" in network_address:
         return
     port = match[4].removeprefix("]")
     message = f"`{entry}` opens the whole network `{network}`: the rest of the address has no effect"
     hint = f"write `{network}{port}`, or `{match[2]}{port}` for the one address"
     yield task.at("OPT615", message, route, hint=hint)
-
-
-def _tagged(image: str) -> str:
-    return image if ":" in image.rpartition("/")[2] else f"{image}:1.0"
 
 
 def _egress(task: ResolvedTask, entries: list[str]) -> Iterator[Diagnostic]:
@@ -221,9 +168,9 @@ def _egress(task: ResolvedTask, entries: list[str]) -> Iterator[Diagnostic]:
                 yield from _host_bits(task, (*route, index), entry, parsed)
         except egress.BadEntry as err:
             if len(parts := re.split(r"[,;\s]+", entry.strip(" ,;"))) > 1:
-                whole = flow([*entries[:index], *parts, *entries[index + 1 :]])
+                list_text = flow([*entries[:index], *parts, *entries[index + 1 :]])
                 yield task.at(
-                    "OPT511", f"`{entry}` is several entries in one", (*route, index), hint=f"write `egress: {whole}`"
+                    "OPT511", f"`{entry}` is several entries in one", (*route, index), hint=f"write `egress: {list_text}`"
                 )
                 continue
             yield task.at("OPT511", str(err), (*route, index), hint=err.hint, value=err.meant, safe=False)

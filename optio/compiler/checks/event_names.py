@@ -4,14 +4,14 @@ one that resembles none of them is left alone, because a sender may have added i
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from optio.compiler.diagnostics import Diagnostic, Fix
+from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.payloads.deliveries import SenderTable, table_of
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
 from optio.model.route import Route, value_at
-from optio.model.senders import SENDERS, InBody, InHeader, Source, sender_of
+from optio.model.senders import SENDERS, InHeader, Source, sender_of
 from optio.model.trigger import Scheme, WebhookConfig
 
 # Event names that only GitHub and Gitea use.
@@ -26,15 +26,7 @@ _BITBUCKET_EVENT = r"(?:repo|pullrequest|pr):[a-z_:]{1,60}"
 # Schemes with which a program of the author's own may sign, so that a name such as `invoice.paid` may be its own.
 _OWN_PROGRAMS = ("optio", "hmac", "standard-webhooks")
 _WITH_OWN_NAMES: tuple[Scheme, ...] = ("stripe", "pagerduty", "slack")
-_MAX_SLIP, _MAX_SHOWN = 2, 4
-
-
-class _EventCure(NamedTuple):
-    """A hint, the event to write in the place of a wrong one, and the test to write under `when`."""
-
-    hint: str
-    event: str | None = None
-    test: str | None = None
+_MAX_SLIP = 2
 
 
 def check(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
@@ -43,7 +35,7 @@ def check(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[D
     events = config.events or []
     pattern = next((index for index, event in enumerate(events) if "*" in event), None)
     if pattern is not None:
-        yield _pattern(task, (*route, "events", pattern), events[pattern], len(events) == 1, place)
+        yield _pattern(task, (*route, "events", pattern), events[pattern])
         return
     if config.scheme == "hmac" or place is None:
         return
@@ -54,27 +46,23 @@ def check(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[D
     table = table_of(config.scheme)
     if table is None:
         return
-    names = set(events)
     for index, event in enumerate(events):
-        if event not in table.events and (cure := _cure(config, event, table, names)) is not None:
+        if event not in table.events and (hint := _hint(event, table)) is not None:
             message = f"`{event}` is not an event of {SENDERS[config.scheme].name}, so no delivery matches"
-            at: Route = (*route, "events", index)
-            fix = None if cure.event is None else _fix(task, at, config, cure.event, cure.test)
-            yield task.at("OPT420", message, at, hint=cure.hint, fix=fix)
+            similar = _similar(event, table)
+            yield task.at("OPT420", message, (*route, "events", index), hint=hint, value=similar, safe=False)
 
 
 def foreign_sender(scheme: Scheme, event: str) -> Scheme | Literal["bitbucket"] | None:
     """Return the other sender that alone uses this event name, or None."""
-    meant: Scheme | Literal["bitbucket"] | None = guess_sender(event)
-    if meant is None and scheme not in _OWN_PROGRAMS:
-        tables = ((sender, table_of(sender)) for sender in _WITH_OWN_NAMES)
-        meant = next(
-            (sender for sender, table in tables if table is not None and re.search("[._]", event) and event in table.events),
-            None,
-        )
-    own = table_of(scheme)
-    is_own = meant == scheme or (own is not None and event in own.events) or (meant, scheme) == ("github", "gitea")
-    return None if is_own else meant
+    sender: Scheme | Literal["bitbucket"] | None = guess_sender(event)
+    own_table = table_of(scheme)
+    if sender == scheme or (own_table is not None and event in own_table.events) or (sender, scheme) == ("github", "gitea"):
+        return None
+    if sender is None and scheme not in _OWN_PROGRAMS and re.search("[._]", event):
+        tables = ((scheme_name, table_of(scheme_name)) for scheme_name in _WITH_OWN_NAMES if scheme_name != scheme)
+        sender = next((scheme_name for scheme_name, table in tables if table is not None and event in table.events), None)
+    return sender
 
 
 def guess_sender(event: str) -> Literal["github", "gitlab", "bitbucket"] | None:
@@ -86,14 +74,11 @@ def guess_sender(event: str) -> Literal["github", "gitlab", "bitbucket"] | None:
     return "github" if event in _GITHUB_EVENTS else None
 
 
-def _pattern(task: ResolvedTask, route: Route, event: str, alone: bool, place: Source | None) -> Diagnostic:
+def _pattern(task: ResolvedTask, route: Route, event: str) -> Diagnostic:
     """Report an event that is a pattern: events are compared as a whole, and a filter can test a part."""
-    hint = "name each event as the sender writes it"
-    if event == "*":
-        hint = "delete `events`: without it every event starts a run"
-    elif alone and isinstance(place, InBody) and re.fullmatch(r"[\w.-]+\*", event):
-        begins = event[:-1].replace(".", "[.]")
-        hint += f"; or delete `events`, and write `when: \"search(@{place.path[1:]}, '^{begins}')\"`"
+    hint = "delete `events`: without it every event starts a run"
+    if event != "*":
+        hint = "name each event as the sender writes it, or delete `events`, and test a part of it in `when`"
     message = f"`{event}` is a pattern, but events are compared as a whole: no delivery matches"
     return task.at("OPT420", message, route, hint=hint)
 
@@ -101,128 +86,60 @@ def _pattern(task: ResolvedTask, route: Route, event: str, alone: bool, place: S
 def _foreign(task: ResolvedTask, route: Route, config: WebhookConfig, index: int, place: Source) -> Diagnostic:
     """Report an event of another sender: at the scheme where all events are that sender's."""
     events = config.events or []
-    meant = foreign_sender(config.scheme, events[index])
+    other_sender = foreign_sender(config.scheme, events[index])
     sender, hint = "Bitbucket", "write `scheme: hmac`, `signatureHeader: X-Hub-Signature` and `eventHeader: X-Event-Key`"
-    if meant is not None and meant != "bitbucket":
-        sender, hint = SENDERS[meant].name, f"write `scheme: {meant}`"
+    if other_sender is not None and other_sender != "bitbucket":
+        sender, hint = SENDERS[other_sender].name, f"write `scheme: {other_sender}`"
         hint += "" if config.scheme in _OWN_PROGRAMS else f", or the name that {SENDERS[config.scheme].name} has for it"
-    read = place.name if isinstance(place, InHeader) else place.path
-    message = f"`{events[index]}` is an event of {sender}, but `scheme: {config.scheme}` reads the event from `{read}`"
+    source_name = place.name if isinstance(place, InHeader) else place.path
+    message = f"`{events[index]}` is an event of {sender}, but `scheme: {config.scheme}` reads the event from `{source_name}`"
     at: Route = (*route, "scheme")
-    if value_at(task.document.value, at) is None or any(foreign_sender(config.scheme, each) != meant for each in events):
+    if value_at(task.document.value, at) is None or any(foreign_sender(config.scheme, name) != other_sender for name in events):
         at = (*route, "events", index)
     return task.at("OPT420", message, at, hint=hint)
 
 
-def _cure(config: WebhookConfig, event: str, table: SenderTable, names: set[str]) -> _EventCure | None:
-    """Return the cure for a name that the sender does not have, or None for a name that resembles none."""
-    if config.scheme == "slack":
-        return _of_slack(event)
-    name, action = _split(event, table)
-    if action and name is not None and _actions(table, name):
-        return _parted(config, name, action, table, names)
-    if any(event in _actions(table, event_name) for event_name in table.events):
-        return _EventCure(f"it is an action: name its event, and write `when: \"@.action == '{event}'\"`")
-    if config.scheme == "gitlab":
-        made = f"{event.replace('_', ' ').replace(' events', '').title()} Hook"
-        name = suggest(made, table.events) or suggest(event, table.events)
-        known = name or ("Push Hook" if not re.fullmatch(_GITLAB_EVENT, event) else None)
-        return (
-            None
-            if known is None
-            else _EventCure(f"did you mean `{name}`?" if name else "its names end in `Hook`, as in `Push Hook`")
-        )
-    if "." in event:
-        return _of_object(event, table)
-    ends = [event_name for event_name in table.events if event_name.replace(".", "_") == event]
-    name = ends[0] if len(ends) == 1 else suggest(event, table.events)
-    return None if name is None else _EventCure(f"did you mean `{name}`?", name)
-
-
-def _actions(table: SenderTable, event: str) -> list[str]:
-    return [each.action for each in table.deliveries(event) if each.action is not None]
-
-
-def _split(event: str, table: SenderTable) -> tuple[str | None, str]:
-    """Return the event and the action of one word such as `pull_request.opened`, the event as far as it is recognised."""
-    head, _, action = re.sub(r"[ -]", "_", event.lower()).partition("." if "." in event else ":" if ":" in event else "/")
-    return (head if head in table.events else suggest(head, table.events)), action
-
-
-def _of_object(event: str, table: SenderTable) -> _EventCure | None:
-    """Return the cure for a name of an object and a word, such as `charge.refund`. A word that no object has may be new."""
-    head, _, word = event.rpartition(".")
-    pairs = [(name, last) for name, _, last in (event_name.rpartition(".") for event_name in table.events)]
-    words = sorted(last for name, last in pairs if name == head)
-    ends = [event_name for event_name in table.events if event_name.endswith(f".{event}")]
-    parts = [last for last in words if word in last.split("_")]
-    near = parts[0] if len(parts) == 1 else suggest(word, words)
-    if len(ends) == 1 or near is not None:
-        name = ends[0] if len(ends) == 1 else f"{head}.{near}"
-        return _EventCure(f"did you mean `{name}`?", name)
-    is_known = any(word == last for _, last in pairs) or suggest(word, {last for _, last in pairs}) is not None
-    if words:
-        return _EventCure(f"`{head}` has {', '.join(words)}") if is_known else None
-    return _of_other_object(event, head, table, is_known=is_known)
-
-
-def _of_other_object(event: str, head: str, table: SenderTable, *, is_known: bool) -> _EventCure | None:
-    """Return the cure for an object that the sender does not have, by the objects that have its name as a part."""
-    objects = {event_name.rpartition(".")[0] for event_name in table.events}
-    alike = sorted(event_name for event_name in objects if head in re.split("[._]", event_name))
-    if alike and is_known:
-        return _EventCure(f"its objects are called {' or '.join(f'`{event_name}`' for event_name in alike[:_MAX_SHOWN])}")
-    slip = suggest(event, table.events)
-    return _EventCure(f"did you mean `{slip}`?", slip) if slip is not None and _is_slip(event, slip) else None
-
-
-def _is_slip(given: str, meant: str) -> bool:
-    """Return True if the names differ in their letters by a slip of the keyboard, and not in a word."""
-    return abs(len(given) - len(meant)) <= _MAX_SLIP and sum((Counter(given) - Counter(meant)).values()) <= _MAX_SLIP
-
-
-def _parted(config: WebhookConfig, name: str, action: str, table: SenderTable, names: set[str]) -> _EventCure:
-    """Return the cure for an event and its action in one word: the action stands in the body, so `when` asks for it."""
-    known = _actions(table, name)
-    meant = [
-        found
-        for other, its in (_split(each, table) for each in config.events or ())
-        if other == name and (found := its if its in known else suggest(its, known)) is not None
-    ]
-    if name in names:
-        return _EventCure(f"delete it: `{name}` with a filter is enough")
-    names.add(name)
-    if (action if action in known else suggest(action, known)) is None:
-        return _EventCure(f"write `{name}`, whose actions are {', '.join(known)}")
-    test = " || ".join(f"@.action == '{each}'" for each in meant)
-    if config.when is None:
-        return _EventCure(f'write `{name}`, and `when: "{test}"`', name, test)
-    return _EventCure(
-        f"write `{name}`" + (": `when` says the rest" if test in config.when else f", and ask for `{test}` in `when`, too")
-    )
-
-
-def _of_slack(event: str) -> _EventCure | None:
-    """Return the cure for names of Slack's subscriptions and envelopes, which stand elsewhere in a delivery."""
-    name, _, kind = event.partition(".")
-    if name == "message" and kind in ("channels", "groups", "im", "mpim", "app_home"):
-        return _EventCure(f"write `message`, and test `@.event.channel_type == '{kind.rstrip('s')}'` in `when`")
-    if event == "event_callback":
-        return _EventCure("write the type of the event in it (`$.event.type`), such as `app_mention` or `message`")
-    if event == "url_verification":
-        return _EventCure(
-            "delete it: the server answers this request itself; name what Slack sends later, such as `app_mention`"
-        )
+def _hint(event: str, table: SenderTable) -> str | None:
+    """Return the cure for a name that the sender does not have, or None for a name that resembles none: it may be new."""
+    if (similar := _similar(event, table)) is not None:
+        return f"did you mean `{similar}`?"
+    head, _, action = event.replace(":", ".").replace("/", ".").partition(".")
+    name = _similar(head, table) if action else None
+    actions = _actions(table, name) if name is not None else []
+    if name is not None and actions:
+        action = action if action in actions else suggest(action, actions) or "ACTION"
+        return f"write `{name}`, and `@.action == '{action}'` in `when`: the action is in the body"
+    if any(event in _actions(table, name) for name in table.events):
+        return f"name its event, and write `when: \"@.action == '{event}'\"`: the action is in the body"
     return None
 
 
-def _fix(task: ResolvedTask, event: Route, config: WebhookConfig, name: str, test: str | None) -> Fix | None:
-    """Return a fix that writes the event, and for an event that stands alone its action into a new filter."""
-    if test is None:
-        return task.document.rewritten(event, task.document.restyled(event, name), safe=False)
-    if len(config.events or ()) != 1:
-        return None
-    from optio.compiler.edits import fix_edits
+def _similar(event: str, table: SenderTable) -> str | None:
+    """Return the event that a name spells otherwise, or the only one that ends in it. The words of a dotted name are the
+    sender's own, so only a slip of the keyboard is corrected there."""
+    if event in table.events:
+        return event
+    head, _, word = event.rpartition(".")
+    spelt = [name for name in table.events if _folded(name) == _folded(event) or name.endswith(f".{event}")]
+    if head and not spelt:
+        spelt = [name for name in table.events if name.rpartition(".")[0] == head and word in re.split("[._]", name)]
+    if len(spelt) == 1:
+        return spelt[0]
+    similar = suggest(event, table.events)
+    return similar if similar is not None and ("." not in event or _is_slip(event, similar)) else None
 
-    when = fix_edits.insert_key_before(task.document, event[:-1], f'when: "{test}"')
-    return when and Fix((*when.edits, *Fix.write(name, task.span(event)).edits), safe=False)
+
+def _folded(name: str) -> str:
+    """Return the letters of an event's name, without the word that GitLab's names end in."""
+    return re.sub(r"[\W_]|hook\Z|events?\Z", "", name.lower())
+
+
+def _actions(table: SenderTable, event: str) -> list[str]:
+    return [delivery.action for delivery in table.deliveries(event) if delivery.action is not None]
+
+
+def _is_slip(name: str, similar: str) -> bool:
+    """Return True if the names differ in their letters by a slip of the keyboard, and not in a word."""
+    if name.rpartition(".")[2][:1] != similar.rpartition(".")[2][:1]:
+        return False
+    return abs(len(name) - len(similar)) <= _MAX_SLIP and sum((Counter(name) - Counter(similar)).values()) <= _MAX_SLIP

@@ -2,10 +2,7 @@
 are run elsewhere, by `optio test`."""
 
 from collections.abc import Iterator
-from contextlib import suppress
-from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from optio.compiler.checks.prompt import almost_placeholders
 from optio.compiler.diagnostics import Diagnostic
@@ -15,9 +12,9 @@ from optio.compiler.yaml.emit import flow
 from optio.model.example import Example
 from optio.model.params import apply_defaults, iter_faults
 from optio.model.prompt import placeholders, render
-from optio.model.route import Route, pointer, show, value_at
+from optio.model.route import Route, pointer, show
 from optio.model.senders import SENDERS, InHeader, sender_of
-from optio.model.trigger import ScheduleConfig, ScheduleTrigger, WebhookConfig
+from optio.model.trigger import ScheduleTrigger, WebhookConfig
 
 _MAX_SHOWN = 80
 _TYPES: dict[str, type | tuple[type, ...]] = {"string": str, "integer": int, "number": (int, float), "boolean": bool}
@@ -55,8 +52,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _trigger(task: ResolvedTask, route: Route, example: Example, kind: str) -> Iterator[Diagnostic]:
-    known = all(task.is_known(("triggers", place)) for place in range(len(task.spec.triggers))) and task.is_known(("triggers",))
-    if known and kind != "params" and not any(trigger.type == kind for trigger in task.spec.triggers):
+    routes: list[Route] = [("triggers", index) for index in range(len(task.spec.triggers))]
+    is_known = all(map(task.is_known, [("triggers",), *routes]))
+    if is_known and kind != "params" and not any(trigger.type == kind for trigger in task.spec.triggers):
         hint = f"add the trigger, or try the task with `params:` instead of `{kind}:`"
         yield task.at("OPT425", f"the task has no {kind} trigger to test", (*route, kind), hint=hint, key=True)
         return
@@ -77,23 +75,23 @@ def _trigger(task: ResolvedTask, route: Route, example: Example, kind: str) -> I
 
 def _signature(task: ResolvedTask, route: Route, example: Example, config: WebhookConfig) -> Iterator[Diagnostic]:
     """Report a signature that the webhook does not have, and a verdict that the signature excludes."""
-    given, word, sender = example.signature, example.expect.word, SENDERS[config.scheme]
-    only = {"missing": "unsigned", "wrong": "unsigned", "stale": "stale"}.get(given or "")
+    signature, word, sender = example.signature, example.expect.word, SENDERS[config.scheme]
+    possible_verdict = {"missing": "unsigned", "wrong": "unsigned", "stale": "stale"}.get(signature or "")
     if config.unsigned and config.secret is None:
-        if given is not None:
+        if signature is not None:
             message, hint = "`signature` has no effect: the webhook is not signed", "delete `signature`"
             yield task.at("OPT425", message, (*route, "signature"), hint=hint, key=True)
-    elif given == "stale" and not sender.can_be_stale:
+    elif signature == "stale" and not sender.can_be_stale:
         message = f"`stale` is impossible: signatures of `scheme: {config.scheme}` have no time stamp"
         hint = "write `missing` or `wrong`, and `expect: {verdict: unsigned}`"
         yield task.at("OPT425", message, (*route, "signature"), hint=hint)
-    elif config.secret is None or _is_signed_by_hand(example, config) or (given == "stale" and sender.timestamp is None):
+    elif config.secret is None or _is_signed_by_hand(example, config) or (signature == "stale" and sender.timestamp is None):
         return
-    elif only is not None and word != only:
+    elif possible_verdict is not None and word != possible_verdict:
         place = ("expect", "verdict") if example.expect.verdict is not None else ("signature",)
-        hint = f"write `verdict: {only}`" + (", or delete `signature`" if word == "accepted" else "")
-        yield task.at("OPT425", f"`{word}` is impossible: the signature is {given}", (*route, *place), hint=hint)
-    elif only is None and word in ("unsigned", "stale"):
+        hint = f"write `verdict: {possible_verdict}`" + (", or delete `signature`" if word == "accepted" else "")
+        yield task.at("OPT425", f"`{word}` is impossible: the signature is {signature}", (*route, *place), hint=hint)
+    elif possible_verdict is None and word in ("unsigned", "stale"):
         hint = f"add `signature: {'missing' if word == 'unsigned' else word}` beside `webhook`"
         yield task.at("OPT425", f"`{word}` is impossible: the signature is valid", (*route, "expect", "verdict"), hint=hint)
 
@@ -101,9 +99,9 @@ def _signature(task: ResolvedTask, route: Route, example: Example, config: Webho
 def _is_signed_by_hand(example: Example, config: WebhookConfig) -> bool:
     """Return True if the test's own headers carry a signature, a part of what is signed, or a coding that is refused before."""
     row = sender_of(config)
-    signed = {"content-encoding", *(each.name.lower() for each in row.signed if isinstance(each, InHeader))}
-    signed |= {row.header.lower(), *(() if row.signing is None else (row.signing.header.lower(),))}
-    return any(name.lower() in signed for name in example.headers)
+    signed_names = {"content-encoding", *(header.name.lower() for header in row.signed if isinstance(header, InHeader))}
+    signed_names |= {row.header.lower(), *(() if row.signing is None else (row.signing.header.lower(),))}
+    return any(name.lower() in signed_names for name in example.headers)
 
 
 def _time(task: ResolvedTask, route: Route, example: Example) -> Iterator[Diagnostic]:
@@ -114,8 +112,7 @@ def _time(task: ResolvedTask, route: Route, example: Example) -> Iterator[Diagno
         message = f"`{example.schedule}` is not a valid time" + (f": {err}" if "years" in str(err) else "")
         yield task.at("OPT425", message, route, hint="write it as `2026-03-30T07:00`, in the schedule's own zone")
         return
-    index = next((index for index, trigger in enumerate(task.spec.triggers) if isinstance(trigger, ScheduleTrigger)), None)
-    if index is None or task.spec.schedule is None:
+    if task.spec.schedule is None:
         return  # the trigger was wrong and has been reported
     config = task.spec.schedule.config
     from optio.scheduling.slots import NoSlot, find_slot
@@ -123,71 +120,31 @@ def _time(task: ResolvedTask, route: Route, example: Example) -> Iterator[Diagno
     try:
         find_slot(config.cron_expression, config.timezone, time)
     except NoSlot as err:
-        place: Route = ("triggers", index, "config", "cronExpression")
-        if (exchanged := _exchanged(config, time)) is not None:
-            message = f"`{config.cron_expression}` does not fire at `{time.isoformat('T', 'minutes')}`, which a test expects"
-            hint = f"write `{exchanged}`: the order is minute, hour, day of the month, month, day of the week"
-            yield task.at("OPT428", message, place, hint=hint, value=exchanged, safe=False)
-            return
-        zone = ZoneInfo(config.timezone)
         message = f"`{config.cron_expression}` ({config.timezone}) does not fire then: {err}"
-        if time.tzinfo is not None:
-            message = f"`{time:%H:%M}` with `Z` or an offset is {time.astimezone(zone):%H:%M} in {config.timezone}: "
-            message += "the schedule does not fire then"
-        near = _fire_of_day(config, time if time.tzinfo is not None else time.replace(tzinfo=zone)) or err.coming
-        value = None if near is None else f"{near:%Y-%m-%dT%H:%M}"
+        value = None if err.coming is None else f"{err.coming:%Y-%m-%dT%H:%M}"
         hint = "write a time at which it fires" + (f", such as `{value}` in {config.timezone}" if value else "")
-        if time.tzinfo is not None and value_at(task.document.value, ("triggers", index, "config", "timezone")) is None:
-            hint, value = "add the `timezone` of these clocks to the schedule, or write a time in UTC at which it fires", None
         yield task.at("OPT428", message, route, hint=hint, value=value, safe=False)
     except (KeyError, ValueError, OSError):
         return  # an expression or a zone that `schedule` reports
 
 
-def _fire_of_day(config: ScheduleConfig, time: datetime) -> datetime | None:
-    """Return the first fire of the day, on the schedule's clocks, on which a time lies."""
-    from optio.scheduling import cron
-
-    midnight = time.astimezone(ZoneInfo(config.timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
-    fire = cron.next_fire(config.cron_expression, config.timezone, midnight - timedelta(seconds=1))
-    local = fire and fire.astimezone(midnight.tzinfo)
-    return local if local is not None and local.date() == midnight.date() else None
-
-
-def _exchanged(config: ScheduleConfig, time: datetime) -> str | None:
-    """Return the expression with two fields exchanged that people confuse, if it fires at the time of the test."""
-    from optio.scheduling.slots import NoSlot, find_slot
-
-    fields = config.cron_expression.split()
-    for one, other in ((0, 1), (3, 4), (2, 3)) if len(fields) == 5 else ():
-        pair = {fields[one], fields[other]}
-        better = list(fields)
-        better[one], better[other] = fields[other], fields[one]
-        # Two numbers, or a number and none.
-        if len(pair) == 2 and all(field.isdigit() or (field == "*" and one) for field in pair):
-            with suppress(NoSlot, KeyError, ValueError, OSError):
-                find_slot(" ".join(better), config.timezone, time)
-                return " ".join(better)
-    return None
-
-
 def _expectation(task: ResolvedTask, route: Route, example: Example, kind: str) -> Iterator[Diagnostic]:
-    expected = example.expect
-    if kind != "webhook" and expected.word not in ("accepted", "invalid"):
-        message = f"only a delivery can be `{expected.word}`"
+    expectation = example.expect
+    if kind != "webhook" and expectation.word not in ("accepted", "invalid"):
+        message = f"only a delivery can be `{expectation.word}`"
         yield task.at("OPT425", message, (*route, "verdict"), hint="write `accepted` or `invalid`")
-    if expected.error is not None and expected.word in ("accepted", "filtered"):
-        message = f"`error` has no effect with the verdict `{expected.word}`: there is no error"
+    if expectation.error is not None and expectation.word in ("accepted", "filtered"):
+        message = f"`error` has no effect with the verdict `{expectation.word}`: there is no error"
         yield task.at("OPT425", message, (*route, "error"), hint="delete `error`, or write `verdict: invalid`", key=True)
-    for key, text, part in (("error", expected.error, "reason"), ("promptContains", expected.prompt_contains, "prompt")):
+    for key, text, part in (("error", expectation.error, "reason"), ("promptContains", expectation.prompt_contains, "prompt")):
         if isinstance(text, str) and not text.strip():
             message, hint = f"`{show((*route, key))}` is blank", f"write a part of the {part}, or delete the key"
             yield task.at("OPT106", message, (*route, key), hint=hint)
     yield from _all_params(task, (*route, "params"), example)
     for key, name in _OF_RUNS:
-        given = getattr(expected, name)
-        if expected.word != "accepted" and given not in (None, []):
-            message = f"`{key}` has no effect with the verdict `{expected.word}`: no run starts"
+        value = getattr(expectation, name)
+        if expectation.word != "accepted" and value not in (None, []):
+            message = f"`{key}` has no effect with the verdict `{expectation.word}`: no run starts"
             yield task.at("OPT425", message, (*route, key), hint=f"delete `{key}`", key=True)
 
 
@@ -247,46 +204,46 @@ def _is_refused(parameters: DeclaredParameters, values: dict[str, Any]) -> bool:
 
 def _all_params(task: ResolvedTask, route: Route, example: Example) -> Iterator[Diagnostic]:
     """Report parameters that each run has and the expected ones do not, such as those with a default."""
-    expected, parameters, mapping = example.expect.params, declared_parameters(task), None
+    expected_params, parameters, mapping = example.expect.params, declared_parameters(task), None
     if example.expect.word != "accepted" or parameters is None:
         return
-    given = example.params or {}
+    values_given = example.params or {}
     if example.schedule is not None:
         index = next((index for index, trigger in enumerate(task.spec.triggers) if isinstance(trigger, ScheduleTrigger)), 0)
         if task.spec.schedule is None or not task.is_known(("triggers", index, "config", "paramMapping")):
             return  # the trigger or its mapping was wrong and has been reported
-        given = task.spec.schedule.config.param_mapping
+        values_given = task.spec.schedule.config.param_mapping
     if example.webhook is not None and task.spec.webhook is not None:
         mapping = task.spec.webhook.config.param_mapping or {}
-    values = apply_defaults(parameters.schema, given)
+    values = apply_defaults(parameters.schema, values_given)
     if mapping is None and _is_refused(parameters, values):
         return  # no run starts, as other checks report
     run_values = _values_of_run(task, route, values, mapping)
     yield from _other_prompt(task, (*route[:-1], "promptContains"), example, run_values, parameters)
-    if expected is not None:
-        yield from _other_params(task, route, expected, values, run_values, mapping)
+    if expected_params is not None:
+        yield from _other_params(task, route, expected_params, values, run_values, mapping)
 
 
 def _other_params(
     task: ResolvedTask,
     route: Route,
-    expected: dict[str, Any],
+    expected_params: dict[str, Any],
     values: dict[str, Any],
     run_values: dict[str, Any],
     mapping: dict[str, Any] | None,
 ) -> Iterator[Diagnostic]:
     parameters = declared_parameters(task)
     names = None if parameters is None else parameter_names(task, parameters)
-    unknown = [name for name in expected if names is not None and name not in names and name not in values]
+    unknown = [name for name in expected_params if names is not None and name not in names and name not in values]
     if parameters is not None and not unknown:
-        yield from _other_values(task, route, expected, run_values, parameters)
+        yield from _other_values(task, route, expected_params, run_values, parameters)
     for name in unknown[:1]:
         message, hint = (
             f"no run has `{name}`, which is not a parameter of this task",
             "delete it here, or declare it as a parameter",
         )
         yield task.at("OPT429", message, (*route, name), key=True, hint=hint)
-    for name in [name for name in values if name not in expected][:1]:
+    for name in [name for name in values if name not in expected_params][:1]:
         entry = f"{name}: {'...' if mapping is not None and name in mapping else flow(values[name])}"
         message = f"`params` lacks `{name}`, which each run of this test has"
         hint = f"add `{entry}`: all parameters count, with their defaults"
@@ -312,10 +269,10 @@ def _values_of_run(task: ResolvedTask, route: Route, values: dict[str, Any], map
 
 
 def _other_values(
-    task: ResolvedTask, route: Route, expected: dict[str, Any], values: dict[str, Any], parameters: DeclaredParameters
+    task: ResolvedTask, route: Route, expected_params: dict[str, Any], values: dict[str, Any], parameters: DeclaredParameters
 ) -> Iterator[Diagnostic]:
     """Report the first expected value that differs from the one that the run has."""
-    for name, value in expected.items():
+    for name, value in expected_params.items():
         if name not in values or (values[name] == value and isinstance(values[name], bool) == isinstance(value, bool)):
             continue
         types = declared_types(parameters.properties.get(name))

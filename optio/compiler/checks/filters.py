@@ -31,6 +31,7 @@ from optio.model.trigger import WebhookConfig, WebhookTrigger
 _MAX_TESTS = 100
 _MAX_WORDS = 12
 _ROOTED = re.compile(r"\$(?=\.\w|\[['\"])")
+_BELOW_ROOT = re.compile(r"\$(?:\.\w+|\[[^\]]*\])*")
 # What RE2 does not have.
 _UNKNOWN_SIGNS = {
     r"\(\?[=!]": "look-ahead",
@@ -69,9 +70,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         filter_ = _Filter((*config, "when"), trigger.config, text, parse_filter(text), deliveries)
         yield from _rooted(task, filter_.route, text)
         yield from _bad_patterns(task, filter_.route, text)
-        found = list(_tests(task, filter_))
-        yield from found or _whole(task, filter_)
-        if not found:
+        findings = list(_tests(task, filter_))
+        yield from findings or _whole(task, filter_)
+        if not findings:
             yield from _unlikely(task, filter_)
 
 
@@ -94,62 +95,80 @@ def _tests(task: ResolvedTask, filter_: _Filter) -> Iterator[Diagnostic]:
 
 def _one(task: ResolvedTask, filter_: _Filter, test: FilterTest) -> Iterator[Diagnostic]:
     """Report a test of a path that no delivery has, or one that is the same for all of them."""
-    places = [place_of(test, each) for each in filter_.sent]
-    there = [(each, place) for each, place in zip(filter_.sent, places, strict=True) if place is not None]
+    places = [place_of(test, delivery) for delivery in filter_.sent]
+    pairs = [(delivery, place) for delivery, place in zip(filter_.sent, places, strict=True) if place is not None]
     span = task.document.inside(filter_.route, test.at, test.at + len(test.path))
-    if not there:
+    if not pairs:
         equal = f"'{test.value}'" if test.sign == "==" and isinstance(test.value, str) else None
         near = explain_missing_path(test.steps, filter_.sent, "@", equal=equal)
-        meant = near.path if near is not None and task.document.text_at(span, filter_.route) == test.path else None
+        near_path = near.path if near is not None and task.document.text_at(span, filter_.route) == test.path else None
         # A test that something is missing is right, if only always.
-        if not _is_negated(filter_, test) or meant is not None:
-            yield missing_diagnostic(task, filter_.route, test.path, near, filter_.config, span=span, write=meant)
-    elif all(place.is_unseen for _, place in there):
+        if not _is_negated(filter_, test) or near_path is not None:
+            yield missing_diagnostic(task, filter_.route, test.path, near, filter_.config, span=span, write=near_path)
+    elif all(place.is_unseen for _, place in pairs):
         yield from unseen_diagnostic(task, filter_.route, test.steps, filter_.config, root="@", span=span)
     else:
-        outcomes = frozenset(outcome for each in filter_.sent for outcome in truths(test, each))
+        outcomes = frozenset(outcome for delivery in filter_.sent for outcome in truths(test, delivery))
         if len(outcomes) == 1:
-            yield _constant(task, filter_, test, *there[0])
+            yield _constant(task, filter_, test, *pairs[0], is_true=True in outcomes)
 
 
-def _constant(task: ResolvedTask, filter_: _Filter, test: FilterTest, delivery: DeliveryKind, place: SentPlace) -> Diagnostic:
-    """Return the finding for a test with one outcome, with the reason and the cure that its field gives."""
-    start = filter_.text.rindex("!", 0, test.start) if _is_negated(filter_, test) else test.start
-    span = task.document.inside(filter_.route, start, test.end)
-    field, value = place.field, test.value
-    better = None
-    if test.sign == "there":
-        is_not = _is_negated(filter_, test)
-        message = f"`{test.path}` is in every delivery: whether it is there says nothing"
+def _constant(
+    task: ResolvedTask, filter_: _Filter, test: FilterTest, delivery: DeliveryKind, place: SentPlace, *, is_true: bool
+) -> Diagnostic:
+    """Return the finding for a test with one outcome, with the fact of its field that decides it."""
+    field, is_negated = place.field, _is_negated(filter_, test)
+    words = list(dict.fromkeys(word for sent_place in _places(filter_, test) for word in sent_place.field.words))
+    start = filter_.text.rindex("!", 0, test.start) if is_negated else test.start
+    span, test_text = task.document.inside(filter_.route, start, test.end), filter_.text[start : test.end]
+    outcome = "always" if is_true is not is_negated else "never"
+    message = f"`{test_text}` is {outcome} true: `{test.path}` is {_fact(test, field, words)}"
+    similar = _similar_word(str(test.value), words)
+    if similar is None and test.steps == ("action",) and not _is_action(test, delivery):
+        return task.at("OPT434", message, filter_.route, hint="the sender may have added it since", span=span)
+    better = _as_kind(test, field)
+    if better is not None:
+        hint = f"write `{better}`"
+    elif test.sign == "there":
         hint = "compare it with a value, or delete the test"
         if field.kind == "boolean":
-            hint = f"write `{test.path} == {'false' if is_not else 'true'}`"
-        elif field.null:
-            hint = f"write `{test.path} {'==' if is_not else '!='} null`"
-    elif test.sign in ("match", "search"):
-        what = field.form.what if field.form is not None else WORDS[field.kind]
-        message, hint = f"`{test.path}` is {what}, which `{value}` never matches", _of_form(test, field)
-    elif test.sign not in ("==", "!=") or _is_other_kind(field, value):
-        message, hint = f"`{test.path}` is {WORDS[field.kind]}, and never {_shown(value)}", _of_kind(test, field, delivery)
-        better = _as_kind(test, field)
-    elif field.words:
-        message, cure = _of_words(filter_, test, delivery, field)
-        if cure is None and test.steps == ("action",):
-            return task.at("OPT434", message, filter_.route, hint="the sender may have added it since", span=span)
-        hint = cure or "compare it with another word, or delete the test"
+            hint = f"write `{test.path} == {'false' if is_negated else 'true'}`"
+    elif similar is not None:
+        hint = f"did you mean `{similar}`?"
     else:
-        what = field.form.what if field.form is not None else WORDS[field.kind]
-        message, hint = f"`{test.path}` is {what}, and never {_shown(value)}", _of_form(test, field)
+        hint = _part_hint(test, field, delivery) or "compare it with another value, or delete the test"
     text = None if better is None else f"{filter_.text[: test.start]}{better}{filter_.text[test.end :]}"
     return task.at("OPT426", message, filter_.route, hint=hint, span=span, value=text, safe=False)
 
 
+def _places(filter_: _Filter, test: FilterTest) -> list[SentPlace]:
+    return [place for delivery in filter_.sent if (place := delivery.find(test.steps)) is not None]
+
+
+def _fact(test: FilterTest, field: SentField, words: list[str]) -> str:
+    """Return what the field of a test is, as the end of a message."""
+    if test.sign == "there":
+        return "in every delivery"
+    if not words:
+        return field.form.what if field.form is not None else WORDS[field.kind]
+    rest = f" and {len(words) - _MAX_WORDS} more" if len(words) > _MAX_WORDS else ""
+    return f"one of {', '.join(words[:_MAX_WORDS])}{rest}" if len(words) > 1 else f"always `{words[0]}`"
+
+
+def _part_hint(test: FilterTest, field: SentField, delivery: DeliveryKind) -> str | None:
+    """Return the hint that compares an item of a list, or a field of an object."""
+    if field.kind == "array" and test.sign in ("==", "!="):
+        name, no = naming_item(delivery, field), "!" if test.sign == "!=" else ""
+        return f"write `{no}{test.path}[?@{f'.{name}' if name else ''} == {_literal(test.value)}]`"
+    if field.kind == "object":
+        kinds = ("string",) if isinstance(test.value, str) else ("integer", "boolean")
+        name = naming_field(delivery, test.steps, kinds)
+        return f"compare a field of it, such as `{test.path}.{name}`" if name else None
+    return None
+
+
 def _is_negated(filter_: _Filter, test: FilterTest) -> bool:
     return test.sign == "there" and filter_.text[: test.start].rstrip().endswith("!")
-
-
-def _is_other_kind(field: SentField, value: Any) -> bool:
-    return not SentField(field.kind, field.null).accepts(value)
 
 
 def _as_kind(test: FilterTest, field: SentField) -> str | None:
@@ -165,90 +184,32 @@ def _as_kind(test: FilterTest, field: SentField) -> str | None:
     return f"{test.path} {test.sign} {text}" if is_same else None
 
 
-def _of_kind(test: FilterTest, field: SentField, delivery: DeliveryKind) -> str:
-    """Return the cure for a value of another type than the field."""
-    if (better := _as_kind(test, field)) is not None:
-        return f"write `{better}`"
-    shown_text = f"'{test.value}'" if isinstance(test.value, str) else str(test.value).lower()
-    if field.kind == "array":
-        name = naming_item(delivery, field)
-        no = "!" if test.sign == "!=" else ""
-        return f"write `{no}{test.path}[?@{f'.{name}' if name else ''} == {shown_text}]`"
-    if field.kind == "object":
-        kinds = ("string",) if isinstance(test.value, str) else ("integer", "boolean")
-        name = naming_field(delivery, test.steps, kinds)
-        return (
-            f"compare a field of it, such as `{test.path}.{name}`"
-            if name
-            else f"write `{test.path}`, which is true where it is there"
-        )
-    return "compare it with true or false" if field.kind == "boolean" else f"compare it with {WORDS[field.kind]}"
-
-
 def _is_action(test: FilterTest, delivery: DeliveryKind) -> bool:
     """Return True if the word is an action of another event of the sender."""
     table = delivery.table
-    return table is not None and any(each.action == test.value for event in table.events for each in table.deliveries(event))
+    return table is not None and any(kind.action == test.value for event in table.events for kind in table.deliveries(event))
 
 
-def _of_words(filter_: _Filter, test: FilterTest, delivery: DeliveryKind, field: SentField) -> tuple[str, str | None]:
-    """Return message and cure for a word that the field never has: the nearest one, or another field that has the word."""
-    value = str(test.value)
-    words = list(dict.fromkeys(word for each in filter_.sent if (place := each.find(test.steps)) for word in place.field.words))
-    if len(words) > _MAX_WORDS or test.steps == ("action",):
-        message = f"`{test.path}` is never `{value}` in a delivery of {describe_events(filter_.config)}"
-    else:
-        name_text = f"always `{words[0]}`" if len(words) == 1 else f"one of {', '.join(words)}"
-        message = f"`{test.path}` is {name_text}, and never `{value}`"
-    meant = next((word for word in words if _folded(word) == _folded(value)), None)
-    if meant is None and (other := _with_word(test, delivery, field)) is not None:
-        return message, f"write `{other}`, if you mean that field"
-    meant = meant or suggest(value.lower(), words)
-    if meant is None and len(words) > 1 and test.steps == ("action",) and _is_action(test, delivery):
-        return message, f"it is one of {', '.join(sorted(words))}"
-    return message, None if meant is None else f"did you mean `{meant}`?"
-
-
-def _with_word(test: FilterTest, delivery: DeliveryKind, field: SentField) -> str | None:
-    """Return the test of another field of the delivery that has the word among its own, or for its name."""
-    for path, other in delivery.paths():
-        if test.value in other.words and other.words != field.words:
-            return f"@{path[1:]} {test.sign} '{test.value}'"
-        if other.kind == "boolean" and path.rpartition(".")[2] == str(test.value).lower():
-            return f"@{path[1:]} == {'true' if test.sign == '==' else 'false'}"
-    return None
+def _similar_word(value: str, words: list[str]) -> str | None:
+    """Return the word of the field that a value spells otherwise, or nearly so."""
+    spelt = next((word for word in words if _folded(word) == _folded(value)), None)
+    return spelt or suggest(value.lower(), words)
 
 
 def _folded(word: str) -> str:
     return re.sub(r"[ _-]", "", word.casefold())
 
 
-def _of_form(test: FilterTest, field: SentField) -> str:
-    """Return the cure for a text or a pattern of another form than the field has."""
-    value, name = str(test.value), str(test.value).removeprefix("origin/")
-    if field.form is not None and field.form.prefixes:
-        if "/" in name or test.sign in ("match", "search"):
-            return "branches are below `refs/heads/`, tags below `refs/tags/`"
-        named = [f"`{test.path} {test.sign} 'refs/{kind}/{name}'`" for kind in ("heads", "tags")]
-        return f"write {named[0]}, or {named[1]} for a tag"
-    folded = value.lower() if field.accepts(value.lower()) else value.rpartition("refs/heads/")[2]
-    return f"write `{test.path} {test.sign} '{folded}'`" if field.accepts(folded) else "write a value of that form"
-
-
 def _whole(task: ResolvedTask, filter_: _Filter) -> Iterator[Diagnostic]:
     """Report a filter that lets none of the deliveries through, or all of them, where no test of it is to blame alone."""
-    outcomes = frozenset(outcome for each in filter_.sent for outcome in truths(filter_.part, each))
+    outcomes = frozenset(outcome for delivery in filter_.sent for outcome in truths(filter_.part, delivery))
     if len(outcomes) != 1 or task.samples:
         return
-    paths = [test.path for test in leaf_tests(filter_.part) if test.sign in ("==", "!=")]
-    twice = next((path for path in paths if paths.count(path) > 1), None)
     if True in outcomes:
-        message, hint = "this filter is always true", "delete `when`"
-        hint = f"write `&&` in the place of `||`, or delete `when`: `{twice}` has one value at a time" if twice else hint
+        message, hint = "this filter is always true", "delete `when`, or write `&&` in the place of `||`"
     else:
         message = f"this filter is never true for a delivery of {describe_events(filter_.config)}"
-        hint = "its tests exclude each other: try it with a payload under `tests:`"
-        hint = f"write `||` in the place of `&&`: `{twice}` has one value at a time" if twice else hint
+        hint = "its tests exclude each other: write `||` in the place of `&&`, or try it with a payload under `tests:`"
     span = task.document.inside(filter_.route, 0, len(filter_.text))
     yield task.at("OPT426", message, filter_.route, hint=hint, span=span)
 
@@ -264,8 +225,8 @@ def _never_in_samples(test: FilterTest, samples: list[Any]) -> bool:
 
 def _not_in_samples(task: ResolvedTask, filter_: _Filter, test: FilterTest) -> Iterator[Diagnostic]:
     """Report a path that no sample has and that is close to a path that one has."""
-    there = sorted({path for sample in task.samples for path in paths_of(sample.payload)})
-    suggestion = suggest(path_text(test.steps), there) if test.sign == "==" and test.steps else None
+    paths = sorted({path for sample in task.samples for path in paths_of(sample.payload)})
+    suggestion = suggest(path_text(test.steps), paths) if test.sign == "==" and test.steps else None
     if suggestion is not None:
         span = task.document.inside(filter_.route, test.at, test.at + len(test.path))
         message, hint = f"`{test.path}` finds nothing in any sample", f"did you mean `@{suggestion[1:]}`?"
@@ -277,36 +238,25 @@ def _unlikely(task: ResolvedTask, filter_: _Filter) -> Iterator[Diagnostic]:
     """Report tests that can be true, but are mostly written by who knows another language."""
     for test in islice(leaf_tests(filter_.part), _MAX_TESTS):
         value, span = test.value, task.document.inside(filter_.route, test.start, test.end)
-        if isinstance(value, str) and test.is_read and (said := _slip(test, value)) is not None:
-            message, hint = said
+        if isinstance(value, str) and test.is_read and (words := _slip(test, value)) is not None:
+            message, hint = words
             yield task.at("OPT434", message, filter_.route, hint=hint, span=span)
-        counted = re.fullmatch(rf"count\(\s*({PATH.pattern})\s*\)", test.path)
-        if counted is not None and test.is_count:
+        count_match = re.fullmatch(rf"count\(\s*({PATH.pattern})\s*\)", test.path)
+        if count_match is not None and test.is_count:
             message = f"`{test.path}` is 1 at most: `count` counts what a path finds, and this one finds one value"
-            yield task.at("OPT426", message, filter_.route, hint=f"write `length({counted[1]}) {test.sign} {value}`", span=span)
+            yield task.at(
+                "OPT426", message, filter_.route, hint=f"write `length({count_match[1]}) {test.sign} {value}`", span=span
+            )
 
 
 def _slip(test: FilterTest, value: str) -> tuple[str, str] | None:
     """Return message and hint for a value that looks like one of another language, or None."""
-    path = test.path
-    if test.sign in ("==", "!=") and re.fullmatch(r"[\w./-]+\*", value):
-        return (
-            f"`{value}` is compared as it is, with its `*`",
-            f"a pattern is written as in `search({path}, '^{value.rstrip('*')}')`",
-        )
-    if test.sign in ("match", "search") and re.fullmatch(r"/[^/]+/[a-z]{0,3}", value):
-        return (
-            f"the slashes of `{value}` are part of the pattern",
-            f"write `'{value[1:].rpartition('/')[0]}'`, with `(?i)` for any case",
-        )
     is_part = re.fullmatch(r"(?:\(\?i\))?\w[\w ]*|\^\w+|[\w-]+\$|.*\w/", value) is not None
     if test.sign == "match" and is_part:
         return f"`match` compares the whole text with `{value}`", "write `search` to find it within a text"
     if test.sign in ("<", ">", "<=", ">=") and re.fullmatch(r"-?[0-9]+(?:\.[0-9]+)?", value):
-        return (
-            f"`{test.path}` is compared with a text, letter by letter",
-            f"write `{test.path} {test.sign} {value}` for a number",
-        )
+        hint = f"write `{test.path} {test.sign} {value}` for a number"
+        return f"`{test.path}` is compared with a text, letter by letter", hint
     return None
 
 
@@ -329,24 +279,20 @@ def _rooted(task: ResolvedTask, route: Route, text: str) -> Iterator[Diagnostic]
         return
     # Inside a nested filter, `@` is the current item.
     right = "$[0]" if "?" in masked else "@"
-    path = re.compile(r"\$(?:\.\w+|\[[^\]]*\])*").match(masked, match.start())
-    shown = text[match.start() : path.end() if path else match.end()]
-    better, shift = text, 0
-    for each in _ROOTED.finditer(masked):
-        at, shift = each.start() + shift, shift + len(right) - 1
-        better = f"{better[:at]}{right}{better[at + 1 :]}"
-    fix = None
-    if "\n" not in text:
-        fix = task.document.rewritten(route, task.document.restyled(route, better))
-    message = f"`{shown}` finds nothing: in a filter `$` is a list with the payload in it"
-    hint = f"write `{right}{shown[1:]}`" + (", and quotes around the filter" if task.document.plain(route) else "")
-    if len(list(_ROOTED.finditer(masked))) > 1 and "\n" not in text:
-        from optio.compiler.yaml.emit import flow  # imported only for a file with a mistake
+    better = text
+    for sign in reversed(list(_ROOTED.finditer(masked))):
+        better = better[: sign.start()] + right + better[sign.end() :]
+    fix = None if "\n" in text else task.document.rewritten(route, task.document.restyled(route, better))
+    path = _BELOW_ROOT.match(masked, match.start())
+    start, end = path.span() if path is not None else match.span()
+    message = f"`{text[start:end]}` finds nothing: in a filter `$` is a list with the payload in it"
+    span = task.document.inside(route, start, end)
+    yield task.at("OPT413", message, route, hint=f"write `{right}` in the place of `$`", span=span, fix=fix)
 
-        hint = f"write `{right}` everywhere: `when: {flow(better)}`"
-    span = task.document.inside(route, match.start(), match.start() + len(shown))
-    yield task.at("OPT413", message, route, hint=hint, span=span, fix=fix)
+
+def _literal(value: Any) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(value).lower()
 
 
 def _shown(value: Any) -> str:
-    return f"the text `'{value}'`" if isinstance(value, str) else f"`{str(value).lower()}`"
+    return f"the text `{_literal(value)}`" if isinstance(value, str) else f"`{_literal(value)}`"

@@ -18,18 +18,18 @@ def check(claims: Sequence[TaskFacts]) -> Iterator[Diagnostic]:
     """Report patterns that no task uses. A misspelt pattern leaves the tasks that it was written for in another namespace."""
     places = {str(place.route[-1]): place for claim in claims for place in claim.namespaces}
     paths = [claim.path for claim in claims if claim.path != POLICY]
-    used = {pattern_of(path, places) for path in paths}
+    used_patterns = {pattern_of(path, places) for path in paths}
     for pattern, place in places.items():
-        if paths and pattern not in used:
+        if paths and pattern not in used_patterns:
             yield _unused(pattern, place, paths)
 
 
 def _unused(pattern: str, place: ValuePlace, paths: Sequence[str]) -> Diagnostic:
     message = f"the pattern `{pattern}` matches no task"
     hint = "delete or correct it: patterns are matched with the path of a task's file below the task directory"
-    below = f"{pattern.rstrip('/')}/*"
+    children_pattern = f"{pattern.rstrip('/')}/*"
     if any(fnmatchcase(path, pattern) for path in paths):
         hint = "an earlier pattern matches first: write the narrower one above the wider one"
-    elif any(fnmatchcase(path, below) for path in paths):
-        hint = f"write `{below}` for all tasks below that directory"
+    elif any(fnmatchcase(path, children_pattern) for path in paths):
+        hint = f"write `{children_pattern}` for all tasks below that directory"
     return diagnostic("OPT122", message, path=POLICY, span=place.span, route=place.route, hint=hint)

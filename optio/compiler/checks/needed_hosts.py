@@ -112,12 +112,12 @@ def _model_service(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[s
     service, agent = service_of(spec.agent_runtime, spec.model), declaration_of(spec.agent_runtime)
     if service is None or not task.is_known(("agentRuntime",)):
         return
-    elsewhere = f"{service.elsewhere}|HTTPS?_PROXY"
+    redirects = f"{service.elsewhere}|HTTPS?_PROXY"
     makers = {maker.host for maker in PROVIDERS.values()}
-    listed = [text for entry in entries if (text := str(entry)) not in makers and not re.fullmatch(_WEBSITES, text)]
-    if any(re.fullmatch(elsewhere, name) for name in (*environment.env, *environment.secrets)):
+    listed_hosts = [text for entry in entries if (text := str(entry)) not in makers and not re.fullmatch(_WEBSITES, text)]
+    if any(re.fullmatch(redirects, name) for name in (*environment.env, *environment.secrets)):
         return
-    if not any(re.search(_GATEWAY, text) for text in listed):
+    if not any(re.search(_GATEWAY, text) for text in listed_hosts):
         yield service.host, spec.agent_runtime if agent is None else agent.title
 
 
@@ -173,13 +173,13 @@ def _registries(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str,
                 yield from ((host, f"`{start}`") for host in hosts)
 
 
-def _covers(entry: Entry, other: Entry, name: str) -> bool:
+def _covers(entry: Entry, needed_entry: Entry, name: str) -> bool:
     """Return True if the entry opens the other one. A network may contain what a name stands for, but no public registry."""
-    if entry == other or entry.port != other.port:
-        return entry == other
+    if entry == needed_entry or entry.port != needed_entry.port:
+        return entry == needed_entry
     if isinstance(entry, Block):
         network = ip_network(entry.network)
-        if isinstance(other, Block):
-            return ip_network(other.network).network_address in network
+        if isinstance(needed_entry, Block):
+            return ip_network(needed_entry.network).network_address in network
         return network.prefixlen == 0 or name not in _PUBLIC
-    return isinstance(other, Host) and entry.name.startswith("*.") and other.name.endswith(entry.name[1:])
+    return isinstance(needed_entry, Host) and entry.name.startswith("*.") and needed_entry.name.endswith(entry.name[1:])

@@ -21,9 +21,9 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if isinstance(task.document, MergedDocument):
         yield from _taken_from_nothing(task, task.document)
     yield from _never_silent(task)
-    ahead, secrets = task.spec.environment.setup_ahead, set(task.spec.environment.secrets)
+    is_ahead, secrets = task.spec.environment.setup_ahead, set(task.spec.environment.secrets)
     # Commands that run ahead of a run have the variable, and no secret.
-    for name in task.spec.environment.env if secrets and not ahead else ():
+    for name in task.spec.environment.env if secrets and not is_ahead else ():
         if name in secrets and "$" not in (text := task.spec.environment.env[name]) and "{{" not in text:
             variable: Route = ("environment", "env", name)
             message = f"`{name}` is also a secret of this task, whose value takes the place of this one"
@@ -43,10 +43,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 def _same_secret(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     if config.previous_secret is not None and config.previous_secret == config.secret and task.is_known(route):
         message = f"`previousSecret` names the same secret as `secret`, `{config.previous_secret.name}`: the old one is refused"
-        name = config.previous_secret.name
-        old = name.removesuffix("_2").removesuffix("_V2").removesuffix("_NEW")
-        old = old if old != name else f"{name}_OLD"
-        hint = f"keep the old value under another name, such as `{old}`, or delete `previousSecret`"
+        hint = "keep the old value under another name, or delete `previousSecret`"
         yield task.at("OPT615", message, (*route, "name"), hint=hint)
 
 
@@ -71,13 +68,13 @@ def _taken_from_nothing(task: ResolvedTask, document: MergedDocument) -> Iterato
 
 
 def _never_silent(task: ResolvedTask) -> Iterator[Diagnostic]:
-    stall, whole = task.spec.stall_span, task.spec.timeout_span
-    if stall is None or whole is None or not (task.is_known(("stallTimeout",)) and task.is_known(("timeout",))):
+    stall, timeout = task.spec.stall_span, task.spec.timeout_span
+    if stall is None or timeout is None or not (task.is_known(("stallTimeout",)) and task.is_known(("timeout",))):
         return
     # One as long as `timeout` says that silence has no limit, which takes away the one that an agent has.
-    if stall > whole:
+    if stall > timeout:
         message = f"`stallTimeout: {task.spec.stall_timeout}` has no effect: `timeout` ends the attempt earlier"
-        quarter = timedelta(seconds=max(whole.total_seconds() // 4, 1))
+        quarter = timedelta(seconds=max(timeout.total_seconds() // 4, 1))
         hint = (
             f"write less than `timeout`, such as `{format_duration(quarter)}`; if the two were exchanged, write "
             f"`timeout: {task.spec.stall_timeout}` and `stallTimeout: {task.spec.timeout}`"

@@ -13,7 +13,6 @@ from optio.compiler.param_schema.declared import DeclaredParameters, declared_pa
 from optio.compiler.param_schema.keywords import subschemas, suggest_format, suggest_keyword
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.suggest import suggest
-from optio.compiler.yaml.scalars import single_quoted
 from optio.model.params import FORMATS
 from optio.model.prompt import PLACEHOLDER, placeholders
 from optio.model.route import Route
@@ -28,17 +27,7 @@ _ADVICE = {
         ("sensitive", "secret", "masked", "isSecret", "noEcho", "NoEcho"),
         "parameters are stored and shown: name a secret under `environment.secrets`, and delete this key",
     ),
-    **dict.fromkeys(
-        ("allowEmpty", "allowBlank", "notEmpty", "nonEmpty", "notBlank", "blank"),
-        "write `minLength: 1` to refuse an empty text",
-    ),
-    **dict.fromkeys(
-        ("multiple", "isArray", "multi", "list", "repeated"), "write `type: array`, and `items: {type: string}` beside it"
-    ),
 }
-# Other systems' words for checks that JSON Schema expresses by keywords.
-_CHECKED = r"(?i)(?:custom_?)?(?:validat|constrain|rules?\Z|conditions?\Z|check)\w{0,10}"
-_IN_QUOTES = r"(?:regex|regexp|regex_?match(?:es)?|match(?:es)?|re\.match|pattern|test)\W{1,3}\s*r?(['\"/])(\^?.{1,200}?)\1"
 _NUMERIC = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
 _TEXTUAL = frozenset({"minLength", "maxLength", "pattern"})
 _LISTED = frozenset({"minItems", "maxItems", "uniqueItems", "items", "prefixItems", "contains"})
@@ -51,15 +40,8 @@ OF_OTHERS = {
     "array": _NUMERIC | _TEXTUAL | _KEYED,
     "object": _NUMERIC | _TEXTUAL | _LISTED,
 }
-_IN_ITS_PLACE = {
-    **{("string", f"{end}imum"): f"{end}Length" for end in ("min", "max")},
-    **{("string", f"{end}Items"): f"{end}Length" for end in ("min", "max")},
-    **{("array", f"{end}{what}"): f"{end}Items" for end in ("min", "max") for what in ("Length", "imum", "Properties")},
-    **{("object", f"{end}{what}"): f"{end}Properties" for end in ("min", "max") for what in ("Length", "imum", "Items")},
-}
 _WITH_ARTICLE = {"string": "a string", "integer": "an integer", "number": "a number", "boolean": "true or false"}
 _WITH_ARTICLE |= {"array": "a list", "object": "an object"}
-_MAX_DIGITS = 15
 # A pattern of plain characters and repeated classes without `^` and `$`, as one writes for a whole text.
 _NO_ENDS = r"(?:\[[^\[\]]+\](?:[+*]|\{\d*,?\d*\})?|\\[dw.-](?:[+*]|\{\d*,?\d*\})?|[\w/#:@_-])+(?<=[+*}])"
 # Parameters that hold what a person asks for.
@@ -104,91 +86,29 @@ def _words(task: ResolvedTask, at: Route, route: Route, sub: dict[str, Any]) -> 
     for word in sub:
         if word in WORDS and word not in _ADVICE:
             continue
-        hint, write = _cure_of_word(at, route, sub, word)
+        similar, hint = suggest_keyword(word, sub), _ADVICE.get(word)
+        if hint is None and similar is not None:
+            hint = f"did you mean `{similar}`? a keyword of your own begins with `x-`"
+        is_declaration = route == at and word not in WORDS and _is_schema(sub[word])
+        if hint is None and is_declaration:
+            hint = f"write it below `properties:` if it is a {'parameter' if at == ROUTE else 'key of the result'}"
         if hint is not None:
             message = f"`{word}` is not a keyword of JSON Schema and has no effect"
+            write = similar if similar not in sub else None
             yield task.at("OPT221", message, (*route, word), key=True, hint=hint, write=write, safe=False)
-        if hint is not None and route == at and "properties" not in sub and _declares(word, sub):
-            return  # the hint is for all of them
+        if hint is not None and is_declaration and "properties" not in sub:
+            return  # the others are declarations, too
 
 
-def _cure_of_word(at: Route, route: Route, sub: dict[str, Any], word: str) -> tuple[str | None, str | None]:
-    """Return the hint for a key that is no keyword, and the keyword to write in its place."""
-    similar, check = suggest_keyword(word, sub), None if word in WORDS else _checked(word, sub[word])
-    if similar is None and check is not None:
-        return check, None
-    if similar is not None or word in _ADVICE:
-        hint = _ADVICE.get(word) or f"did you mean `{similar}`? a keyword of your own begins with `x-`"
-        return hint, similar if similar not in sub else None
-    if route == at and "properties" not in sub and _are_parameters(sub[word]):
-        return "write `properties`" + (", with the parameters below it" if at == ROUTE else ""), "properties"
-    if route == at and _declares(word, sub) and "properties" in sub:
-        return f"write it below `properties:` if it is a {'parameter' if at == ROUTE else 'key of the result'}", None
-    if route == at and _declares(word, sub):
-        return _around_all(sub, "paramsSchema" if at == ROUTE else "schema"), None
-    return None, None
-
-
-def _declares(word: str, sub: dict[str, Any]) -> bool:
-    """Return True if a key that is no keyword declares a parameter, or a key of the result."""
-    return word not in WORDS and isinstance(sub[word], dict) and not {"type", "enum"}.isdisjoint(sub[word])
-
-
-def _around_all(sub: dict[str, Any], above: str) -> str:
-    """Return the hint for declarations that stand in a schema without `properties`."""
-    names = [word for word in sub if _declares(word, sub)]
-    *most, last = (f"`{name}`" for name in names)
-    list_text = f"{', '.join(most)} and {last}" if most else last
-    wanted = [name for name in names if "default" not in sub[name]]
-    beside = [] if "required" in sub or not wanted else [f"`required: [{', '.join(wanted)}]`"]
-    beside += [] if "additionalProperties" in sub else ["`additionalProperties: false`"]
-    rest = f", and {' and '.join(beside)} beside it" if beside else ""
-    return f"write `properties:` below `{above}:` with {list_text} below it{rest}"
+def _is_schema(value: Any) -> bool:
+    return isinstance(value, dict) and not {"type", "enum"}.isdisjoint(value)
 
 
 def _of_another_type(task: ResolvedTask, route: Route, sub: dict[str, Any], kind: str) -> Iterator[Diagnostic]:
     """Report the first keyword that restricts values of another type only, such as `maxLength` of an integer."""
-    word = next(each for each in sub if each in OF_OTHERS[kind])
-    meant = _IN_ITS_PLACE.get((kind, word))
-    hint = f"write `{meant}`" if meant is not None and meant not in sub else "delete it, or correct the type"
-    if kind == "string" and word in _NUMERIC:
-        hint = "write `type: integer` for a number" + (f", or `{meant}` for the length of the text" if meant else "")
-    elif kind in ("integer", "number") and word in ("maxLength", "minLength") and isinstance(sub[word], int) and sub[word] > 0:
-        digits = min(sub[word], _MAX_DIGITS)
-        hint = f"write `maximum: {10**digits - 1}`" if word == "maxLength" else f"write `minimum: {10 ** (digits - 1)}`"
+    word = next(word for word in sub if word in OF_OTHERS[kind])
     message = f"`{word}` has no effect on {_WITH_ARTICLE.get(kind, kind)}"
-    yield task.at("OPT221", message, (*route, word), key=True, hint=hint)
-
-
-def _checked(word: str, value: Any) -> str | None:
-    """Return the hint for a check in the words of another system: an equivalent `pattern`, or the bounds of a range."""
-    if (
-        word in ("range", "between")
-        and isinstance(value, list)
-        and [type(each) for each in value] in ([int, int], [float, float])
-    ):
-        return f"write `minimum: {value[0]}` and `maximum: {value[1]}`"
-    if not re.fullmatch(_CHECKED, word):
-        return None
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        value = value[0]
-    if isinstance(value, str) and value.startswith("^"):
-        return f"write `pattern: {single_quoted(value)}`"
-    inside = value if isinstance(value, dict) else {}
-    match = re.search(_IN_QUOTES, str(inside.get("condition", value)))
-    inner = next((inside[key] for key in ("regex", "pattern") if isinstance(inside.get(key), str)), None)
-    pattern = inner or (match[2] if match is not None else None)
-    if pattern is None:
-        return "write what it checks as `pattern`, `enum`, `minimum`, `maximum` or `maxLength`, and delete this line"
-    return f"write `pattern: {single_quoted(pattern)}`"
-
-
-def _are_parameters(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and bool(value)
-        and all(isinstance(each, dict) and not {"type", "enum"}.isdisjoint(each) for each in value.values())
-    )
+    yield task.at("OPT221", message, (*route, word), key=True, hint="delete it, or correct the type")
 
 
 def _format(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterator[Diagnostic]:
@@ -279,15 +199,6 @@ def _owned(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[Diagn
         yield task.at("OPT219", "the caller decides the whole prompt", task.prompt_route, key=True, hint=hint)
 
 
-def declare(task: ResolvedTask, name: str, kind: str) -> str:
+def declare(name: str, kind: str) -> str:
     """Return what to write under `paramsSchema` for a parameter of this type, and where."""
-    parameters = declared_parameters(task)
-    other_keywords = keywords_of_others(parameters.properties.get(name) if parameters is not None else None, kind)
-    write = f"`type: {kind}` under `paramsSchema.properties.{name}`"
-    return f"{write}, and delete {', '.join(other_keywords)} there" if other_keywords else write
-
-
-def keywords_of_others(sub: Any, kind: str) -> list[str]:
-    """Return the keywords of a parameter that a value of this type cannot meet."""
-    own = {*OF_OTHERS.get(kind, ()), "enum", "const", "default", "examples", *(() if kind == "string" else ("format",))}
-    return [f"`{word}`" for word in sub if word in own] if isinstance(sub, dict) else []
+    return f"`type: {kind}` under `paramsSchema.properties.{name}`"

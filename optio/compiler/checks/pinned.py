@@ -28,8 +28,8 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 def _in(task: ResolvedTask, index: int, text: str) -> Iterator[Diagnostic]:
     for command, name, sign in ((_PIP, _PIP_NAME, "=="), (_NPM, _NPM_NAME, "@")):
-        for found in command.finditer(text):
-            words = [word for word in _WORD.finditer(text, *found.span(1)) if word[0] not in _BARE]
+        for match in command.finditer(text):
+            words = [word for word in _WORD.finditer(text, *match.span(1)) if word[0] not in _BARE]
             loose = next((word for word in words if name.fullmatch(word[0])), None)
             if loose is None or any(word[0].startswith("-") for word in words):
                 continue

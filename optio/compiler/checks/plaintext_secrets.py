@@ -29,8 +29,8 @@ def _is_secret(value: str) -> bool:
 
 def names_secret(name: str, value: str) -> bool:
     """Return whether a variable is named after a secret and its value looks like one."""
-    named = _NAMES_SECRET.search(name) or (name.endswith("TOKEN") and len(value) >= _LONG_TOKEN)
-    return bool(named) and _is_secret(value)
+    is_named = _NAMES_SECRET.search(name) or (name.endswith("TOKEN") and len(value) >= _LONG_TOKEN)
+    return bool(is_named) and _is_secret(value)
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -40,8 +40,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     for name, value in task.spec.environment.env.items():
         route = ("environment", "env", name)
         if names_secret(name, value) and not any(match_tokens(value)):
-            gone = "delete `env`" if len(task.spec.environment.env) == 1 else "delete the entry"
-            hint = f"{EXPOSED}; then {gone}, and add `{name}` to `environment.secrets`"
+            hint = f"{EXPOSED}; then delete the entry, and add `{name}` to `environment.secrets`"
             yield task.at("OPT533", f"`{name}` looks like a secret in plain text", route, key=True, hint=hint)
     if task.prompt_path is not None:
         yield from find_tokens(task.prompt_path, task.prompt)

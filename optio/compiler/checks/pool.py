@@ -11,10 +11,10 @@ _ROUTE: Route = ("warmPoolSize",)
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report a pool larger than `maxConcurrent`."""
-    size, most = task.spec.warm_pool_size, task.spec.max_concurrent
+    size, max_runs = task.spec.warm_pool_size, task.spec.max_concurrent
     if not size or not task.spec.enabled or not task.is_known(_ROUTE):
         return
-    if size > most and task.is_known(("maxConcurrent",)):
-        runs = "1 run" if most == 1 else f"{most} runs"
-        hint = f"write {most}, or raise `maxConcurrent`"
+    if size > max_runs and task.is_known(("maxConcurrent",)):
+        runs = "1 run" if max_runs == 1 else f"{max_runs} runs"
+        hint = f"write {max_runs}, or raise `maxConcurrent`"
         yield task.at("OPT606", f"{size} pods are kept ready for {runs} at once", _ROUTE, hint=hint)

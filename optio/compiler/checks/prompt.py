@@ -2,9 +2,8 @@
 placeholder (`{{ NAME }}`, `{{#if NAME}}`) stays as it is, and is reported."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
-from itertools import chain
 from typing import Any
 
 from optio.compiler.conversions.known_keys import CREDENTIAL_NAME
@@ -17,26 +16,14 @@ from optio.model.prompt import PLACEHOLDER, placeholders
 from optio.model.trigger import Trigger, WebhookTrigger
 
 MAX_PROMPT_BYTES = 256 * 1024
-# Where expressions of other tools read the body of a delivery.
-_OF_EVENTS = ("github.event.", "body.", "payload.", "event.", "trigger.body.")
-# `{{ NAME }}`, `{{a-b}}`, `{{a.b}}`, `${{ a.b }}`, `{{$.a.b}}`, `{{#if x}}`, and `{{NAME` or `{{NAME}` that is not closed.
+# Text in double braces that is not a placeholder (`{{ NAME }}`, `${{ a.b }}`, `{{#if x}}`), and `{{NAME` or `{{NAME}`.
 ALMOST_PLACEHOLDER = (
-    r"(?:\$(?=\{\{[ \t]{0,20}[a-z]+\.))?\{\{(?![A-Za-z0-9_]+\}\})"
-    r"(?:[ \t]{0,20}(?:[#/^>!&]|\$\.)?[ \t]{0,20}[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,60}[ \t]{0,20}\}\}"
-    r"|[A-Za-z0-9_]{1,60}(?![A-Za-z0-9_])\}?)"
+    r"\$?\{\{(?![A-Za-z0-9_]+\}\})(?=[^{}]{0,200}[^{}\s])[^{}]{1,200}\}\}"
+    r"|\{\{(?![A-Za-z0-9_]+\}\})[A-Za-z0-9_]{1,60}(?![A-Za-z0-9_])\}?"
 )
-# Any other text between the braces: a path, a filter, an expression.
-_BRACED = r"\$?\{\{(?![A-Za-z0-9_]+\}\})(?=[^{}]{0,200}[^{}\s])[^{}]{1,200}\}\}"
 _CODE = r"(?s)```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)|`[^`\n]*`"
-_IN_WORDS = "describe the condition in words: only placeholders are filled in"
-# What fills in a date in other systems.
-_DATES = (
-    "ds|ds_nodash|ts|ts_nodash|execution_date|logical_date|data_interval_start|data_interval_end|now|today|yesterday|ds_add"
-)
 # A one-word prompt with such an ending is the name of a file.
 _FILES = (".md", ".mdx", ".markdown", ".txt", ".prompt", ".j2", ".jinja", ".jinja2", ".tmpl", ".tpl")
-
-
 # A command of LaTeX, with its arguments so far, or a sign that raises or lowers what follows.
 _LATEX = r"(?:\\[A-Za-z]{1,30}\*?(?:\[[^\[\]]{0,40}\]|\{{1,2}[^{}]{0,40}\}{1,2}){0,4}|[_^])\Z"
 _MAX_LATEX = 200
@@ -78,7 +65,7 @@ def _prompt_file(task: ResolvedTask, path: str) -> Iterator[Diagnostic]:
 
 def _only_path(task: ResolvedTask) -> str | None:
     """Return the name of a file that is the whole prompt, or None."""
-    path = re.sub(r"^(?:file://|@(?=[\w./-]+$))", "", task.prompt.strip())
+    path = task.prompt.strip().removeprefix("file://").removeprefix("@")
     is_path = path.endswith(_FILES) and len(path.split()) == 1 and not {"{", ":"} & set(path)
     return path if is_path and task.prompt_path is None and task.spec.agent_runtime != "command" else None
 
@@ -105,9 +92,9 @@ def _names(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[Diagn
         unset = (name for name in optional if not parameters.has_default(name) and not _always_sent(task, parameters, name))
         yield from report_first(unset, lambda name: _unset(task, parameters, matches[name]))
     secrets = task.spec.environment.secrets  # reported by `secrets_use`
-    given = parameters_of_triggers(task) if parameters.closed else set()  # reported as an error by the trigger's check
+    trigger_names = parameters_of_triggers(task) if parameters.closed else set()  # reported as an error by the trigger's check
     stray = task.document.value.get("paramsSchema")  # one beside `properties` is reported there
-    reported = {*parameters.properties, *secrets, *given, *(stray if isinstance(stray, dict) else ())}
+    reported = {*parameters.properties, *secrets, *trigger_names, *(stray if isinstance(stray, dict) else ())}
     strange = [name for name in matches if name not in reported]
     other_case = (matches[name] for name in strange if name.casefold() in by_case)
     yield from report_first(other_case, lambda match: _other_case(task, match, by_case[match[1].casefold()]))
@@ -128,7 +115,7 @@ def _first_placeholders(prompt: str, parameters: DeclaredParameters) -> dict[str
 def _unset(task: ResolvedTask, parameters: DeclaredParameters, match: re.Match[str]) -> Diagnostic:
     from optio.compiler.conversions.entries import always_set_hint  # imported only for a file with a mistake
 
-    hint = always_set_hint(match[1], parameters.properties.get(match[1]), default_only=_is_left_out(task, match[1]))
+    hint = always_set_hint(match[1], parameters.properties.get(match[1]))
     message = f"`{match[0]}` stays as it is when a run has no `{match[1]}`"
     return task.in_prompt("OPT217", message, *match.span(), hint=hint)
 
@@ -146,8 +133,6 @@ def _undeclared(task: ResolvedTask, parameters: DeclaredParameters, match: re.Ma
 
     similar = suggest(match[1], [name for name in parameters.properties if _is_name(name)])
     hint = f"did you mean `{{{{{similar}}}}}`?" if similar else declaration_hint(task.document.value, match[1], default=True)
-    if similar is None and (left := _only_unused(task, parameters)) is not None and _is_name(left):
-        hint = f"did you mean `{{{{{left}}}}}`, which the prompt does not use? else {hint}"
     write = f"{{{{{similar}}}}}" if similar else None
     return task.in_prompt("OPT201", message, *match.span(), hint=hint, write=write, safe=False)
 
@@ -161,16 +146,13 @@ def _is_other_syntax(prompt: str, start: int, end: int) -> bool:
 
 def _variable_hint(task: ResolvedTask, name: str) -> str | None:
     """Return the hint for a placeholder that names a variable or a secret, which the agent has as `$NAME`."""
-    environment = task.spec.environment
-    meant = next((each for each in (*environment.env, *environment.secrets) if each.casefold() == name.casefold()), None)
-    if meant is not None:
-        return f"write `${meant}`, the variable of the agent"
+    names = (*task.spec.environment.env, *task.spec.environment.secrets)
+    variable = next((known_name for known_name in names if known_name.casefold() == name.casefold()), None)
+    if variable is not None:
+        return f"write `${variable}`, the variable of the agent"
     if not re.search(CREDENTIAL_NAME + r"\Z", name):
         return None
-    meant = suggest(name, environment.secrets)
-    called = name.upper()
-    cure = f"write `${called}`, and name `{called}` under `environment.secrets`: secrets never go into the prompt"
-    return f"did you mean the variable `${meant}`? If not, {cure}" if meant else cure
+    return f"write `${name.upper()}`, and name `{name.upper()}` under `environment.secrets`: secrets never go into the prompt"
 
 
 def _is_name(name: str) -> bool:
@@ -181,8 +163,8 @@ def _is_name(name: str) -> bool:
 def _only_unused(task: ResolvedTask, parameters: DeclaredParameters) -> str | None:
     """Return the only parameter that the prompt does not use, if exactly one placeholder has no parameter."""
     used_names = set(placeholders(task.prompt))
-    left = [name for name in parameters.properties if name not in used_names]
-    return left[0] if len(left) == 1 and len(used_names - set(parameters.properties)) == 1 else None
+    unused_names = [name for name in parameters.properties if name not in used_names]
+    return unused_names[0] if len(unused_names) == 1 and len(used_names - set(parameters.properties)) == 1 else None
 
 
 def _always_sent(task: ResolvedTask, parameters: DeclaredParameters, name: str) -> bool:
@@ -221,131 +203,60 @@ def almost_placeholders(text: str, names: Collection[str]) -> Iterator[re.Match[
     """Find text that looks like a placeholder and is not one; inside code only where it names a parameter."""
     if text.count("{{") == len(PLACEHOLDER.findall(text)):
         return
-    code, end = code_ranges(text), 0
-    match = sorted(
-        chain(re.finditer(ALMOST_PLACEHOLDER, text), re.finditer(_BRACED, text)), key=lambda each: (each.start(), -each.end())
-    )
-    for each in match:
-        if each.start() >= end and (not is_inside(code, each.start()) or _words(each) & set(names)):
-            end = each.end()
-            yield each
+    code = code_ranges(text)
+    for match in re.finditer(ALMOST_PLACEHOLDER, text):
+        if not is_inside(code, match.start()) or _words(match) & set(names):
+            yield match
 
 
-def parameter_of_path(path: str, parameters: DeclaredParameters) -> str:
-    """Return the parameter that a path of another template language stands for, or else a good name for a new one:
-    `issue.htmlUrl` becomes `HTML_URL`."""
-    last = path.rpartition(".")[2]
-    folded = {name.casefold().replace("_", ""): name for name in parameters.properties}
-    return folded.get(last.casefold().replace("_", "")) or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", last).upper()
+def meant_parameter(text: str, parameters: DeclaredParameters, sources: Mapping[str, str]) -> str | None:
+    """Return the only parameter that a text names, regardless of case and underscores, or that a webhook fills from the path in
+    it; None where there is no such one."""
+    names_by_fold = {_folded(name): name for name in parameters.properties if _is_name(name)}
+    names = {names_by_fold[_folded(word)] for word in re.findall(r"\w+", text) if _folded(word) in names_by_fold}
+    names = names or {name for source, name in sources.items() if re.search(rf"{re.escape(source)}(?![\w.\[])", text)}
+    return names.pop() if len(names) == 1 else None
 
 
-def _named_in(inner: str, parameters: DeclaredParameters) -> str | None:
-    """Return the parameter that the last name of an expression stands for, regardless of case: `.Number`, `vars['team']`."""
-    folded = {name.casefold().replace("_", ""): name for name in parameters.properties if _is_name(name)}
-    words = re.findall(r"\w+", inner)
-    return folded.get(words[-1].casefold().replace("_", "")) if words else None
-
-
-def _given_by(path: str, name: str, parameters: DeclaredParameters) -> str:
-    from optio.compiler.payloads.queries import suggest_query_path  # imported only for a file with a mistake
-
-    if name in parameters.properties:
-        return ""
-    declared_as = f", add `{name}: {{type: string}}` below `paramsSchema.properties`"
-    sent = suggest_query_path(path) if path.startswith(_OF_EVENTS) else None
-    return f"{declared_as}, and map it by `{name}: {sent}`" if sent else f", and{declared_as[1:]}"
+def _folded(name: str) -> str:
+    return name.casefold().replace("_", "")
 
 
 def _words(match: re.Match[str]) -> set[str]:
     return set(re.findall(r"\w+", match[0]))
 
 
-def _read_braces(text: str, parameters: DeclaredParameters, sources: dict[str, str]) -> tuple[str | None, str]:
-    """Return the parameter that a text in braces stands for, and the hint where that is not clear."""
-    inner = text.strip("${} \t#/^>!&")
-    if inner.startswith(".") and "$." in text:
-        hint = f"write `{{{{NAME}}}}`, and for that parameter `NAME: ${inner}` under the webhook's `paramMapping`"
-        return sources.get(f"${inner}"), hint
-    for name in (re.sub(r"\W", "", inner), inner.rpartition(".")[2]):
-        if name in parameters.properties and name.isascii():
-            return name, ""
-    same = [name for source, name in sources.items() if source.rpartition(".")[2] == inner.rpartition(".")[2]]
-    if len(same) == 1 and inner.startswith(_OF_EVENTS):
-        return same[0], ""
-    named = [name for name in re.findall(r"\w+", inner) if name in parameters.properties]
-    if len(named) == 1 and re.fullmatch(r"\{\{[\w ]+\}\}", text):
-        return named[0], ""
-    if re.match(r"[$\s{]*(?:[#/^]\s*(?:if|each|unless|with|else|end)\b|(?:end|else)\b)", text):
-        return None, (f"write `{{{{{named[0]}}}}}`, and " if named else "delete it, and ") + _IN_WORDS
-    if re.match(rf"(?:macros\.|cron\.)?(?:{_DATES})\b", inner):
-        return None, "say in the prompt which day is meant, such as `today`: nothing fills in a date"
-    is_path = re.fullmatch(r"\.?(?:\w+\.)*\w+(?:\[['\"]\w+['\"]\])?", inner)
-    if is_path and "$." not in text and (only := _named_in(inner, parameters)) is not None:
-        return only, ""
-    return None, _braces_hint(text, inner, named, parameters)
-
-
-def _braces_hint(text: str, inner: str, named: list[str], parameters: DeclaredParameters) -> str:
-    hint = "write `{{NAME}}` with letters, digits and underscores only"
-    if inner.startswith(".") or re.search(r"[^\w.\- \t${}#/^>!&]", text):
-        if not named:
-            return hint + "; put literal braces between backquotes"
-        if re.match(rf"{named[0]}\s*(?:\|\s*default\b|:-?|\?\?|\|\||or\b)", inner):
-            return f"write `{{{{{named[0]}}}}}`, and its default under `paramsSchema.properties.{named[0]}`"
-        return f"write `{{{{{named[0]}}}}}`, and describe in words what to do with it"
-    if re.fullmatch(r"[A-Za-z_]\w*(?:\.\w+)*", inner):
-        name = parameter_of_path(inner, parameters)
-        return f"write `{{{{{name}}}}}`" + _given_by(inner, name, parameters)
-    return hint
-
-
 def _syntax(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[Diagnostic]:
-    sources = sources_of(task)
+    sources, environment = sources_of(task), task.spec.environment
+    variables = {*environment.secrets, *environment.env}
 
     def almost(match: re.Match[str]) -> Diagnostic:
-        variable = re.fullmatch(r"\$?\{\{\s*(?:env|vars)\.(\w+)\s*\}\}", match[0])
-        if variable is not None and variable[1] in task.spec.environment.env:
-            hint = f"write the value itself, or `${variable[1]}` between backquotes: the agent can read the variable"
-            return _literal(task, match, hint)
-        secret = re.fullmatch(r"\$?\{\{-?\s*(?:secrets?|vault)\.(\w+)\s*-?\}\}", match[0])
-        if secret is not None and secret[1] not in parameters.properties:
-            hint = f"name the variable for the agent to use: `${secret[1]}`"
-            if secret[1] not in task.spec.environment.secrets:
-                hint += f", and add `{secret[1]}` to `environment.secrets`"
-            return _literal(task, match, hint)
-        word, hint = _read_braces(match[0], parameters, sources)
-        if word is None:
-            return _literal(task, match, hint)
-        if not word.isidentifier() and not word.replace("_", "a").isalnum():
-            better = re.sub(r"\W+", "_", word)
-            hint = f"call the parameter `{better}`, and write `{{{{{better}}}}}`: a name has letters, digits and `_`"
-            return _literal(task, match, hint)
-        write = f"{{{{{word}}}}}"
-        is_same = word == re.sub(r"\W", "", match[0])
-        return _literal(task, match, f"write `{write}`", write if match[0].endswith("}}") else None, safe=is_same)
+        name = meant_parameter(match[0], parameters, sources)
+        if name is not None:
+            write = f"{{{{{name}}}}}"
+            is_path = match[0].endswith("}}") and re.fullmatch(r"[\w.${} \t]+", match[0]) is not None
+            is_same = name == re.sub(r"\W", "", match[0])
+            return _literal(task, match, f"write `{write}`", write if is_path else None, safe=is_same)
+        variable = next(iter(_words(match) & variables), None)
+        if variable is not None:
+            return _literal(task, match, f"name the variable for the agent to use: `${variable}`")
+        hint = "write `{{NAME}}` with the name of a parameter; put literal braces between backquotes"
+        return _literal(task, match, hint)
 
     yield from report_first(almost_placeholders(task.prompt, parameters.properties), almost)
-
-
-def _is_left_out(task: ResolvedTask, name: str) -> bool:
-    """Return True if the schedule or the webhook gives no value for a parameter."""
-    schedule, webhook = task.spec.schedule, task.spec.webhook
-    mappings = [] if schedule is None else [schedule.config.param_mapping]
-    mappings += [] if webhook is None or webhook.config.param_mapping is None else [webhook.config.param_mapping]
-    return any(name not in mapping for mapping in mappings)
 
 
 def _unused(task: ResolvedTask, parameters: DeclaredParameters) -> Iterator[Diagnostic]:
     if task.spec.agent_runtime == "command":
         return  # the program reads parameters from a file
     used_names = set(placeholders(task.prompt)) | set(placeholders(task.spec.dedupe.key if task.spec.dedupe else ""))
-    folded = {name.casefold() for name in used_names}
+    folded_names = {name.casefold() for name in used_names}
     reported = _reported_elsewhere(task, parameters, used_names)
     for name, sub in parameters.properties.items():
         if name in reported or sub is False:  # with False no value is allowed, so it is not a usable parameter
             continue
         is_elsewhere = isinstance(sub, dict) and "x-optio-used-by" in sub
-        if name.casefold() not in folded and not is_elsewhere:
+        if name.casefold() not in folded_names and not is_elsewhere:
             mapped = ", here and in `paramMapping`" if name in parameters_of_triggers(task) else ""
             used = name if _is_name(name) else re.sub(r"\W+", "_", name)
             hint = f"use `{{{{{used}}}}}` or delete it{mapped}"

@@ -42,14 +42,11 @@ def _undeclared(task: ResolvedTask, route: Route, sub: dict[str, Any]) -> Iterat
     """Report required keys that `properties` beside them does not have: a misspelt one is never in a result."""
     if sub.get("type") != "object" or not _ELSEWHERE.isdisjoint(sub):
         return
-    declared, required = sub.get("properties", {}), sub.get("required", [])
-    absent = [name for name in required if name not in declared]
-    left = [name for name in declared if name not in required]
+    properties, required = sub.get("properties", {}), sub.get("required", [])
     for index, name in enumerate(required):
-        if name not in declared:
-            suggestion = suggest(name, declared)
-            cure = f"add `{name}: {{type: string}}` below `properties`, or delete it here"
-            if len(absent) == len(left) == 1:
-                cure = f"write `{left[0]}`, which is declared and not required, or {cure}"
-            hint = f"did you mean `{suggestion}`?" if suggestion else cure
+        if name not in properties:
+            suggestion = suggest(name, properties)
+            hint = f"add `{name}: {{type: string}}` below `properties`, or delete it here"
+            if suggestion is not None:
+                hint = f"did you mean `{suggestion}`?"
             yield task.at("OPT209", f"required `{name}` is not declared", (*route, "required", index), hint=hint)

@@ -1,13 +1,11 @@
 """Check `agentRuntime`: `command` belongs to its own runtime, and connections are not supported yet."""
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 from optio import plugins
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
 from optio.model.runtimes import DECLARED
-from optio.model.task import TaskSpec
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -26,7 +24,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         elif spec.agent_runtime != "command" and spec.command is not None:
             yield task.at(
                 "OPT118", f"`command` with `agentRuntime: {spec.agent_runtime}`", ("command",), key=True,
-                hint=f"delete it{_model_of(spec)}, or write `agentRuntime: command`",
+                hint="delete it, as Optio starts the agent itself, or write `agentRuntime: command`",
             )  # fmt: skip
         elif spec.agent_runtime == "command" and spec.model is not None and task.document.path_at(("model",)) == task.path:
             hint = "delete it, and pass the model to the program by an argument or a variable"
@@ -44,17 +42,6 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
             key=True,
             hint="delete `connections`, or leave it empty",
         )
-
-
-def _model_of(spec: TaskSpec) -> str:
-    """Return what else to write for a model that is an argument of the agent's program."""
-    words = spec.command.split() if isinstance(spec.command, str) else spec.command or []
-    joined = (word.partition("=")[2] for word in words if word.startswith("--model="))
-    apart = (value for word, value in pairwise(words) if word in ("--model", "-m"))
-    model = next(apart, next(joined, None))
-    if model is None or spec.model is not None:
-        return ": Optio starts the agent itself"
-    return f", and write `model: {model}`: Optio starts the agent itself"
 
 
 def _check_plugin(task: ResolvedTask) -> Iterator[Diagnostic]:

@@ -1,7 +1,7 @@
 """Check the sample payloads that a task's tests name against its mapping and schema, as a delivery would be."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from optio.compiler.diagnostics import Diagnostic
@@ -11,13 +11,6 @@ from optio.compiler.suggest import suggest
 from optio.model.params import apply_defaults, iter_faults
 from optio.model.route import Route, show
 
-# Names that senders use for the same.
-_ALIKE = (
-    ("name", "login", "username", "display_name", "title", "summary"),
-    ("id", "number", "iid", "key"),
-    ("url", "html_url", "web_url"),
-    ("description", "body", "text", "message"),
-)
 NOTHING = object()
 _TYPES: dict[type, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
@@ -32,47 +25,59 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     mapping, parameters = task.spec.webhook.config.param_mapping, declared_parameters(task)
     if not task.is_known(route) or parameters is None:
         return
-    # Imported here: a tree without samples does not pay for it.
-    from optio.model.mapping import MappingFailed, PathSyntax, compile_path, from_payload
+    from optio.model.mapping import PathSyntax  # a tree without samples does not pay for it
 
     try:
-        paths = {
-            name: compile_path(source)
-            for name, source in (mapping or {}).items()
-            if isinstance(source, str) and source[:1] == "$"
-        }
-        names = parameter_names(task, parameters)
-        # Mistakes in the mapping itself are reported by `webhook`.
-        wrong = any(
-            (names is not None and name not in names) or not _is_source(source) for name, source in (mapping or {}).items()
-        )
-        payloads = {sample.path: sample.payload for sample in task.samples}
-        wanted = [sample for sample in task.samples if sample.verdict == "accepted"]
-        lost = {
-            name: path
-            for name, path in paths.items()
-            if wanted and path.singular and not any(path.values(each) for each in payloads.values())
-            if not _is_left_to_default(task, name, parameters)
-        }
-        if lost:
-            there = sorted({path for payload in payloads.values() for path in paths_of(payload)})
-            for name, path in lost.items():
-                yield _lost(task, (*route, name), path.text, list(payloads), there)
-        said: dict[str, list[tuple[str, str]]] = {}
-        for sample in wanted:
-            if lost or wrong or (mapping is None and not isinstance(sample.payload, dict)):
-                continue
-            if sample.path not in said:
-                try:
-                    params = sample.payload if mapping is None else from_payload(mapping, sample.payload)
-                    said[sample.path] = list(_invalid(task, sample, params, parameters))
-                except MappingFailed as err:
-                    reason = f"`{sample.path}` would be refused: {err}"
-                    said[sample.path] = [(reason, "give a smaller payload, or expect `verdict: invalid`")]
-            for message, hint in said[sample.path]:
-                yield task.at("OPT424", message, sample.route, hint=hint)
+        lost_paths = _lost_paths(task, mapping or {}, parameters)
+        if lost_paths:
+            paths = sorted({path for sample in task.samples for path in paths_of(sample.payload)})
+            for name, text in lost_paths.items():
+                yield _lost(task, (*route, name), text, sorted({sample.path for sample in task.samples}), paths)
+        elif not _is_wrong(task, mapping or {}, parameters):
+            yield from _refused(task, mapping, parameters)
     except PathSyntax:  # reported by another check
         return
+
+
+def _lost_paths(task: ResolvedTask, mapping: Mapping[str, Any], parameters: DeclaredParameters) -> dict[str, str]:
+    """Return the parameters whose path no sample has, with that path."""
+    from optio.model.mapping import compile_path
+
+    if not any(sample.verdict == "accepted" for sample in task.samples):
+        return {}
+    payloads = {sample.path: sample.payload for sample in task.samples}
+    paths = {name: compile_path(source) for name, source in mapping.items() if isinstance(source, str) and source[:1] == "$"}
+    return {
+        name: path.text
+        for name, path in paths.items()
+        if path.singular and not any(path.values(payload) for payload in payloads.values())
+        if not _is_left_to_default(task, name, parameters)
+    }
+
+
+def _is_wrong(task: ResolvedTask, mapping: Mapping[str, Any], parameters: DeclaredParameters) -> bool:
+    """Return True for a mapping with a mistake of its own, which `webhook` reports."""
+    names = parameter_names(task, parameters)
+    return any((names is not None and name not in names) or not _is_source(source) for name, source in mapping.items())
+
+
+def _refused(task: ResolvedTask, mapping: Mapping[str, Any] | None, parameters: DeclaredParameters) -> Iterator[Diagnostic]:
+    """Report the samples that are expected to start a run and whose parameters are not valid."""
+    from optio.model.mapping import MappingFailed, from_payload
+
+    reasons: dict[str, list[tuple[str, str]]] = {}
+    for sample in task.samples:
+        if sample.verdict != "accepted" or (mapping is None and not isinstance(sample.payload, dict)):
+            continue
+        if sample.path not in reasons:
+            try:
+                params = sample.payload if mapping is None else from_payload(mapping, sample.payload)
+                reasons[sample.path] = list(_invalid(task, sample, params, parameters))
+            except MappingFailed as err:
+                hint = "give a smaller payload, or expect `verdict: invalid`"
+                reasons[sample.path] = [(f"`{sample.path}` would be refused: {err}", hint)]
+        for message, hint in reasons[sample.path]:
+            yield task.at("OPT424", message, sample.route, hint=hint)
 
 
 def _is_source(source: Any) -> bool:
@@ -84,28 +89,17 @@ def _is_left_to_default(task: ResolvedTask, name: str, parameters: DeclaredParam
     schema = parameters.properties.get(name)
     if not isinstance(schema, dict) or "default" not in schema:
         return False
-    expected = (each.expect.params or {} for each in task.spec.tests if each.webhook is not None)
-    return any(name in params and params[name] == schema["default"] for params in expected)
+    param_sets = (example.expect.params or {} for example in task.spec.tests if example.webhook is not None)
+    return any(name in params and params[name] == schema["default"] for params in param_sets)
 
 
-def _lost(task: ResolvedTask, route: Route, text: str, names: list[str], there: list[str]) -> Diagnostic:
+def _lost(task: ResolvedTask, route: Route, text: str, names: list[str], paths: list[str]) -> Diagnostic:
     last = text.rpartition(".")[2]
-    same = [path for path in there if path.rpartition(".")[2] == last]
-    suggestion = suggest(text, there) or (same[0] if len(same) == 1 else None)
-    if suggestion is not None and text.startswith(f"{suggestion}."):
-        suggestion = _beside(text, suggestion, there)
-    where = f"`{names[0]}`" if len(names) == 1 else "any sample"
+    namesakes = [path for path in paths if path.rpartition(".")[2] == last]
+    suggestion = suggest(text, paths) or (namesakes[0] if len(namesakes) == 1 else None)
+    place_text = f"`{names[0]}`" if len(names) == 1 else "any sample"
     hint = f"did you mean `{suggestion}`?" if suggestion else "find the right path in the sample"
-    return task.at("OPT413", f"`{text}` finds nothing in {where}", route, hint=hint)
-
-
-def _beside(text: str, parent: str, there: list[str]) -> str | None:
-    """Return what an object has in the place of a member that it lacks, or the object itself if that is a text or a number."""
-    members = {path.rpartition(".")[2] for path in there if path.rpartition(".")[0] == parent}
-    last = text.rpartition(".")[2]
-    alike = next((group for group in _ALIKE if last in group), ())
-    found = next((name for name in alike if name in members), None)
-    return f"{parent}.{found}" if found is not None else None if members else parent
+    return task.at("OPT413", f"`{text}` finds nothing in {place_text}", route, hint=hint)
 
 
 def _invalid(
@@ -117,10 +111,10 @@ def _invalid(
             continue  # an undeclared required name or a default, reported in the schema
         name = f"`{show(place)}`: it" if place else "parameters: what it gives"
         hint = "update the sample or the mapping"
-        if len(place) == 1 and word == "type" and (sent := _TYPES.get(type(params.get(str(place[0]))))) is not None:
+        if len(place) == 1 and word == "type" and (sent_type := _TYPES.get(type(params.get(str(place[0]))))) is not None:
             from optio.compiler.checks.params_pedantic import declare  # imported only for a file with a mistake
 
-            hint = f"write {declare(task, str(place[0]), sent)}, which is what the sender sends; or {hint}"
+            hint = f"write {declare(str(place[0]), sent_type)}, which is what the sender sends; or {hint}"
         yield f"`{sample.path}` gives no valid {name} {message}", hint
 
 

@@ -70,28 +70,15 @@ def _steps(task: ResolvedTask, route: Route, expression: str, fields: list[str])
         better = " ".join([*fields[:index], ",".join(map(str, values)), *fields[index + 1 :]]) if step > size // 2 else ""
         name, span = at.partition(" ")[2], field_span(task, route, expression, index)
         interval = f"{shorten(str(step), _MAX_SHOWN_LENGTH)} {name}s"
-        if step >= size and stepped[1] == "*":
-            message = f"a step of {interval.partition(' ')[0]} is longer than the {period}: it fires {at} {first} of each"
-            hint = _whole_interval(fields, step) if index == 0 else None
-            hint = hint or f"write `{better}` if that is intended; no schedule fires every {interval}"
-            yield task.at("OPT317", message, route, hint=hint, span=span)
-        elif size // 2 < step < size and index < 2:
-            times = f"{name}{'s' * (len(values) > 1)} {' and '.join(map(str, values))}"
-            message = f"`{field}` fires at {times} of each {period}, not every {interval}"
-            yield task.at("OPT305", message, route, hint=f"write `{better}` if that is intended", span=span)
+        if (step >= size and stepped[1] == "*") or (size // 2 < step < size and index < 2):
+            times = f"{at} {' and '.join(map(str, values))}"
+            message = f"`{shorten(field, _MAX_SHOWN_LENGTH)}` fires {times} of each {period}, not every {interval}"
+            code = "OPT317" if step >= size else "OPT305"
+            yield task.at(code, message, route, hint=f"write `{better}` if that is intended", span=span)
         elif first == 0 and index < 2 and size % step:
             message = f"every {interval}, but {size - values[-1]} from {name} {values[-1]} to 0"
             near = min((divisor for divisor in range(2, size) if not size % divisor), key=lambda n: (abs(n - step), n))
             yield task.at("OPT305", message, route, hint=f"`*/{near}` divides {size}", span=span)
-
-
-def _whole_interval(fields: list[str], minutes: int) -> str | None:
-    """Return the hint for a number of minutes that is a whole interval of hours, such as 120."""
-    hours, rest = divmod(minutes, 60)
-    if rest or fields[1] != "*" or 24 % hours:
-        return None
-    hour = {1: "*", 24: "0"}.get(hours, f"*/{hours}")
-    return f"write `{' '.join(['0', hour, *fields[2:]])}` for every {hours} hours"
 
 
 def _each_minute(task: ResolvedTask, route: Route, expression: str, fields: list[str]) -> Iterator[Diagnostic]:
@@ -110,9 +97,9 @@ def _short_months(task: ResolvedTask, route: Route, expression: str, fields: lis
     """Report a day that some of the named months do not have."""
     day, month = fields[2:4]
     if day in ("29", "30", "31") and fields[4] == "*" and (month == "*" or re.fullmatch(r"\d{1,2}(?:,\d{1,2})+", month)):
-        named = [int(number) for number in month.split(",")] if month != "*" else list(range(1, 13))
-        short = [number for number in named if _DAYS_OF_MONTHS[number - 1] < int(day)]
-        if short and len(short) < len(named):
+        months = [int(number) for number in month.split(",")] if month != "*" else list(range(1, 13))
+        short = [number for number in months if _DAYS_OF_MONTHS[number - 1] < int(day)]
+        if short and len(short) < len(months):
             names = [datetime(2024, number, 1, tzinfo=UTC).strftime("%B") for number in short]
             message = f"`{expression}` does not fire in {_listed(names)}: no day {day}"
             hint = f"write `{' '.join([*fields[:2], 'L', *fields[3:]])}` for the last day of each month"
@@ -135,11 +122,8 @@ def _start_limit(task: ResolvedTask, trigger: ScheduleTrigger) -> Iterator[Diagn
     tries = 1 + task.spec.max_retries if value_at(task.document.value, ("maxRetries",)) else 1
     if fires > starts:
         result = "slots are left out" if config.overlap == "skip" else "runs queue up"
-        often, per, count = _fires_per(config.cron_expression, limit.window), limit.per, f"`startLimit` allows {limit.count}"
-        if often is None:
-            often, per, count = fires, "30 days", f"`startLimit` allows {starts} starts"
+        message = f"the schedule fires {fires} times in 30 days, but `startLimit` allows {starts} starts: {result}"
         enough = f"startLimit: {{count: {-(-fires * limit.window // _MONTH) * tries}, per: {limit.per}}}"
-        message = f"the schedule fires {often} times in {per}, but {count}: {result}"
         hint = f"write `{enough}` or more, or let it fire less often"
         yield task.at("OPT324", message, ("startLimit",), key=True, hint=hint)
     elif tries > 1 and (fires == starts or limit.count < tries):
@@ -167,17 +151,6 @@ def _month_cost(task: ResolvedTask, route: Route, expression: str) -> Iterator[D
         yield task.at("OPT325", message, route, hint=hint)
 
 
-def _fires_per(expression: str, window: timedelta) -> int | None:
-    """Return how often the schedule fires in each window of this length, or None if not in each the same number of times."""
-    from optio.scheduling.cron import expand, minutes_of_day
-
-    times = minutes_of_day(expression)
-    gap = _DAY / len(times)
-    is_even = all(times[0] * _MINUTE + place * gap == at * _MINUTE for place, at in enumerate(times))
-    each_day = expand(expression).split()[2:] == ["*", "*", "*"]
-    return window // gap if each_day and not window % (gap if is_even else _DAY) else None
-
-
 def _clock_changes(task: ResolvedTask, route: Route, config: ScheduleConfig, fields: list[str]) -> Iterator[Diagnostic]:
     """Report fires that a change of the clocks skips or repeats. The rules of the zone decide, not today's date, so a file that
     was clean yesterday stays clean."""
@@ -192,18 +165,15 @@ def _clock_changes(task: ResolvedTask, route: Route, config: ScheduleConfig, fie
         return
     if not effects:
         return
-    facts: list[str] = []
-    for change, night in effects:
-        is_same = facts and _times(night.times) == _times(effects[0][1].times)
-        times = ("it" if len(night.times) == 1 else "them") if is_same else _times(night.times)
-        where = "another" if facts else "one night"
-        facts.append(f"skip {times} in {where}" if change.skips else f"show {times} twice in {where}")
+    facts = [
+        f"skip {_times(night.times)}" if change.skips else f"show {_times(night.times)} twice" for change, night in effects
+    ]
     results = [
         f"when they go {'forward' if change.skips else 'back'} {_RESULTS[night.what].format(change.new)}"
         for change, night in effects
     ]
-    message = f"the clocks of {config.timezone} {' and '.join(facts)}"
-    hint = f"{', '.join(results)}; {_unaffected(fields, config.timezone)}"
+    message = f"the clocks of {config.timezone} {' and '.join(facts)} on some nights"
+    hint = f"{', '.join(results)}; write another hour, or `timezone: UTC`, which never changes its clocks"
     yield task.at("OPT307", message, route, hint=hint, span=field_span(task, route, config.cron_expression, 1))
 
 
@@ -211,18 +181,6 @@ def _times(times: Sequence[datetime]) -> str:
     if len(times) > _MAX_TIMES_SHOWN:
         return f"{times[0]:%H:%M} to {times[-1]:%H:%M}"
     return _listed([f"{time:%H:%M}" for time in times])
-
-
-def _unaffected(fields: list[str], zone: str) -> str:
-    """Return a variant of the schedule that no change of the clocks affects."""
-    from optio.scheduling.dst import dst_effects
-
-    if fields[1].isdigit():
-        for hour in range(int(fields[1]) + 1, 24):
-            later = " ".join([fields[0], str(hour), *fields[2:]])
-            if not dst_effects(later, zone):
-                return f"`{later}` avoids these nights"
-    return "`timezone: UTC` never changes its clocks"
 
 
 @lru_cache(maxsize=4096)

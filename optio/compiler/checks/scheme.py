@@ -15,7 +15,6 @@ _OWN_HEADERS: dict[str, Scheme] = {
     **{sender.header.lower(): scheme for scheme, sender in SENDERS.items() if scheme not in ("hmac", "optio")},
     **dict.fromkeys(("x-forgejo-signature", "x-gogs-signature"), "gitea"),
 }
-_HEADER_KEYS = ("signatureHeader", "eventHeader", "deliveryHeader")
 # Signature headers that no scheme supports, with the reason.
 _UNREAD = {
     "x-zm-signature": "Zoom signs a time stamp together with the body",
@@ -56,14 +55,10 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         route: Route = ("triggers", index, "config")
         if isinstance(trigger, WebhookTrigger) and task.is_known(route) and task.is_known((*route, "scheme")):
             yield from _without_effect(task, route, trigger.config)
-            found = [] if trigger.config.secret is None else list(_signature(task, route, trigger.config))
-            found += _event_place(task, route, trigger.config)
-            found += event_names.check(task, route, trigger.config)
-            if trigger.config.scheme == "hmac" and not found:
-                from optio.compiler.checks import hmac_senders  # few tasks have such a webhook
-
-                found += hmac_senders.check(task, route, trigger.config)
-            yield from found or _delivery(task, route, trigger.config)
+            findings = [] if trigger.config.secret is None else list(_signature(task, route, trigger.config))
+            findings += _event_place(task, route, trigger.config)
+            findings += event_names.check(task, route, trigger.config)
+            yield from findings or _delivery(task, route, trigger.config)
 
 
 def _without_effect(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
@@ -71,17 +66,17 @@ def _without_effect(task: ResolvedTask, route: Route, config: WebhookConfig) -> 
     header = (config.signature_header or "").lower()
     foreign = header in _UNREAD or _OWN_HEADERS.get(header, config.scheme) != config.scheme
     sender = SENDERS[config.scheme]
-    read = {place.name.lower() for place in sender.event if isinstance(place, InHeader)}
-    given = {
+    header_names = {place.name.lower() for place in sender.event if isinstance(place, InHeader)}
+    values = {
         "signatureHeader": config.secret and header and not foreign and header not in _signed_in(sender),
         "signatureEncoding": config.secret and config.signature_encoding != "hex",
-        "eventHeader": config.event_header and config.event_header.lower() not in read,
+        "eventHeader": config.event_header and config.event_header.lower() not in header_names,
         "eventPath": config.event_path,
     }
     if config.replay_window is not None and config.scheme in _SIGNED_ID:
         message = f"`replayWindow` has no effect with `scheme: {config.scheme}`: what is signed has an id of the delivery"
         yield task.at("OPT420", message, (*route, "replayWindow"), key=True, hint="delete it")
-    for key in (key for key, value in given.items() if value and config.scheme != "hmac"):
+    for key in (key for key, value in values.items() if value and config.scheme != "hmac"):
         message, hint = f"`{key}` has no effect with `scheme: {config.scheme}`", "delete it, or write `scheme: hmac`"
         is_said = value_at(task.document.value, (*route, "scheme")) is not None
         if not is_said:
@@ -92,70 +87,72 @@ def _without_effect(task: ResolvedTask, route: Route, config: WebhookConfig) -> 
 
 
 def _signature(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
+    """Report a header whose signature the scheme does not verify."""
     scheme, header, place = config.scheme, (config.signature_header or "").lower(), (*route, "signatureHeader")
-    owner = _OWN_HEADERS.get(header)
-    if why := _UNREAD.get(header):
-        message = f"no scheme supports `{config.signature_header}`: {why}"
-        hint = "let a relay check it and sign the delivery anew, and name the relay's header here"
+    owner, reason = _OWN_HEADERS.get(header), _UNREAD.get(header)
+    if reason is not None:
+        message = f"no scheme supports `{config.signature_header}`: {reason}"
+        hint = "let a relay check it and sign the delivery again, and name the relay's header here"
         yield task.at("OPT420", message, place, hint=hint)
-    elif owner is not None and owner != scheme and header not in _signed_in(SENDERS[scheme]) and not _is_read(config, owner):
-        message = f"`{config.signature_header}` is the header of {SENDERS[owner].name}, which `scheme: {scheme}` does not read"
-        if scheme == "hmac":
-            message = f"`scheme: hmac` cannot verify what {SENDERS[owner].name} signs in `{config.signature_header}`"
+    elif owner not in (None, scheme) and header not in _signed_in(SENDERS[scheme]) and not _is_read(config, owner):
+        message = f"`scheme: {scheme}` does not verify what {SENDERS[owner].name} signs in `{config.signature_header}`"
         yield task.at("OPT420", message, place, hint=f"write `scheme: {owner}`, and delete `signatureHeader`")
-    elif scheme == "hmac" and header == "x-hub-signature" and any(_is_githubs(name) for name in _headers(config)):
+    elif scheme == "hmac":
+        yield from _hmac_signature(task, route, config, header)
+
+
+def _hmac_signature(task: ResolvedTask, route: Route, config: WebhookConfig, header: str) -> Iterator[Diagnostic]:
+    place: Route = (*route, "signatureHeader")
+    if header in SIGNED_IN:
+        sender, right = SIGNED_IN[header]
+        message = f"`{config.signature_header}` of {sender} is not a signature"
+        yield task.at("OPT420", message, place, hint=f"write `{right}`")
+    elif header == "x-hub-signature" and any(_is_githubs(name) for name in (config.event_header, config.delivery_header)):
         message = "`X-Hub-Signature` of GitHub is SHA-1, which no scheme reads: every delivery would be refused"
-        named = [key for key, name in zip(_HEADER_KEYS, _headers(config), strict=True) if name is not None]
-        *most, last = (f"`{key}`" for key in named)
-        hint = f"write `scheme: github`, and delete {', '.join(most)} and {last}"
-        yield task.at("OPT420", message, place, hint=hint)
-    elif scheme == "hmac" and not header and task.is_known(place) and (found := _by_other_headers(config)) is not None:
-        key, signer, hint = found
+        yield task.at("OPT420", message, place, hint="write `scheme: github`, and delete the keys that name headers")
+    elif not header and task.is_known(place) and (header_fault := _by_other_headers(config)) is not None:
+        key, signer, hint = header_fault
         message = (
-            f"`scheme: hmac` reads `{SENDERS[scheme].header}` without `signatureHeader`, and {signer} signs in another header"
+            f"`scheme: hmac` reads `{SENDERS['hmac'].header}` without `signatureHeader`, and {signer} signs in another header"
         )
         yield task.at("OPT420", message, (*route, key), hint=hint)
-    elif scheme == "hmac" and header in _BASE64 and config.signature_encoding == "hex":
+    elif header in _BASE64 and config.signature_encoding == "hex":
         message = f"the signature of {_BASE64[header]} is base64, but hex is expected"
-        written = (*route, "signatureEncoding")
+        encoding_route = (*route, "signatureEncoding")
         is_there = "signatureEncoding" in value_at(task.document.value, route)
         hint = f"{'write' if is_there else 'add'} `signatureEncoding: base64`"
-        yield task.at("OPT420", message, written if is_there else place, hint=hint)
+        yield task.at("OPT420", message, encoding_route if is_there else place, hint=hint)
 
 
 def _signed_in(sender: Sender) -> set[str]:
     """Return the headers, in lower case, in which a sender signs."""
-    return {each.header.lower() for each in (sender, sender.signing) if each is not None}
+    return {signer.header.lower() for signer in (sender, sender.signing) if signer is not None}
 
 
 def _is_read(config: WebhookConfig, owner: Scheme) -> bool:
     """Return True if `scheme: hmac` verifies what this sender signs: the body alone, with a prefix that it knows."""
-    sender, read = SENDERS[owner], sender_of(config)
+    sender, own_sender = SENDERS[owner], sender_of(config)
     is_plain = not sender.signed and sender.separator is None and sender.encoding == config.signature_encoding
-    return config.scheme == "hmac" and is_plain and set(sender.prefixes) <= set(read.prefixes)
+    return config.scheme == "hmac" and is_plain and set(sender.prefixes) <= set(own_sender.prefixes)
 
 
 def _by_other_headers(config: WebhookConfig) -> tuple[str, str, str] | None:
     """Return the key of a header that only one sender sets, the sender, and the hint how to read its signature."""
     for key, name in (("eventHeader", config.event_header), ("deliveryHeader", config.delivery_header)):
-        known = SIGNED_IN.get((name or "").lower())
-        if known is not None:
-            signer, header = known
+        signing = SIGNED_IN.get((name or "").lower())
+        if signing is not None:
+            signer, header = signing
             base64 = (
                 ", and `signatureEncoding: base64`" if header.lower() in _BASE64 and config.signature_encoding == "hex" else ""
             )
             return key, signer, f"add `signatureHeader: {header}`{base64}"
-        for other in _WITH_HEADERS:
-            row = SENDERS[other]
+        for scheme_name in _WITH_HEADERS:
+            row = SENDERS[scheme_name]
             if name is not None and name.lower() in {
                 place.name.lower() for place in (*row.event, *row.delivery) if isinstance(place, InHeader) and place != RETRIED
             }:
-                return key, row.name, f"write `scheme: {other}`, and delete `{key}`"
+                return key, row.name, f"write `scheme: {scheme_name}`, and delete `{key}`"
     return None
-
-
-def _headers(config: WebhookConfig) -> tuple[str | None, ...]:
-    return config.signature_header, config.event_header, config.delivery_header
 
 
 def _is_githubs(name: str | None) -> bool:
@@ -165,22 +162,20 @@ def _is_githubs(name: str | None) -> bool:
 
 def _delivery(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     """Report a header with the event that is taken for the number of a delivery: all but the first would be repetitions."""
-    named = (config.delivery_header or "").lower()
-    if named and any(isinstance(place, InHeader) and place.name.lower() == named for place in sender_of(config).event):
-        right = next((place for place in SENDERS[config.scheme].delivery if isinstance(place, InHeader)), RETRIED)
+    header = (config.delivery_header or "").lower()
+    if header and any(isinstance(place, InHeader) and place.name.lower() == header for place in sender_of(config).event):
         message = f"`{config.delivery_header}` names the event: all deliveries of one event would count as one"
-        hint = "delete it" if config.scheme != "hmac" else f"write the header with the delivery's number, or `{right.name}`"
-        hint += "" if config.scheme == "hmac" else f": Optio reads `{right.name}` by itself"
+        hint = f"delete it, or write the header with the delivery's number, such as `{RETRIED.name}`"
         yield task.at("OPT420", message, (*route, "deliveryHeader"), hint=hint)
 
 
 def _event_place(task: ResolvedTask, route: Route, config: WebhookConfig) -> Iterator[Diagnostic]:
     """Report keys that say where the event is named: every scheme except `hmac` knows that itself."""
-    given = {"eventHeader": config.event_header, "eventPath": config.event_path}
-    named = [key for key, value in given.items() if value is not None]
+    places = {"eventHeader": config.event_header, "eventPath": config.event_path}
+    place_keys = [key for key, value in places.items() if value is not None]
     if config.scheme != "hmac":
         return
-    if len(named) > 1:
+    if len(place_keys) > 1:
         yield task.at(
             "OPT108",
             "both `eventHeader` and `eventPath`",
@@ -188,16 +183,10 @@ def _event_place(task: ResolvedTask, route: Route, config: WebhookConfig) -> Ite
             key=True,
             hint="keep one: delete `eventPath`, or `eventHeader`",
         )
-    elif config.events is not None and not named and all(task.is_known((*route, key)) for key in given):
+    elif config.events is not None and not place_keys and all(task.is_known((*route, key)) for key in places):
         message = "`events` with `scheme: hmac`, without the place where the sender names the event"
         hint = "add `eventHeader: X-Event-Key`, or another header, or `eventPath: $.type`, or another JSONPath"
-        meant = next(filter(None, map(event_names.guess_sender, config.events)), None)
-        if meant is not None:
-            hint = (
-                f"write `scheme: {meant}`" if meant != "bitbucket" else "add `eventHeader: X-Event-Key`, as Bitbucket sends it"
-            )
-        from optio.compiler.checks import hmac_senders  # imported only for a file with a mistake
-
-        if (place := hmac_senders.suggest_place(config)) is not None:
-            hint = place
+        sender = next(filter(None, map(event_names.guess_sender, config.events)), None)
+        if sender is not None and sender != "bitbucket":
+            hint = f"write `scheme: {sender}`"
         yield task.at("OPT427", message, (*route, "events"), key=True, hint=hint)

@@ -48,19 +48,12 @@ _HIDDEN_ADDRESS = (
     r"(?:^|_)(?:WEBHOOK(?:_UR[IL])?|DSN|CONNECTION_STRING"
     r"|(?:DATABASE|DB|POSTGRES|MYSQL|MONGO(?:DB)?|REDIS|AMQP|BROKER)_UR[IL])\Z"
 )
-# Variables that systems of builds set for their jobs.
-_BUILD_VARIABLES = {
-    "GitHub Actions": r"GITHUB_(?:OUTPUT|ENV|PATH|STATE|STEP_SUMMARY|WORKSPACE|ACTOR|BASE_REF|HEAD_REF|REF|REF_NAME|EVENT_\w+"
-    r"|JOB|REPOSITORY\w*|RUN_\w+|SHA|WORKFLOW)|RUNNER_(?:TEMP|OS|ARCH|NAME|TOOL_CACHE|WORKSPACE)",
-    "GitLab CI": r"CI_(?:API_V4_URL|COMMIT_\w+|DEFAULT_BRANCH|JOB_\w+|MERGE_REQUEST_\w+|PIPELINE_\w+|PROJECT_\w+|REGISTRY\w*)",
-    "CircleCI": r"CIRCLE_(?:BRANCH|BUILD_NUM|JOB|PR_NUMBER|PROJECT_\w+|REPOSITORY_URL|SHA1|TAG|WORKFLOW_\w+|WORKING_DIRECTORY)",
-    "Buildkite": r"BUILDKITE_(?:BRANCH|BUILD_\w+|COMMIT|JOB_ID|MESSAGE|PIPELINE_\w+|PULL_REQUEST|REPO|TAG)",
-}
-
-
-# Those of them that name a file, which the system reads after the job.
-_BUILD_FILES = frozenset({"GITHUB_OUTPUT", "GITHUB_ENV", "GITHUB_PATH", "GITHUB_STATE", "GITHUB_STEP_SUMMARY"})
-_USUAL_PATH = "/usr/local/bin:/usr/bin:/bin"
+# Variables that GitHub Actions, GitLab CI, CircleCI and Buildkite set for their jobs.
+_OF_BUILDS = (
+    r"GITHUB_(?:ACTOR|BASE_REF|ENV|EVENT|HEAD_REF|JOB|OUTPUT|PATH|REF|REPOSITORY|RUN|SHA|STATE|STEP_SUMMARY|WORK)\w*"
+    r"|RUNNER_(?:TEMP|OS|ARCH|NAME|TOOL_CACHE|WORKSPACE)|(?:CIRCLE|BUILDKITE)_\w+"
+    r"|CI_(?:API_V4_URL|COMMIT|DEFAULT_BRANCH|JOB|MERGE_REQUEST|PIPELINE|PROJECT|REGISTRY)\w*"
+)
 
 
 class _Expression(NamedTuple):
@@ -103,21 +96,21 @@ def _in_commands(task: ResolvedTask) -> Iterator[Diagnostic]:
     for route, text in (*texts, *shell_texts(command)):
         if "$" not in text and "{{" not in text:
             continue
-        quoted = shell.single_quoted_ranges(text)
+        quoted_ranges = shell.single_quoted_ranges(text)
         if len(route) != 2:  # a word of a list has been read
-            yield from _placeholder(task, route, text, quoted)
-        yield from _program_of_a_variable(task, route, text, quoted)
+            yield from _placeholder(task, route, text, quoted_ranges)
+        yield from _program_of_a_variable(task, route, text, quoted_ranges)
         evaluated = {part.source for part in shell.evaluated(text)}  # reported as a command from outside
         for variable in shell.unset_variables(text):
             if not variable.guarded and not (variable.text in evaluated and variable.name in unbounded_params(task.spec)):
                 yield from _variable(task, route, variable)
 
 
-def _placeholder(task: ResolvedTask, route: Route, text: str, quoted: list[tuple[int, int]]) -> Iterator[Diagnostic]:
+def _placeholder(task: ResolvedTask, route: Route, text: str, quoted_ranges: list[tuple[int, int]]) -> Iterator[Diagnostic]:
     """Report the first `{{ inputs.file }}` or `${{ secrets.NAME }}` of a command. Between single quotes it may be meant, for
     instance in a workflow that the command writes."""
     expression, parameters = _expression(text), declared_parameters(task)
-    if expression is None or shell.is_in_ranges(quoted, expression.start):
+    if expression is None or shell.is_in_ranges(quoted_ranges, expression.start):
         return
     hint = "write the value itself"
     if expression.secret is not None:
@@ -128,11 +121,13 @@ def _placeholder(task: ResolvedTask, route: Route, text: str, quoted: list[tuple
     yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, expression.text))
 
 
-def _program_of_a_variable(task: ResolvedTask, route: Route, text: str, quoted: list[tuple[int, int]]) -> Iterator[Diagnostic]:
+def _program_of_a_variable(
+    task: ResolvedTask, route: Route, text: str, quoted_ranges: list[tuple[int, int]]
+) -> Iterator[Diagnostic]:
     environment = task.spec.environment
     for match in re.finditer(OF_KUBERNETES, text) if "$(" in text else ():
         is_variable = match[1] in environment.env or match[1] in environment.secrets or match[1].startswith("OPTIO_")
-        if is_variable and not shell.is_in_ranges(quoted, match.start()):
+        if is_variable and not shell.is_in_ranges(quoted_ranges, match.start()):
             message = f"`{match[0]}` runs a program of this name: the variable is `${match[1]}`"
             yield task.at("OPT504", message, route, hint=f'write `"${match[1]}"`', span=task.document.find(route, match[0]))
             return
@@ -142,24 +137,21 @@ def _variable(task: ResolvedTask, route: Route, variable: shell.Variable) -> Ite
     """Report a variable that the task does not have, if its name shows that the image does not set it."""
     environment, parameters = task.spec.environment, declared_parameters(task)
     name, is_setup = variable.name, route[0] == "environment"
-    known = {*environment.secrets, *environment.env}
+    variables = {*environment.secrets, *environment.env}
     if name in environment.secrets and name not in environment.env and is_setup and environment.setup_ahead:
         message = f"`setupAhead` runs the commands before any run, without the secrets of the task: `{variable.text}` is empty"
         hint = "delete it, or let the agent do the steps that need the secret"
         yield task.at("OPT504", message, ("environment", "setupAhead"), key=True, hint=hint)
-    if name in known or name in RUNTIME_KEYS or name.startswith("OPTIO_"):
+    if name in variables or name in RUNTIME_KEYS or name.startswith("OPTIO_"):
         return
-    similar = suggest(name, known)
+    similar = suggest(name, variables)
     is_credential = re.search(CREDENTIAL_NAME, name) is not None
-    system = next((system for system, names in _BUILD_VARIABLES.items() if re.fullmatch(names, name)), None)
     if not is_setup and parameters is not None and name in parameters.properties:
         message = f"`{variable.text}` is empty: a parameter is not a variable of the command"
         hint = f'write `$(jq -r .{name} "$OPTIO_PARAMS_FILE")`, or let the program read the JSON object in that file'
-    elif system is not None and not is_credential:
-        message = f"`${name}` is set by {system}, and a run of Optio does not have it"
-        hint = "write the value itself, or name the variable under `environment.env`"
-        if name in _BUILD_FILES:
-            hint = "delete it: nothing reads such a file here, and what a command prints is in the log of the run"
+    elif re.fullmatch(_OF_BUILDS, name) and not is_credential:
+        message = f"`${name}` is set by build systems for their jobs, and a run of Optio does not have it"
+        hint = "delete it, write the value itself, or name the variable under `environment.env`"
     elif similar is not None:
         message = f"`{variable.text}` is neither a secret nor a variable of this task"
         hint = f"did you mean `${similar}`? If not, add `{name}` to `environment.secrets`"
@@ -175,28 +167,22 @@ def _in_variables(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report `$NAME` and placeholders in variables: a variable's value is literal, and no shell reads it."""
     environment = task.spec.environment
     for name, text in environment.env.items():
-        written = _unfilled(task, name, text) if "$" in text or "{{" in text else None
-        if written is None:
+        unfilled_text = _unfilled(task, name, text) if "$" in text or "{{" in text else None
+        if unfilled_text is None:
             continue
         route: Route = ("environment", "env", name)
         expression = _expression(text)
-        names = [match for groups in re.findall(rf"{_VARIABLE}|{OF_KUBERNETES}", written) for match in groups if match]
-        names += PLACEHOLDER.findall(written)
-        values = {"PATH": _USUAL_PATH} | {
-            key: value for key, value in environment.env.items() if key != name and "$" not in value
-        }
+        names = [match for groups in re.findall(rf"{_VARIABLE}|{OF_KUBERNETES}", unfilled_text) for match in groups if match]
+        names += PLACEHOLDER.findall(unfilled_text)
         hint = "write the value itself"
-        if any(re.search(CREDENTIAL_NAME, each) or each in environment.secrets for each in (name, *names)) or (
+        if any(re.search(CREDENTIAL_NAME, variable) or variable in environment.secrets for variable in (name, *names)) or (
             expression is not None and expression.secret is not None
         ):
-            entry = "the entry" if len(environment.env) > 1 else "`env`"
-            hint = f"delete {entry}, and add `{name}` to `environment.secrets`"
+            hint = f"delete this entry, and add `{name}` to `environment.secrets`"
             if name in environment.secrets:
-                hint = f"delete {entry}: the run has the secret `{name}` anyway"
-        elif len(names) == 1 and names[0] in values:
-            hint = f"write the value itself: `{name}: {text.replace(written, values[names[0]])}`"
-        message = f"`{written}` is not filled in: the value of a variable is literal"
-        yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, written))
+                hint = f"delete this entry: the run has the secret `{name}` anyway"
+        message = f"`{unfilled_text}` is not filled in: the value of a variable is literal"
+        yield task.at("OPT504", message, route, hint=hint, span=task.document.find(route, unfilled_text))
 
 
 def _unfilled(task: ResolvedTask, name: str, text: str) -> str | None:
@@ -204,10 +190,10 @@ def _unfilled(task: ResolvedTask, name: str, text: str) -> str | None:
     environment, parameters = task.spec.environment, declared_parameters(task)
     if (expression := _expression(text)) is not None:
         return expression.text
-    known = {*environment.secrets, *environment.env} - {name}
+    variables = {*environment.secrets, *environment.env} - {name}
     for match in re.finditer(f"{_VARIABLE}|{OF_KUBERNETES}", text):
         variable = match[1] or match[2] or match[3]
-        if variable in known or re.search(CREDENTIAL_NAME, variable) or (variable == name == "PATH"):
+        if variable in variables or re.search(CREDENTIAL_NAME, variable) or (variable == name == "PATH"):
             return match[0]
     for match in PLACEHOLDER.finditer(text):
         if match[1] in environment.secrets or (parameters is not None and match[1] in parameters.properties):
@@ -237,10 +223,10 @@ def _in_prompt(task: ResolvedTask) -> Iterator[Diagnostic]:
 
 
 def _ungranted(task: ResolvedTask) -> Iterator[Diagnostic]:
-    known = {*task.spec.environment.secrets, *task.spec.environment.env}
+    variables = {*task.spec.environment.secrets, *task.spec.environment.env}
     for match in re.finditer(r"(?<![\\$\w])\$\{?([A-Z][A-Z0-9_]{3,60})\b", task.prompt):
         name = match[1]
-        if name not in known and re.search(CREDENTIAL_NAME, name) and not name.startswith("OPTIO_"):
+        if name not in variables and re.search(CREDENTIAL_NAME, name) and not name.startswith("OPTIO_"):
             message = f"`${name}` in the prompt is neither a secret nor a variable of this task"
             yield task.in_prompt("OPT504", message, *match.span(), hint=f"add `{name}` to `environment.secrets`")
             return
@@ -275,8 +261,8 @@ def _three_together(task: ResolvedTask) -> Iterator[Diagnostic]:
     if path is None or not can_send_anywhere(task):
         return
     index, name = places[0]
-    others = f" (of {len(places)})" if len(places) > 1 else ""
-    message = f"the secret `{name}`{others}, an open network and text from strangers (`{path}`) meet in this task"
+    count_text = f" (of {len(places)})" if len(places) > 1 else ""
+    message = f"the secret `{name}`{count_text}, an open network and text from strangers (`{path}`) meet in this task"
     service = service_of(task.spec.agent_runtime, task.spec.model)
     host = "api.example.com" if service is None else service.host
     hint = f"write `network: {{egress: [{host}]}}` below `environment`, and all hosts that it needs in the list"

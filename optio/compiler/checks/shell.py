@@ -60,12 +60,12 @@ def unset_variables(text: str) -> Iterator[Variable]:
     """Yield the variables that the command expands and does not set itself, each once."""
     if "$" not in text or len(text) > _MAX_COMMAND_LENGTH:
         return
-    own = set(re.findall(_SET, text)) | {name for names in re.findall(_READ, text) for name in names.split()}
+    own_names = set(re.findall(_SET, text)) | {name for names in re.findall(_READ, text) for name in names.split()}
     single = single_quoted_ranges(text)
     for match in re.finditer(_VARIABLE, text):
         name = match[1] or match[2]
-        if name not in own and not is_in_ranges(single, match.start()) and not _escaped(text, match.start()):
-            own.add(name)
+        if name not in own_names and not is_in_ranges(single, match.start()) and not _escaped(text, match.start()):
+            own_names.add(name)
             yield Variable(name, match[0], bool(match[3]))
 
 
@@ -133,10 +133,10 @@ def _expansions(text: str) -> Iterator[tuple[int, int]]:
 
 def _end_of_bracket(text: str) -> int:
     """Return the end of the `$(...)` at the beginning of the text, or 0."""
-    opened = 0
+    depth = 0
     for match in re.finditer(r"[()]", text) if text.startswith("$(") else ():
-        opened += 1 if match[0] == "(" else -1
-        if not opened:
+        depth += 1 if match[0] == "(" else -1
+        if not depth:
             return match.end()
     return 0
 
@@ -202,43 +202,56 @@ class _Scan:
         self.comments: list[tuple[int, int]] = []
         self.unclosed: int | None = None
         self.end = len(text)
-        at = 0
         # Offsets of the double quotes and `$(` that are still open. Quoting starts again inside `$(...)`.
-        opened: list[tuple[str, int]] = []
-        while (match := _SIGNS.search(text, at)) is not None:
-            at, char = match.start(), match[0]
-            quoted = bool(opened) and opened[-1][0] == '"'
-            if char == "\\":
-                at += 1
-            elif char == '"':
-                if quoted:
-                    opened.pop()
-                else:
-                    opened.append((char, at))
-            elif char == "'" and not quoted:
-                closing = self._closing(text, at)
-                if closing < 0:
-                    self.unclosed = at
-                    return
-                self.single.append((at, closing))
-                at = closing
-            elif text.startswith("$(", at):
-                opened.append(("(", at))
-                at += 1
-            elif char == "(" and not quoted and opened:
-                opened.append(("(", at))
-            elif char == ")" and opened and not quoted:
-                opened.pop()
-            elif char == "#" and not quoted and (at == 0 or text[at - 1] in _WORD_ENDS):
-                newline = text.find("\n", at)
-                if newline < 0:
-                    self.end = min(self.end, at)
-                    break
-                self.comments.append((at, newline))
-                at = newline
-            at += 1
+        self._opened: list[tuple[str, int]] = []
+        at = 0
+        while self.unclosed is None and (match := _SIGNS.search(text, at)) is not None:
+            at = self._read(text, match.start()) + 1
         # A `case` has unbalanced brackets, so an open bracket alone proves nothing.
-        self.unclosed = next((where for sign, where in reversed(opened) if sign == '"'), None)
+        if self.unclosed is None:
+            self.unclosed = next((place for sign, place in reversed(self._opened) if sign == '"'), None)
+
+    def _read(self, text: str, at: int) -> int:
+        """Take in the sign at an offset, and return the offset of the last character that belongs to it."""
+        sign, is_quoted = text[at], bool(self._opened) and self._opened[-1][0] == '"'
+        if sign == "\\":
+            return at + 1
+        if text.startswith("$(", at):
+            self._opened.append(("(", at))
+            return at + 1
+        if sign == '"' and is_quoted:
+            self._opened.pop()
+        elif sign == '"':
+            self._opened.append((sign, at))
+        elif is_quoted:
+            return at
+        elif sign == "'":
+            return self._single_quotes(text, at)
+        elif sign == "#":
+            return self._comment(text, at)
+        elif sign == "(" and self._opened:
+            self._opened.append(("(", at))
+        elif sign == ")" and self._opened:
+            self._opened.pop()
+        return at
+
+    def _single_quotes(self, text: str, at: int) -> int:
+        closing = self._closing(text, at)
+        if closing < 0:
+            self.unclosed = at
+            return at
+        self.single.append((at, closing))
+        return closing
+
+    def _comment(self, text: str, at: int) -> int:
+        if at > 0 and text[at - 1] not in _WORD_ENDS:
+            return at
+        newline = text.find("\n", at)
+        if newline < 0:
+            self.end = at
+            return len(text)
+        self.comments.append((at, newline))
+        return newline
 
     @staticmethod
     def _closing(text: str, at: int) -> int:

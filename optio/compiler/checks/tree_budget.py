@@ -29,20 +29,22 @@ def check(claims: Sequence[TaskFacts]) -> Iterator[Diagnostic]:
 
 
 def _budget(path: str, cap: SpendCap, place: int, tasks: Iterable[TaskFacts]) -> Iterator[Diagnostic]:
-    spent = {claim.id: Decimal(usd) for claim in tasks if claim.spend is not None and (usd := claim.spend[place]) is not None}
-    total, most = sum(spent.values(), Decimal(0)), parse_money(cap.most)
+    spending = {
+        claim.id: Decimal(usd) for claim in tasks if claim.spend is not None and (usd := claim.spend[place]) is not None
+    }
+    total, cap_usd = sum(spending.values(), Decimal(0)), parse_money(cap.most)
     span, route = cap.place.span, cap.place.route
-    if total > most:
-        first = sorted(spent, key=lambda name: (-spent[name], name))
-        shares = _names([f"`{name}` ({dollars(spent[name])})" for name in first])
+    if total > cap_usd:
+        first = sorted(spending, key=lambda name: (-spending[name], name))
+        shares = _names([f"`{name}` ({dollars(spending[name])})" for name in first])
         message = (
             f"all triggers together may spend {dollars(total)} {_LENGTHS[place]}, "
             f"but the policy allows at most ${cap.most} (`{show(route)}`)"
         )
         enough = f'write `{route[-1]}: "{total:f}"` or more'
         hint = f"begin with {shares}: a smaller `budgetUsd`, a `startLimit`, or fewer fires; or {enough}"
-        if spent[first[-1]] > most:
-            least = f"`{first[-1]}` ({dollars(spent[first[-1]])})"
+        if spending[first[-1]] > cap_usd:
+            least = f"`{first[-1]}` ({dollars(spending[first[-1]])})"
             hint = f"{enough}: not even {least} alone fits into it"
         yield diagnostic("OPT708", message, path=path, span=span, route=route, hint=hint)
 
@@ -53,8 +55,10 @@ def _unbounded(path: str, cap: SpendCap, tasks: Iterable[TaskFacts]) -> Iterator
         names = sorted(claim.id for claim in lacking)
         if names:
             files = _names(sorted(claim.path for claim in lacking))
-            each = _names([f"`{name}`" for name in names])
-            message = f"{each} {'has' if len(names) == 1 else 'have'} no `{key}`, so the spending of all tasks has no limit"
+            names_text = _names([f"`{name}`" for name in names])
+            message = (
+                f"{names_text} {'has' if len(names) == 1 else 'have'} no `{key}`, so the spending of all tasks has no limit"
+            )
             hint = f"add `{entry}` to {files}, {meaning}"
             yield diagnostic("OPT708", message, path=path, span=cap.place.span, route=cap.place.route, hint=hint)
 

@@ -2,7 +2,6 @@
 the prompt only, and parameters that a command runs by `eval` or `sh -c`."""
 
 import re
-import shlex
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -18,12 +17,6 @@ from optio.model.untrusted import unbounded_params
 _SHELLS = frozenset({"sh", "bash", "dash", "zsh", "ash", "/bin/sh", "/bin/bash", "/usr/bin/bash"})
 # Each is looked for in the whole command, which a hostile author may make of thousands.
 _MAX_RUN_TEXTS = 100
-_MAX_SHOWN = 200
-# Programs that know nothing of parameters.
-_OF_THE_SYSTEM = (
-    r"/(?:usr/)?s?bin/(?!python|node|ruby|perl|(?:ba|da|z)?sh\b)[\w.-]+"
-    r"|curl|wget|ping|dig|ssh|scp|rsync|git|psql|mysql|pg_dump|redis-cli|kubectl|helm|docker|aws|gcloud|gh|echo|cat|make|tar"
-)
 _FACT = "is not filled in: parameters are filled into the prompt only"
 
 
@@ -50,19 +43,15 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         (("environment", "network", "egress"), environment.network.egress if environment.network else None),
         *((route, value) for route, _, value in amounts(environment.resources)),
     ]
-    own = set(re.findall(r"\{\{([A-Z][A-Z0-9_]*)\}\}", str(spec.command)))
-    for route, name in (*_placeholders(shell, names), *_placeholders([(("command",), spec.command)], own - names)):
+    command_names = set(re.findall(r"\{\{([A-Z][A-Z0-9_]*)\}\}", str(spec.command)))
+    for route, name in (*_placeholders(shell, names), *_placeholders([(("command",), spec.command)], command_names - names)):
         hint = f"let the agent do it from the prompt, where `{{{{{name}}}}}` is plain text"
         if name in environment.secrets or name in environment.env:
             hint = f"write `${name}`" if route == ("command",) else f"let the program read its variable `{name}`"
         elif name not in names:
             hint = f"write the value itself, or declare `{name}` and let the program read it from `OPTIO_PARAMS_FILE`"
         elif spec.agent_runtime == "command":
-            rest = _without(spec.command, name) if route[0] == "command" else None
-            delete = "delete it here" if rest is None else f"write `command: {rest}`"
-            hint = f"{delete}, and let the program read `{name}` from the JSON file that `OPTIO_PARAMS_FILE` names"
-            if route[0] == "command" and (by_shell := _by_shell(spec.command)) is not None:
-                hint = f"write `command: {by_shell}`: the shell reads it from the file of parameters"
+            hint = f"delete it here, and let the program read `{name}` from the JSON file that `OPTIO_PARAMS_FILE` names"
         span = task.document.find(route, f"{{{{{name}}}}}")
         yield task.at("OPT415", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)
     for route, name in _placeholders(control, None):
@@ -73,37 +62,6 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield task.at("OPT416", f"`{{{{{name}}}}}` in `{show(route)}` {_FACT}", route, span=span, hint=hint)
 
 
-def _by_shell(command: Any) -> str | None:
-    """Return the call of a program of the system by a shell that reads the parameters; None for other programs, which can read
-    the file themselves."""
-    if not isinstance(command, list) or not re.fullmatch(_OF_THE_SYSTEM, command[0]):
-        return None
-    from optio.compiler.yaml.emit import flow  # imported only for a file with a mistake
-
-    def word(text: str) -> str:
-        if "{{" not in text:
-            return shlex.quote(text)
-        filled = re.sub(r"\{\{(\w+)\}\}", r'$(jq -r .\1 "$OPTIO_PARAMS_FILE")', text)
-        return f'"{filled}"'
-
-    if any("{{" in text and re.search(r"[\"$`\\]", text) for text in command):
-        return None
-    whole = flow(["sh", "-c", " ".join(map(word, command))])
-    return whole if len(whole) <= _MAX_SHOWN else None
-
-
-def _without(command: Any, name: str) -> str | None:
-    """Return a list of arguments without the one that is a placeholder, and without the option before it."""
-    if not isinstance(command, list) or f"{{{{{name}}}}}" not in command:
-        return None
-    from optio.compiler.yaml.emit import flow  # imported only for a file with a mistake
-
-    at = command.index(f"{{{{{name}}}}}")
-    start = at - 1 if at > 1 and re.fullmatch(r"--?[A-Za-z][\w-]*", command[at - 1]) else at
-    whole = flow([*command[:start], *command[at + 1 :]])
-    return whole if len(whole) <= _MAX_SHOWN else None
-
-
 def _evaluated(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report a parameter that a webhook fills, and that the command runs as a command."""
     if task.spec.command is None or not task.is_known(("command",)) or not task.is_known(ROUTE):
@@ -112,12 +70,12 @@ def _evaluated(task: ResolvedTask) -> Iterator[Diagnostic]:
     from optio.compiler.checks import shell  # most tasks have no command
 
     for route, text in shell_texts(task.spec.command):
-        for each in islice(shell.evaluated(text), _MAX_RUN_TEXTS):
-            name = next((name for name in evaluated_names(each.source, text, task.prompt) if name in unbounded), None)
+        for part in islice(shell.evaluated(text), _MAX_RUN_TEXTS):
+            name = next((name for name in evaluated_names(part.source, text, task.prompt) if name in unbounded), None)
             if name is not None:
                 message = f"the command runs `{name}`, and `{unbounded[name]}` of the payload may hold any command"
                 hint = f"hand it to a program as an argument, or list its values: `enum` under `paramsSchema.properties.{name}`"
-                span = task.document.inside(route, each.start, each.end)
+                span = task.document.inside(route, part.start, part.end)
                 yield task.at("OPT415", message, route, hint=hint, span=span)
 
 
@@ -127,9 +85,9 @@ def evaluated_names(source: str, text: str, prompt: str) -> Iterator[str]:
     variable = re.match(r"\$\{?(\w+)", source)
     if variable is not None:
         yield variable[1]
-        given = re.search(rf"(?<!\w){variable[1]}=\"?(\$\([^\n]{{0,500}})", text)
-        read = re.search(rf"(?<!\w)read[ \t]+(?:-\w+[ \t]+)*{variable[1]}(?!\w)", text)
-        source = given[1] if given is not None else "$(cat)" if read is not None else ""
+        assignment = re.search(rf"(?<!\w){variable[1]}=\"?(\$\([^\n]{{0,500}})", text)
+        read_call = re.search(rf"(?<!\w)read[ \t]+(?:-\w+[ \t]+)*{variable[1]}(?!\w)", text)
+        source = assignment[1] if assignment is not None else "$(cat)" if read_call is not None else ""
     if "OPTIO_PARAMS_FILE" in source and "@sh" not in source:
         yield from re.findall(r"\.([A-Za-z_]\w*)", source)
     elif re.match(r"\$\(\s*(?:cat(?:\s+-|\s+/dev/stdin)?|<\s*/dev/stdin)\s*\)", source):

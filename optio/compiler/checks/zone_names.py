@@ -1,5 +1,5 @@
-"""Map time zones in the names of Windows, Exchange and calendars to IANA names (CLDR's `windowsZones`, territory 001), and
-large cities to their zone. Imported only for a file with an unknown zone."""
+"""Map time zones in the names of Windows, Exchange and calendars to IANA names (CLDR's `windowsZones`, territory 001).
+Imported only for a file with an unknown zone."""
 
 import re
 from functools import cache
@@ -31,34 +31,6 @@ _WINDOWS = {
     "irish": "Europe/Dublin", "greenwich mean": "Europe/London", "coordinated universal": "UTC", "universal": "UTC",
     "indian": "Asia/Kolkata",
 }  # fmt: skip
-# Large cities whose zone is named after another city.
-_CITIES = {
-    "Europe/Berlin": "munich hamburg frankfurt cologne stuttgart dusseldorf leipzig dresden hanover nuremberg bonn munchen",
-    "Europe/Zurich": "geneva bern basel lausanne",
-    "Europe/Vienna": "graz salzburg linz innsbruck",
-    "Europe/Rome": "milan naples turin florence venice bologna",
-    "Europe/Madrid": "barcelona valencia seville bilbao malaga",
-    "Europe/Paris": "lyon marseille toulouse lille nice bordeaux nantes strasbourg",
-    "Europe/London": "manchester birmingham edinburgh glasgow cardiff leeds bristol liverpool cambridge oxford",
-    "Europe/Amsterdam": "rotterdam the_hague utrecht eindhoven",
-    "Europe/Brussels": "antwerp ghent",
-    "Europe/Warsaw": "krakow gdansk wroclaw poznan lodz",
-    "Europe/Stockholm": "gothenburg malmo",
-    "Europe/Lisbon": "porto",
-    "Europe/Istanbul": "ankara izmir",
-    "America/New_York": "boston washington miami philadelphia atlanta orlando pittsburgh charlotte cleveland baltimore",
-    "America/Chicago": "houston dallas austin san_antonio new_orleans minneapolis st_louis memphis nashville milwaukee",
-    "America/Los_Angeles": "seattle san_francisco san_diego portland las_vegas san_jose sacramento oakland palo_alto",
-    "America/Denver": "salt_lake_city albuquerque",
-    "America/Toronto": "ottawa quebec",
-    "America/Edmonton": "calgary",
-    "America/Sao_Paulo": "rio_de_janeiro brasilia",
-    "Asia/Kolkata": "mumbai delhi new_delhi bangalore bengaluru chennai hyderabad pune",
-    "Asia/Shanghai": "beijing shenzhen guangzhou",
-    "Asia/Tokyo": "osaka kyoto yokohama",
-    "Asia/Dubai": "abu_dhabi",
-    "Africa/Johannesburg": "cape_town durban pretoria",
-}
 # Abbreviations from the zone database or from common use. None of them follows daylight saving time.
 ABBREVIATIONS = {
     "PST": "America/Los_Angeles", "PDT": "America/Los_Angeles", "PST8PDT": "America/Los_Angeles", "PT": "America/Los_Angeles",
@@ -78,13 +50,6 @@ ABBREVIATIONS = {
 
 # Names whose zone depends on the machine.
 MACHINE_ZONES = frozenset({"localtime", "posixrules", "Factory"})
-# The place that is usually meant by an offset, which is its winter offset.
-PLACES = {
-    "-8:00": "America/Los_Angeles", "-7:00": "America/Denver", "-6:00": "America/Chicago", "-5:00": "America/New_York",
-    "-4:00": "America/Halifax", "-3:00": "America/Sao_Paulo", "+2:00": "Europe/Berlin", "+3:00": "Europe/Istanbul",
-    "+4:00": "Asia/Dubai", "+5:00": "Asia/Karachi", "+5:30": "Asia/Kolkata", "+7:00": "Asia/Bangkok", "+8:00": "Asia/Singapore",
-    "+9:00": "Asia/Tokyo", "+10:00": "Australia/Sydney", "+12:00": "Pacific/Auckland",
-}  # fmt: skip
 _OFFSET = r"(?i:UTC|GMT)?(?P<sign>[+-])(?P<hours>[0-9]{1,2})(?::?(?P<minutes>[0-9]{2}))?"
 _TIME = r"(?i)\s*(?:standard |daylight |summer )?time\b.*|\s*\([^()]*\)\s*"
 
@@ -102,12 +67,6 @@ def zone_of_windows_name(name: str) -> str | None:
     return _WINDOWS.get(re.sub(_TIME, "", name).strip().lower())
 
 
-def zone_of_city(name: str) -> str | None:
-    """Return the zone of a large city that has no zone of its own name, such as `Europe/Munich` or `San Francisco`."""
-    city = name.rpartition("/")[2].strip().lower().replace(" ", "_")
-    return next((zone for zone, cities in _CITIES.items() if city in cities.split()), None)
-
-
 def suggest_zone(name: str) -> tuple[str, str | None]:
     """Return the hint for an unknown zone, and the zone name if the hint proposes exactly one."""
     if name in ABBREVIATIONS:
@@ -115,13 +74,15 @@ def suggest_zone(name: str) -> tuple[str, str | None]:
     zones = known_zones() - MACHINE_ZONES
     if (offset := re.fullmatch(_OFFSET, name.removeprefix("Etc/"))) is not None:
         return _zone_of_offset(offset, zones)
-    windows = zone_of_windows_name(name)
-    places = sorted(zone for zone in zones if zone.lower().startswith(f"{name.lower()}/"))
-    if places and windows is None:
+    zone = zone_of_windows_name(name)
+    places = sorted(known_name for known_name in zones if known_name.lower().startswith(f"{name.lower()}/"))
+    if places and zone is None:
         return f"name a place in it, such as `{places[0]}`", None
-    folded = {zone.lower(): zone for zone in zones}
-    by_city = {_letters(zone): zone for zone in sorted(zones, reverse=True) if "/" in zone}
-    zone = windows or folded.get(name.lower()) or by_city.get(_letters(name)) or zone_of_city(name) or suggest(name, zones)
+    zones_by_fold = {known_name.lower(): known_name for known_name in zones}
+    by_city = {_letters(known_name): known_name for known_name in sorted(zones, reverse=True) if "/" in known_name}
+    zone = zone or zones_by_fold.get(name.lower()) or by_city.get(_letters(name))
+    # A slip keeps the first letter: `Europe/Munich` is not `Europe/Zurich`.
+    zone = zone or suggest(name, [known_name for known_name in zones if _letters(known_name)[:1] == _letters(name)[:1]])
     return f"did you mean `{zone}`?" if zone else "use an IANA name such as `Europe/Berlin`, or `UTC`", zone
 
 
@@ -136,6 +97,6 @@ def _zone_of_offset(offset: re.Match[str], zones: frozenset[str]) -> tuple[str, 
         return "write `UTC`", "UTC"
     # Etc/GMT zones have the opposite sign.
     fixed = f"Etc/GMT{'-' if offset['sign'] == '+' else '+'}{hours}"
-    place = PLACES.get(f"{offset['sign']}{hours}:{minutes:02}", "Europe/Berlin")
-    constant = f"; a zone that never changes is `{fixed}`" if not minutes and fixed in zones else ""
-    return f"name a place, such as `{place}`{constant}", None
+    if minutes or fixed not in zones:
+        return "name a place with these clocks, such as `Europe/Berlin`", None
+    return f"write `{fixed}`, which never changes its clocks, or name a place, such as `Europe/Berlin`", None
