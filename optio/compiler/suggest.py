@@ -1,7 +1,6 @@
 """Did-you-mean suggestions: the known word closest to a misspelt one. The work is bounded for each file, because a hostile file
 may hold thousands of unknown names."""
 
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -59,17 +58,6 @@ def suggest(word: str, words: Iterable[str]) -> str | None:
         matcher.set_seq1(candidate)
         best = max(best, (matcher.ratio(), in_place, candidate))
     return best[2] or None
-
-
-def suggest_by_parts(word: str, names: Iterable[str]) -> str | None:
-    """Return the only known name that has all parts of `word` or lacks some of them, such as `FILE` for `FILE_KEY`, or None."""
-    parts = _parts(word[:MAX_COMPARED_LENGTH])
-    near = [name for name in islice(names, MAX_COMPARED_WORDS) if (own_parts := _parts(name)) <= parts or parts <= own_parts]
-    return near[0] if len(near) == 1 else None
-
-
-def _parts(name: str) -> set[str]:
-    return {part.casefold() for part in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", name)} or {name}
 
 
 @lru_cache(maxsize=8192)  # a file is compiled several times, to prove its fixes

@@ -1,6 +1,5 @@
 """Settlements: the cost of a call, by what came of its answer. Pure."""
 
-from dataclasses import replace
 from decimal import Decimal
 
 from optio.gateway.protocols.base import ModelRequest, PassingAnswer
@@ -45,4 +44,4 @@ def _seen(answer: PassingAnswer, plan: PlannedCall, price: Price) -> Decimal:
     output = max(usage.output, answer.size // _BYTES_PER_TOKEN)
     if answer.usage is None:
         return plan.input_cost + price.cost(Usage(output=output))
-    return price.cost(replace(usage, output=output))
+    return price.cost(usage + Usage(output=output - usage.output))

@@ -170,12 +170,6 @@ def schema_with(value: Any, keywords: dict[str, Any]) -> str | None:
     return flow({"type": "object", "properties": properties, **required_part, **other_keywords})
 
 
-def properties_of(value: Any) -> str | None:
-    """Return declarations of parameters alone, of what `schema` understands."""
-    parameters = _declared(value)
-    return flow(parameters) if parameters and not any("required" in inner for inner in parameters.values()) else None
-
-
 def _declared(value: Any) -> dict[str, dict[str, Any]] | None:
     """Return the declarations of parameters by name, or None if one of them has another word than those of JSON Schema."""
     pairs: list[tuple[Any, Any]] = list(value.items()) if isinstance(value, dict) else []

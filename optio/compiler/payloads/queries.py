@@ -123,14 +123,6 @@ def suggest_query_path(source: str) -> str | None:
     return next((path for path in sound if not path.startswith(("$.github.", "$.json["))), None)
 
 
-def first_alternative(source: str) -> str | None:
-    """Return the first path of an expression that joins several (`a || b`), or that computes with it."""
-    if len(source) > _MAX_LENGTH:
-        return None
-    first, *alternatives = re.split(r"\s*(?:\|\|?|\?\?)\s*|\s+[-+*/%]\s+", source, maxsplit=1)
-    return first if first and alternatives else None
-
-
 def _as_steps(path: str) -> str | None:
     """Put numbers and odd names into brackets; drop a trailing dot, `?.` and method calls."""
     plainer = re.sub(r"(?:\.[a-z]\w*\([^()]*\))+$", "", path.replace("?.", ".")).rstrip(". ")
