@@ -16,7 +16,7 @@ from tests.support import ROOT
 
 UV = Path(sys.executable).with_name("uv")
 # What needs a library that only the extra `server` brings.
-SERVING = {"dev", "server", "worker", "scheduler", "token"}
+SERVING = {"dev", "server", "gateway", "scheduler", "token"}
 # Prints the exit code of each command's help, and what it says.
 HELPS = """
 import contextlib, io, json, sys

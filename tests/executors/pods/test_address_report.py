@@ -164,7 +164,8 @@ def asked_of(cluster: FakeCluster, *, starts: int = 2) -> list[str]:
         for _ in range(starts):
             cluster.asked.clear()
             cluster.now = NEW
-            informer.clear()
+            informer.pods.clear()
+            informer.listed.clear()
             informer.put(NEW)
             reports.begin(NEW)
             await asyncio.sleep(0.01)
