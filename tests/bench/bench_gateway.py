@@ -91,7 +91,7 @@ async def measure(straight: str, led: str, token: str, calls: int) -> None:
                     took.append((await call(client, url, query))[place])
             rows = {url: (statistics.median(took), sorted(took)[int(len(took) * 0.99)]) for url, took in times.items()}
             (p50, p99), (peer50, peer99) = rows[led], rows[straight]
-            more = f"+{p50 - peer50:.2f} ms p50, +{p99 - peer99:.2f} ms p99"
+            more = f"{p50 - peer50:+.2f} ms p50, {p99 - peer99:+.2f} ms p99"
             print(f"{what:28} {peer50:7.2f} ms straight, {p50:7.2f} ms led: {more}")
         for url, name in ((straight, "straight"), (led, "led")):
             began = time.perf_counter()
