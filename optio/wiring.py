@@ -404,9 +404,12 @@ def gateway_app(services: Services) -> "Gateway":
     return Gateway(services.store, services.secrets)
 
 
-def gateway_route(settings: Settings, url: str | None = None) -> GatewayRoute | None:
-    """Return how agents reach the gateway, at `url` or where the settings say; None where it is off."""
+def gateway_route(settings: Settings, port: int | None = None) -> GatewayRoute | None:
+    """Return how agents reach the gateway: as the settings say, or on this machine, at `port` if it chose one itself. None
+    where it is off."""
     if settings.gateway == "off":
         return None
-    default = f"http://{settings.gateway_host}:{settings.gateway_port}"
-    return GatewayRoute(url or settings.gateway_url or default, cast(GatewayMode, settings.gateway))
+    host = settings.gateway_host
+    host = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104 - compared
+    here = f"http://{host}:{port or settings.gateway_port}"
+    return GatewayRoute(settings.gateway_url or here, cast(GatewayMode, settings.gateway))

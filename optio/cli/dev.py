@@ -7,12 +7,11 @@ import logging
 import os
 import socket
 import sys
-from dataclasses import replace
 
 from optio.cli import OK
 from optio.cli.shared import dev_token, flags
 from optio.cli.shared.dev_console import RunNews, TreeNews
-from optio.cli.shared.gateway_server import GatewayServer, listen_for_agents
+from optio.cli.shared.gateway_server import serving_agents
 from optio.cli.shared.listening import listen, run_loop
 from optio.cli.shared.process_life import attach_health, log_to_stderr, open_metrics_port
 from optio.cli.shared.serving import serve, set_on_signal
@@ -27,7 +26,7 @@ from optio.telemetry.logs import Unblocked
 from optio.tree.reload import Reloader
 from optio.tree.served import ServedRegistry, server_name
 from optio.version import __version__
-from optio.wiring import Services, build, data_directory, gateway_route
+from optio.wiring import Services, build, data_directory
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,20 +53,15 @@ def _run(settings: Settings) -> int:
     with_lock = _lock(settings)
     sock = listen(settings.host, settings.port)
     services = build(settings)
-    gateway: GatewayServer | None = None
-    if settings.gateway != "off":
-        agents = listen_for_agents(settings)
-        port = agents.getsockname()[1]
-        services = replace(services, gateway=gateway_route(settings, f"http://127.0.0.1:{port}"))
-        gateway = GatewayServer(services, agents)
-        gateway.start()
     try:
-        with open_metrics_port(settings) as probe, dev_token.issue(settings, sock.getsockname()[1]) as token:
-            attach_health(services, probe)
-            run_loop(_dev(services, sock, token))
+        with (
+            open_metrics_port(settings) as probe,
+            dev_token.issue(settings, sock.getsockname()[1]) as token,
+            serving_agents(services) as led,
+        ):
+            attach_health(led, probe)
+            run_loop(_dev(led, sock, token))
     finally:
-        if gateway is not None:
-            gateway.stop()
         sock.close()
         services.close()
         os.close(with_lock)

@@ -7,6 +7,7 @@ is killed ends no run: its calls break, which the agents' own programs repeat, a
 import asyncio
 import contextlib
 import logging
+import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
@@ -41,15 +42,19 @@ MODEL = "/model"
 _SILENCE_S, _CONNECT_S = 900.0, 10.0
 # A call that has no room waits so long for others of its run to end, and asks again in between.
 _ROOM_S, _ROOM_PAUSE_S = 600.0, 0.25
-_DIALECTS: tuple[tuple[str, Dialect], ...] = (
-    ("/messages", Messages()),
-    ("/responses", Responses()),
-    ("/chat/completions", ChatCompletions()),
-    (":generateContent", GenerateContent()),
-    (":streamGenerateContent", GenerateContent()),
+# Whole paths, because a credential opens much more of a service than its models: nothing else of it is reached. A name begins
+# with no dot, so that no path leads upwards.
+_VERSION, _NAME = r"(?:/v1(?:beta)?)?", r"/models/\w[\w.@-]*"
+_CALLS: tuple[tuple[str, Dialect], ...] = (
+    (rf"POST {_VERSION}/messages", Messages()),
+    (rf"POST {_VERSION}/responses", Responses()),
+    (rf"POST {_VERSION}/chat/completions", ChatCompletions()),
+    (rf"POST {_VERSION}{_NAME}:(?:stream)?[gG]enerateContent", GenerateContent()),
 )
 # Requests that cost nothing: they pass as they are.
-_FREE = ("/messages/count_tokens", ":countTokens", "/models")
+_FREE = re.compile(
+    rf"POST {_VERSION}(?:/messages/count_tokens|{_NAME}:countTokens)|GET {_VERSION}(?:/models|{_NAME})", re.ASCII
+)
 # Headers of one connection, and those that the gateway sets itself.
 _OURS = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade host content-length "
@@ -127,7 +132,8 @@ class Gateway:
         if path == "/healthz":
             await _answer(send, 200, b'{"gateway": "%s"}' % __version__.encode())
             return
-        dialect = _dialect(path)
+        request_line = f"{scope['method']} {path.removeprefix(MODEL)}"
+        dialect = next((dialect for pattern, dialect in _CALLS if re.fullmatch(pattern, request_line, re.ASCII)), None)
         try:
             if not path.startswith(f"{MODEL}/"):
                 raise _CallRefused(404, "path", f"nothing is served here: model calls go to {MODEL}/...")
@@ -136,12 +142,12 @@ class Gateway:
             if key is None:
                 raise _CallRefused(401, "auth", "this key is of no running attempt")
             call = _Call(key, token, dialect or Messages(), path[len(MODEL) :], scope)
-            if dialect is not None and scope["method"] == "POST":
+            if dialect is not None:
                 await self._metered(call, receive, send)
-            elif path.endswith(_FREE) or ("/models/" in path and scope["method"] == "GET"):
+            elif _FREE.fullmatch(request_line):
                 await self._free(call, receive, send)
             else:
-                raise _CallRefused(404, "path", f"{scope['method']} {call.path} is not a model call that the gateway knows")
+                raise _CallRefused(404, "path", f"{request_line} is not a model call that the gateway knows")
         except _CallRefused as refused:
             body = (dialect or Messages()).refusal(refused.status, refused.reason, f"Optio: {refused.message}")
             await _answer(send, refused.status, body)
@@ -152,16 +158,17 @@ class Gateway:
 
     async def _metered(self, call: _Call, receive: Receive, send: Send) -> None:
         """Reserve, pass the call on, and settle it."""
-        began = time.monotonic()
         request = call.dialect.request(call.path, await _body(call.scope, receive))
         if request is None:
             raise _CallRefused(400, "body", f"the body cannot be read as a request of {call.dialect.name}")
+        if request.obstacle is not None:
+            raise _CallRefused(400, "body", request.obstacle)
         credential = await self._credential(call.key)
         call_id = uuid.uuid4().hex
         plan = await self._admit(call.key, call_id, request)
         self._open[call_id] = call.key
         body = request.body if plan.max_output is None else call.dialect.limited(request, plan.max_output)
-        passing = _Passing(call.dialect, request, plan, began)
+        passing = _Passing(call.dialect, request, plan)
         settle = partial(self._settle, call.key, call_id, passing)
         try:
             await self._pass(call, credential, body, passing, receive, send, settle)
@@ -177,6 +184,7 @@ class Gateway:
             model=request.model,
             size=len(request.body),
             max_output=request.max_output,
+            answers=request.answers,
             is_priced=key.is_priced,
         )
         last = time.monotonic() + _ROOM_S
@@ -197,9 +205,7 @@ class Gateway:
             return
         passing.is_settled = True
         self._open.pop(call_id, None)
-        call = settled(
-            passing.reader.answer, passing.request, passing.plan, passing.status, passing.first_byte_ms, passing.age_ms
-        )
+        call = settled(passing.reader.answer, passing.request, passing.plan, passing.status)
         try:
             await asyncio.to_thread(self._store.settle_call, key, call_id, call)
         except StoreUnavailable as err:
@@ -243,12 +249,12 @@ class Gateway:
             await send({"type": "http.response.start", "status": response.status_code, "headers": _answer_headers(response)})
             try:
                 async for part in response.aiter_raw():
-                    passing.take(part)
+                    passing.reader.feed(part)
                     if passing.reader.answer.is_complete:
                         # The agent may end as soon as it has this, and its cost must be known then.
                         await settle()
                     await send({"type": "http.response.body", "body": part, "more_body": True})
-                passing.end()
+                passing.reader.close()
             except httpx2.HTTPError as err:
                 log.info("run %s: an answer of its model broke off: %s", call.key.run_id, type(err).__name__)
                 raise AnswerBroke from None
@@ -305,36 +311,16 @@ class Gateway:
 class _Passing:
     """An answer while it passes."""
 
-    def __init__(self, dialect: Dialect, request: ModelRequest, plan: PlannedCall, began: float) -> None:
+    def __init__(self, dialect: Dialect, request: ModelRequest, plan: PlannedCall) -> None:
         self.request, self.plan = request, plan
         self.reader = AnswerReader(dialect, is_stream=request.is_stream)
         self.status = 0  # none has come yet
-        self.first_byte_ms: int | None = None
         self.is_settled = False
-        self._began = began
-
-    @property
-    def age_ms(self) -> int:
-        """Return the milliseconds since the request came."""
-        return int((time.monotonic() - self._began) * 1000)
-
-    def take(self, part: bytes) -> None:
-        """Read a part of the answer."""
-        self.first_byte_ms = self.age_ms if self.first_byte_ms is None else self.first_byte_ms
-        self.reader.feed(part)
-
-    def end(self) -> None:
-        """Read what is left."""
-        self.reader.close()
 
 
 def is_no_broken_answer(record: logging.LogRecord) -> bool:
     """Filter out answers that broke off: the server logs what ends a connection as an error."""
     return not (record.exc_info and isinstance(record.exc_info[1], AnswerBroke))
-
-
-def _dialect(path: str) -> Dialect | None:
-    return next((dialect for end, dialect in _DIALECTS if path.endswith(end)), None)
 
 
 def _refusal(call: RefusedCall) -> _CallRefused:

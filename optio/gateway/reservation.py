@@ -19,9 +19,11 @@ _FIRST_RATIO = Decimal(1) / 3
 _MARGIN = Decimal("1.05")
 
 
-def plan_call(account: Account, *, model: str, size: int, max_output: int | None, is_priced: bool) -> PlannedCall | RefusedCall:
-    """Return what a call of so many bytes reserves. `max_output` is what the request asks for, None for whatever the model
-    gives. With `is_priced` a model without a price is refused."""
+def plan_call(
+    account: Account, *, model: str, size: int, max_output: int | None, is_priced: bool, answers: int = 1
+) -> PlannedCall | RefusedCall:
+    """Return what a call of so many bytes reserves. `max_output` is what the request allows each of its `answers`, None for
+    whatever the model gives. With `is_priced` a model without a price is refused."""
     price = prices.find(model)
     if price is None:
         if is_priced:
@@ -33,7 +35,7 @@ def plan_call(account: Account, *, model: str, size: int, max_output: int | None
     # All of it may be new to the cache, where writing to it may be dearer than reading.
     input_cost = max(price.cost(Usage(fresh=tokens)), price.cost(Usage(cache_write=tokens)))
     most = min(max_output or price.most_output, price.most_output)
-    output_cost = price.cost(Usage(fresh=tokens, output=most)) - price.cost(Usage(fresh=tokens))
+    output_cost = answers * (price.cost(Usage(fresh=tokens, output=most)) - price.cost(Usage(fresh=tokens)))
     if account.left is None or input_cost + output_cost <= account.left:
         return PlannedCall(reserved=input_cost + output_cost, input_cost=input_cost)
     fitting = int(((account.left - input_cost) * most / output_cost).to_integral_value(ROUND_FLOOR)) if output_cost else 0

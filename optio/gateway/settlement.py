@@ -12,9 +12,7 @@ from optio.model.usage import Usage
 _BYTES_PER_TOKEN = 4
 
 
-def settled(
-    answer: PassingAnswer, request: ModelRequest, plan: PlannedCall, status: int, first_byte_ms: int | None, total_ms: int
-) -> SettledCall:
+def settled(answer: PassingAnswer, request: ModelRequest, plan: PlannedCall, status: int) -> SettledCall:
     """Return the call as it ended. `status` is 0 where no answer came to a request that was sent, and 4xx or 5xx where the
     service refused, which costs nothing. An answer that broke off costs what is known of it and an estimate of the rest, and
     one that did not begin costs what was reserved, which is the most."""
@@ -27,15 +25,7 @@ def settled(
         is_estimate = not answer.is_complete
         if price is not None and is_estimate:
             cost = plan.reserved if status == 0 else min(plan.reserved, _seen(answer, plan, price))
-    return SettledCall(
-        model=model,
-        usage=usage,
-        cost=cost,
-        is_estimate=is_estimate,
-        status=status,
-        first_byte_ms=first_byte_ms,
-        total_ms=total_ms,
-    )
+    return SettledCall(model=model, usage=usage, cost=cost, is_estimate=is_estimate)
 
 
 def _seen(answer: PassingAnswer, plan: PlannedCall, price: Price) -> Decimal:

@@ -37,7 +37,6 @@ class AttemptKey:
     digest: str
     run_id: str
     attempt: int
-    runtime: str
     upstream: str
     credential: str
     limit: Decimal | None
@@ -83,21 +82,18 @@ Plan = Callable[[Account], PlannedCall | RefusedCall]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettledCall:
     """A call as it has ended: the model that answered, its usage and cost, None where nobody knows it. `is_estimate` says that
-    the answer broke off before it told its usage. Times are milliseconds since the request came."""
+    the answer broke off before it told its usage."""
 
     model: str
     usage: Usage
     cost: Decimal | None
     is_estimate: bool
-    status: int
-    first_byte_ms: int | None
-    total_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallTotals:
     """All model calls of one attempt. `cost` is None if a call has one that nobody knows; calls that are open or lost
-    count with what they have reserved. `refusal` is the newest refusal of the attempt."""
+    count with what they have reserved. `refusal` is that of the last call, if it was refused."""
 
     calls: int
     open: int

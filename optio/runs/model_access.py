@@ -1,7 +1,7 @@
 """Ways of an attempt to its model: through the gateway, with a key of its own in place of the credential, or by itself.
 
-An agent is led through the gateway if its runtime asks a service whose protocol that speaks, by a credential that it can stand
-for, and if the task names no service of its own. Used by `runs.execute`.
+An agent is led through the gateway if its runtime asks a service whose protocol that speaks, by an API key, and if the task
+names no service of its own. Used by `runs.execute`.
 """
 
 import re
@@ -22,7 +22,7 @@ from optio.model.usage import CostSource, Meter
 GatewayMode = Literal["off", "preferred", "required"]
 _MODEL_PATH = "/model"
 _API_KEY = re.compile(r"\w+_(?:API_KEY|AUTH_TOKEN)")
-_TOLD_SHARE = Decimal("0.01")
+_MAX_DIFFERENCE_SHARE = Decimal("0.01")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,6 @@ def find_access(
         digest=key_digest(token),
         run_id=run.id,
         attempt=run.attempt,
-        runtime=runtime,
         upstream=upstream,
         credential=fitting[0],
         limit=budget.limit,
@@ -81,7 +80,7 @@ def find_access(
 
 
 def _why_not(runtime: str, upstream: str | None, *, is_elsewhere: bool) -> str:
-    problem = "its credential is none that the gateway can stand for: name an API key in `environment.secrets`"
+    problem = "it has no API key that the gateway could add for it: name one in `environment.secrets`"
     if is_elsewhere:
         problem = "the task names a model service of its own: take its variable out of the task"
     elif upstream is None:
@@ -101,7 +100,7 @@ def notes(meter: Meter, totals: CallTotals) -> list[str]:
     if totals.is_estimate and totals.cost is not None:
         texts.append(f"a model call broke off, so the cost of {dollars(totals.cost, exact=True)} is partly an estimate")
     told, cost = meter.cost, totals.cost
-    if told is not None and cost is not None and abs(told - cost) > _TOLD_SHARE * max(told, cost):
+    if told is not None and cost is not None and abs(told - cost) > _MAX_DIFFERENCE_SHARE * max(told, cost):
         texts.append(
             f"the agent tells a cost of {dollars(told, exact=True)}, and by the gateway it is {dollars(cost, exact=True)}"
         )

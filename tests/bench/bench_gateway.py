@@ -115,7 +115,7 @@ def main() -> None:
         owned = claim(services, accept(services, task("claude-code", "claude-sonnet-4-5")))
         token = "optio_at_bench"
         key = AttemptKey(
-            digest=key_digest(token), run_id=owned.run.id, attempt=1, runtime="claude-code", upstream=url,
+            digest=key_digest(token), run_id=owned.run.id, attempt=1, upstream=url,
             credential="ANTHROPIC_API_KEY", limit=None, spent=Decimal(0), is_priced=False,
         )  # fmt: skip
         services.store.open_key(owned.run.lease, key)

@@ -24,7 +24,6 @@ def key_of(claim: Claim, text: str = "a key", limit: str | None = "1.00", spent:
         digest=key_digest(text),
         run_id=claim.run.id,
         attempt=claim.run.attempt,
-        runtime="claude-code",
         upstream="https://models.example",
         credential="ANTHROPIC_API_KEY",
         limit=None if limit is None else Decimal(limit),
@@ -52,9 +51,6 @@ def ended(cost: str | None, tokens: int = 500) -> SettledCall:
         usage=Usage(fresh=tokens, output=7),
         cost=None if cost is None else Decimal(cost),
         is_estimate=False,
-        status=200,
-        first_byte_ms=3,
-        total_ms=9,
     )
 
 
@@ -208,3 +204,18 @@ def test_a_call_that_its_gateway_no_longer_renews_is_lost_and_still_counts(store
     totals = store.call_totals(key.run_id, key.attempt)
     assert totals is not None
     assert (totals.open, totals.cost, totals.is_estimate) == (0, CALL, True)
+
+
+def test_a_refusal_after_which_the_agent_went_on_is_not_why_it_ended(store: Store, clock: Clock) -> None:
+    key = opened(store)
+    store.admit_call(key, "1", "m", 1, lambda account: RefusedCall(reason="budget", message="too dear"))
+    clock.move(seconds=1)
+    before = store.call_totals(key.run_id, key.attempt)
+    store.admit_call(key, "2", "m", 1, plan)
+
+    after = store.call_totals(key.run_id, key.attempt)
+
+    assert before is not None
+    assert before.refusal is not None
+    assert after is not None
+    assert after.refusal is None

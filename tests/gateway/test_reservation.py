@@ -102,7 +102,7 @@ def answered(usage: Usage | None, *, complete: bool = False, size: int = 0, mode
 
 
 def test_an_answer_that_is_complete_costs_its_usage() -> None:
-    call = settled(answered(Usage(fresh=1000, output=100), complete=True), REQUEST, PLANNED, 200, 1, 2)
+    call = settled(answered(Usage(fresh=1000, output=100), complete=True), REQUEST, PLANNED, 200)
 
     assert (call.cost, call.is_estimate, call.model) == (Decimal("0.0045"), False, MODEL)
 
@@ -110,12 +110,12 @@ def test_an_answer_that_is_complete_costs_its_usage() -> None:
 def test_the_model_that_answered_is_the_one_that_is_paid() -> None:
     answer = answered(Usage(fresh=1000), complete=True, model="claude-opus-4-5")
 
-    assert settled(answer, REQUEST, PLANNED, 200, 1, 2).cost == Decimal("0.005")
+    assert settled(answer, REQUEST, PLANNED, 200).cost == Decimal("0.005")
 
 
 @pytest.mark.parametrize("status", [400, 429, 500, 502])
 def test_a_call_that_the_service_refused_costs_nothing(status: int) -> None:
-    assert settled(answered(None), REQUEST, PLANNED, status, 1, 2).cost == 0
+    assert settled(answered(None), REQUEST, PLANNED, status).cost == 0
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_call_that_the_service_refused_costs_nothing(status: int) -> None:
     ],
 )
 def test_an_answer_that_broke_off_costs_what_came_of_it(answer: PassingAnswer, status: int, cost: str) -> None:
-    call = settled(answer, REQUEST, PLANNED, status, 1, 2)
+    call = settled(answer, REQUEST, PLANNED, status)
 
     assert (call.cost, call.is_estimate) == (Decimal(cost), True)
 
@@ -136,4 +136,4 @@ def test_an_answer_that_broke_off_costs_what_came_of_it(answer: PassingAnswer, s
 def test_the_cost_of_an_unknown_model_is_unknown() -> None:
     request = ModelRequest(model="our-own", max_output=None, is_stream=True, body=b"")
 
-    assert settled(answered(Usage(fresh=1), complete=True), request, PlannedCall(reserved=Decimal(0)), 200, 1, 2).cost is None
+    assert settled(answered(Usage(fresh=1), complete=True), request, PlannedCall(reserved=Decimal(0)), 200).cost is None

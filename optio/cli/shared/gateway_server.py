@@ -3,19 +3,38 @@
 import asyncio
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 import uvicorn
 
 from optio.cli.shared.listening import listen, no_signals, run_loop, uvicorn_config
 from optio.settings import Settings
-from optio.wiring import Services, gateway_app
+from optio.wiring import Services, gateway_app, gateway_route
 
 _HEARTBEAT_S = 1.0
 
 
-def listen_for_agents(settings: Settings, *, is_free: bool = False) -> socket.socket:
-    """Return the gateway's socket; raises SettingsError. With `is_free` any port will do."""
-    return listen(settings.gateway_host, 0 if is_free else settings.gateway_port, cure="with OPTIO_GATEWAY_PORT")
+def listen_for_agents(settings: Settings) -> socket.socket:
+    """Return the gateway's socket; raises SettingsError."""
+    return listen(settings.gateway_host, settings.gateway_port, cure="with OPTIO_GATEWAY_PORT")
+
+
+@contextmanager
+def serving_agents(services: Services) -> Iterator[Services]:
+    """Serve a gateway for the block, unless it is off; yield the services by which agents find it. Raises SettingsError."""
+    if services.gateway is None:
+        yield services
+        return
+    settings, sock = services.settings, listen_for_agents(services.settings)
+    server = GatewayServer(services, sock)
+    server.start()
+    try:
+        yield replace(services, gateway=gateway_route(settings, port=sock.getsockname()[1]))
+    finally:
+        server.stop()
+        sock.close()
 
 
 class GatewayServer:

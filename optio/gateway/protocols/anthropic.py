@@ -32,7 +32,8 @@ class Messages:
         if kind in ("message_start", "message"):
             message = event.get("message") if kind == "message_start" else event
             answer.model = member(message, "model")
-            answer.usage = _usage(member(message, "usage"))
+            told = member(message, "usage")
+            answer.usage = _usage(told) if isinstance(told, dict) else None
         elif kind == "message_delta" and answer.usage is not None:
             # Its numbers are of the whole answer; those of the input may be left out.
             answer.usage = _usage({**_told(answer.usage), **_numbers(member(event, "usage"))})

@@ -13,6 +13,7 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 # A line of an event stream that is longer has no usage in it.
 _MAX_LINE = 4 << 20
+_MAX_BODY = 64 << 20
 
 
 def read_object(data: bytes) -> dict[str, Any] | None:
@@ -44,12 +45,15 @@ def count(value: Any, *path: str) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequest:
-    """A request for an answer of a model, as the gateway sees it. `body` is what is sent on."""
+    """A request for an answer of a model, as the gateway sees it. `body` is what is sent on, `answers` how many it asks for at
+    once, each as long as `max_output`, and `obstacle` why it cannot be passed on, in words for the agent."""
 
     model: str
     max_output: int | None
     is_stream: bool
     body: bytes
+    answers: int = 1
+    obstacle: str | None = None
 
 
 class PassingAnswer:
@@ -95,10 +99,12 @@ class AnswerReader:
 
     def feed(self, data: bytes) -> None:
         """Read a piece."""
-        self._rest += data
-        if not self._is_stream:
-            return
         self.answer.size += len(data)
+        if not self._is_stream:
+            # A longer body is none of a model's: it passes, and costs an estimate.
+            self._rest += data if self.answer.size <= _MAX_BODY else b""
+            return
+        self._rest += data
         for line in self._lines():
             if line.startswith(b"data:"):
                 event = read_object(line[5:])
@@ -112,8 +118,8 @@ class AnswerReader:
             return
         body = read_object(bytes(self._rest))
         if body is not None:
-            self.answer.is_complete = True
             self._dialect.take(self.answer, body)
+            self.answer.is_complete = self.answer.usage is not None
 
     def _lines(self) -> Iterator[bytes]:
         *lines, rest = self._rest.split(b"\n")

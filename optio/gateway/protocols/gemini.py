@@ -22,7 +22,8 @@ class GenerateContent:
             return None
         most = count(body, "generationConfig", "maxOutputTokens") or None
         is_stream = call[2] == "streamGenerateContent"
-        return ModelRequest(model=unquote(call[1]), max_output=most, is_stream=is_stream, body=data)
+        answers = max(1, count(body, "generationConfig", "candidateCount"))
+        return ModelRequest(model=unquote(call[1]), max_output=most, is_stream=is_stream, body=data, answers=answers)
 
     def limited(self, request: ModelRequest, max_output: int) -> bytes:
         body = read_object(request.body) or {}

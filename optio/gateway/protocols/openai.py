@@ -25,7 +25,14 @@ class Responses(_OpenAi):
         if body is None or not isinstance(body.get("model"), str):
             return None
         most = count(body, "max_output_tokens") or None
-        return ModelRequest(model=body["model"], max_output=most, is_stream=body.get("stream") is True, body=data)
+        is_unseen = bool(body.get("background"))
+        return ModelRequest(
+            model=body["model"],
+            max_output=most,
+            is_stream=body.get("stream") is True,
+            body=data,
+            obstacle="a response in the background cannot be metered: leave out `background`" if is_unseen else None,
+        )
 
     def limited(self, request: ModelRequest, max_output: int) -> bytes:
         return write_object({**(read_object(request.body) or {}), "max_output_tokens": max_output})
@@ -55,7 +62,9 @@ class ChatCompletions(_OpenAi):
                 {**body, "stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True}}
             )
         most = count(body, "max_completion_tokens") or count(body, "max_tokens") or None
-        return ModelRequest(model=body["model"], max_output=most, is_stream=is_stream, body=data)
+        return ModelRequest(
+            model=body["model"], max_output=most, is_stream=is_stream, body=data, answers=max(1, count(body, "n"))
+        )
 
     def limited(self, request: ModelRequest, max_output: int) -> bytes:
         body = read_object(request.body) or {}

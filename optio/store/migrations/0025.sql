@@ -5,7 +5,6 @@ CREATE TABLE attempt_keys (
     run_id TEXT NOT NULL,
     number INTEGER NOT NULL,
     digest TEXT NOT NULL,
-    runtime TEXT NOT NULL,
     upstream TEXT NOT NULL,
     credential TEXT NOT NULL,
     budget BIGINT,
@@ -31,10 +30,7 @@ CREATE TABLE model_calls (
     is_estimate INTEGER NOT NULL,
     usage TEXT,
     input_tokens BIGINT,
-    status INTEGER,
     reason TEXT,
     message TEXT,
-    first_byte_ms BIGINT,
-    total_ms BIGINT,
     PRIMARY KEY (run_id, number, id)
 ) WITHOUT ROWID;

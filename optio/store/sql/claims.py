@@ -277,7 +277,7 @@ def release(tx: Transaction, worker: str) -> int:
 
 def drop(tx: Transaction, lease: Lease) -> None:
     """End the lease of one run (`Store.drop`). Its owner is cleared, so that a renewal cannot revive the lease."""
-    _owned(tx, lease)
+    owned_row(tx, lease)
     tx.run("UPDATE runs SET lease_until = :now, owner = '' WHERE id = :id", {"id": lease.run_id, "now": tx.now})
 
 
@@ -307,14 +307,14 @@ def cancel_requested(tx: Transaction, lease: Lease) -> bool:
 def agent_started(tx: Transaction, lease: Lease, began: AgentStart) -> None:
     """Record the start of an agent (`Store.agent_started`); raise LeaseLost for an old fence."""
     if began.is_noted:
-        _note_begun(tx, [(_owned(tx, lease), began)])
+        _note_begun(tx, [(owned_row(tx, lease), began)])
     if not tx.run(_AGENT_STARTED, {"at": _ago(tx, began), "id": lease.run_id, "fence": lease.fence}):
-        _owned(tx, lease)
+        owned_row(tx, lease)
 
 
 def note_continued(tx: Transaction, lease: Lease, attempt: int) -> None:
     """Record whose session an owned run's attempt continues (`Store.note_continued`); raise LeaseLost for an old fence."""
-    row = _owned(tx, lease)
+    row = owned_row(tx, lease)
     tx.run(
         "INSERT INTO continued_attempts (run_id, number, continues) VALUES (:id, :number, :continues) ON CONFLICT DO NOTHING",
         {"id": lease.run_id, "number": row["attempt"], "continues": attempt},
@@ -331,7 +331,7 @@ def append_log(
     began: AgentStart | None = None,
 ) -> int:
     """Store log lines, read offsets and usage of an owned run (`Store.append_log`)."""
-    row = _owned(tx, lease)
+    row = owned_row(tx, lease)
     last: int = row["last_line"]
     if lines and after is not None and last != after:
         return last  # the previous call was committed, though its caller could not know
@@ -379,14 +379,14 @@ def _with_start(row: Row, start: Mapping[str, Any] | None) -> Row:
 
 def explain(tx: Transaction, lease: Lease, why: Delay, lines: Sequence[LogLine]) -> int:
     """Record why an owned run's agent has not started (`Store.explain`)."""
-    row = _owned(tx, lease)
+    row = owned_row(tx, lease)
     tx.run(_EXPLAIN, {"id": lease.run_id, "reason": why.reason, "message": why.message})
     return _append(tx, row, lines)
 
 
 def give_back(tx: Transaction, lease: Lease, why: Delay, lines: Sequence[LogLine]) -> Run:
     """Queue an owned run again that found no room (`Store.give_back`)."""
-    row, run_id = _owned(tx, lease), lease.run_id
+    row, run_id = owned_row(tx, lease), lease.run_id
     attempt_key = {"id": run_id, "number": row["attempt"], "task_id": row["task_id"]}
     attempt = tx.one(_ATTEMPT, attempt_key)
     if attempt["agent_started_at"] is not None:
@@ -576,7 +576,8 @@ def _totals(tx: Transaction, run: Row, last: Meter) -> dict[str, Any]:
     return meter_columns(total)
 
 
-def _owned(tx: Transaction, lease: Lease) -> Any:
+def owned_row(tx: Transaction, lease: Lease) -> Any:
+    """Return the row of an owned run, and lock it; raise LeaseLost for an old fence."""
     row = tx.hold(_OWNED, {"id": lease.run_id})
     if not _is_owned(row, lease.fence):
         raise LeaseLost(lease.run_id)

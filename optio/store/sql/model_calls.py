@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, cast
 
-from optio.errors import LeaseLost, NotFound
+from optio.errors import NotFound
 from optio.model.model_call import (
     CALL_LEASE,
     Account,
@@ -21,8 +21,9 @@ from optio.model.model_call import (
     RefusedCall,
     SettledCall,
 )
-from optio.model.run import Lease, RunState
+from optio.model.run import Lease
 from optio.model.usage import Usage
+from optio.store.sql.claims import owned_row
 from optio.store.sql.transaction import Row, Transaction, dump_json, span_in_micros
 
 _NANO = Decimal(10**9)
@@ -40,24 +41,21 @@ UPDATE model_calls SET until = :until WHERE run_id = :run_id AND number = :numbe
 """
 _SETTLE = """
 UPDATE model_calls SET state = 'ended', model = :model, usage = :usage, input_tokens = :input_tokens, cost = :cost,
-    is_estimate = :is_estimate, status = :status, first_byte_ms = :first_byte_ms, total_ms = :total_ms
+    is_estimate = :is_estimate
 WHERE run_id = :run_id AND number = :number AND id = :id AND state = 'open'
 """
 
 
 def open_key(tx: Transaction, lease: Lease, key: AttemptKey) -> None:
     """Store the key of an owned run's attempt (`Store.open_key`). A launch that is repeated replaces it."""
-    row = tx.hold("SELECT state, fence FROM runs WHERE id = :id", {"id": lease.run_id})
-    if row is None or row["state"] != RunState.RUNNING or row["fence"] != lease.fence:
-        raise LeaseLost(lease.run_id)
+    owned_row(tx, lease)
     tx.run("DELETE FROM attempt_keys WHERE run_id = :run_id AND number = :number", _place(key))
     tx.run(
-        "INSERT INTO attempt_keys (run_id, number, digest, runtime, upstream, credential, budget, spent, is_priced) "
-        "VALUES (:run_id, :number, :digest, :runtime, :upstream, :credential, :budget, :spent, :is_priced)",
+        "INSERT INTO attempt_keys (run_id, number, digest, upstream, credential, budget, spent, is_priced) "
+        "VALUES (:run_id, :number, :digest, :upstream, :credential, :budget, :spent, :is_priced)",
         {
             **_place(key),
             "digest": key.digest,
-            "runtime": key.runtime,
             "upstream": key.upstream,
             "credential": key.credential,
             "budget": None if key.limit is None else _nano(key.limit),
@@ -120,9 +118,6 @@ def settle(tx: Transaction, key: AttemptKey, call_id: str, call: SettledCall) ->
             "input_tokens": usage.fresh + usage.cached + usage.cache_write,
             "cost": None if call.cost is None else _nano(call.cost),
             "is_estimate": int(call.is_estimate),
-            "status": call.status,
-            "first_byte_ms": call.first_byte_ms,
-            "total_ms": call.total_ms,
         },
     )
 
@@ -135,7 +130,7 @@ def totals(tx: Transaction, run_id: str, attempt: int) -> CallTotals | None:
     calls = tx.all(f"{_CALLS} ORDER BY at", place)
     made = [call for call in calls if call["state"] != "refused"]
     costs = [_cost(call) for call in made]
-    refused = next((call for call in reversed(calls) if call["state"] == "refused"), None)
+    refused = calls[-1] if calls and calls[-1]["state"] == "refused" else None
     usages = [Usage.from_json(None if call["usage"] is None else json.loads(call["usage"])) for call in made]
     return CallTotals(
         calls=len(made),
@@ -173,7 +168,6 @@ def _key(row: Row) -> AttemptKey:
         digest=row["digest"],
         run_id=row["run_id"],
         attempt=row["number"],
-        runtime=row["runtime"],
         upstream=row["upstream"],
         credential=row["credential"],
         limit=None if row["budget"] is None else Decimal(row["budget"]) / _NANO,
