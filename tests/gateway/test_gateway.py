@@ -5,6 +5,7 @@ import asyncio
 import gzip
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -408,6 +409,33 @@ def test_the_cost_is_known_before_the_agent_has_the_end_of_the_answer(agent: Age
             if b"message_stop" in seen:
                 break
         assert (agent.totals().open, str(agent.totals().cost)) == (0, "0.00429")
+
+
+def test_two_attempts_on_one_connection_pay_each_for_its_own_calls(services: Services) -> None:
+    one, other = Agent(services, 'budgetUsd: "1.00"\n'), Agent(services, 'budgetUsd: "0.002"\n')
+    with httpx2.Client(limits=httpx2.Limits(max_connections=1)) as client:
+        statuses = [
+            client.post(f"{one.url}/v1/messages", json=BODY, headers={"x-api-key": agent.token}).status_code
+            for agent in (one, other, one)
+        ]
+
+    assert statuses == [200, 402, 200]
+    assert (str(one.totals().cost), str(other.totals().cost)) == ("0.00858", "0")
+
+
+def test_an_agent_that_holds_hundreds_of_requests_open_keeps_no_other_from_its_model(services: Services, agent: Agent) -> None:
+    fighter = Agent(services)
+    address = httpx2.URL(agent.url)
+    head = f"POST /model/v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {fighter.token}\r\ncontent-length: 99\r\n\r\nhalf"
+    connections = [socket.create_connection((address.host, address.port or 80)) for _ in range(400)]
+    try:
+        for connection in connections:
+            connection.sendall(head.encode())
+        assert [agent.post().status_code for _ in range(3)] == [200] * 3
+    finally:
+        for connection in connections:
+            connection.close()
+    assert fighter.totals().calls == 0
 
 
 def test_a_store_that_is_away_is_told_as_a_service_that_can_be_asked_again(

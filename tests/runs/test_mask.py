@@ -255,3 +255,10 @@ def test_a_secret_that_no_environment_can_hold_is_a_reason_without_the_value(tmp
         assert "vvv" not in run.message
         assert log_of(services, run.id, LogKind.OUTPUT) == []
         assert accept(services, command_task("true"))
+
+
+def test_the_key_of_an_attempt_is_masked_by_its_form_because_who_adopts_an_agent_does_not_know_it() -> None:
+    key = b"optio_at_" + b"aB3-_" * 8 + b"xyz"
+
+    assert Masker(())(b"ANTHROPIC_API_KEY=" + key + b"\n") == b"ANTHROPIC_API_KEY=***\n"
+    assert Masker(())(b"optio_at_ and nothing") == b"optio_at_ and nothing"
