@@ -399,7 +399,8 @@ def build(settings: Settings, part: str = "dev") -> Services:
 def gateway_app(services: Services) -> "Gateway":
     """Return the gateway as an ASGI application. Raise SettingsError when its library is not installed."""
     with _extra("gateway", "OPTIO_GATEWAY"):
-        from optio.gateway.app import Gateway, is_no_broken_answer
+        from optio.gateway.app import Gateway
+        from optio.gateway.model_calls import is_no_broken_answer
     logging.getLogger("uvicorn.error").addFilter(is_no_broken_answer)
     return Gateway(services.store, services.secrets)
 

@@ -27,7 +27,7 @@ HOMES = {
     "cronsim": ("scheduling.cron",),
     "litestar": ("server",),
     "minijinja": ("server.pages.rendering",),
-    "httpx2": ("gateway.app", "executors.pods.api_client", "executors.pods.exec", "identity.oidc"),
+    "httpx2": ("gateway.model_calls", "executors.pods.api_client", "executors.pods.exec", "identity.oidc"),
     "pygls": ("lsp.connection", "lsp.wire"),
     "lsprotocol": ("lsp.server", "lsp.connection", "lsp.answers", "lsp.wire"),
     "jwt": ("identity.oidc",),

@@ -18,7 +18,7 @@ import pytest
 
 from optio.cli.shared.examine_gateway import examine_gateway
 from optio.errors import StoreUnavailable
-from optio.gateway import app
+from optio.gateway import app, asgi
 from optio.model.model_call import AttemptKey, CallTotals
 from optio.model.money import RunBudget
 from optio.runs.model_access import find_access
@@ -229,7 +229,7 @@ def test_counting_tokens_is_free(agent: Agent) -> None:
         (b"nonsense", {}, 400),
         (b"", {}, 400),
         (gzip.compress(b"{}", mtime=0), {"content-encoding": "gzip"}, 415),
-        (b" " * (app.MAX_BODY_BYTES + 1), {}, 413),
+        (b" " * (asgi.MAX_BODY_BYTES + 1), {}, 413),
     ],
 )
 def test_a_body_that_cannot_be_read_is_refused(agent: Agent, body: bytes, headers: dict[str, str], status: int) -> None:

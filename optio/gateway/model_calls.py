@@ -1,0 +1,242 @@
+"""Model calls on their way through the gateway: money is reserved, the credential added, the answer passed on as it comes, and
+the call settled. Used by `optio.gateway.app`."""
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import NamedTuple
+from urllib.parse import parse_qsl, urlencode
+
+import httpx2
+
+from optio.errors import NotFound, StoreUnavailable
+from optio.gateway.asgi import OWN_HEADERS, CallRefused, Message, Receive, Send, answer, read_body, wait_for_leave
+from optio.gateway.protocols.base import AnswerReader, Dialect, ModelRequest
+from optio.gateway.reservation import plan_call
+from optio.gateway.settlement import settled
+from optio.model.model_call import CALL_LEASE, AttemptKey, PlannedCall, RefusedCall
+from optio.secrets.base import Secrets
+from optio.store.base import GatewayStore
+
+log = logging.getLogger(__name__)
+# A model that thinks may be silent for minutes.
+_SILENCE_S, _CONNECT_S = 900.0, 10.0
+# A call that has no room waits so long for others of its run to end, and asks again in between.
+_ROOM_S, _ROOM_PAUSE_S = 600.0, 0.25
+
+
+class ModelCall(NamedTuple):
+    """One request of an agent: whose it is, what it says, and its place at the model service."""
+
+    key: AttemptKey
+    token: str
+    dialect: Dialect
+    path: str
+    scope: Message
+
+
+class _Unreached(Exception):
+    """Raised when no connection to the model service came about, so nothing was sent and nothing costs."""
+
+
+class AnswerBroke(Exception):
+    """Raised to end a connection whose answer broke off in its middle, so that the agent sees that too."""
+
+
+class ModelCalls:
+    """The calls of a gateway."""
+
+    def __init__(self, store: GatewayStore, secrets: Secrets) -> None:
+        self._store, self._secrets = store, secrets
+        self._open: dict[str, AttemptKey] = {}  # by the ids of calls
+        timeout = httpx2.Timeout(_SILENCE_S, connect=_CONNECT_S)
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
+        self._client = httpx2.AsyncClient(timeout=timeout, limits=limits, follow_redirects=False, trust_env=True)
+
+    async def close(self) -> None:
+        """Close the connections to model services."""
+        await self._client.aclose()
+
+    async def renew(self) -> None:
+        """Keep the reservations of open calls alive, for ever."""
+        while True:
+            await asyncio.sleep(CALL_LEASE.total_seconds() / 4)
+            if self._open:
+                try:
+                    await asyncio.to_thread(self._store.renew_calls, [(key, call_id) for call_id, key in self._open.items()])
+                except StoreUnavailable as err:
+                    log.warning("open model calls were not renewed: %s", err)
+
+    async def pass_metered(self, call: ModelCall, receive: Receive, send: Send) -> None:
+        """Reserve, pass the call on, and settle it."""
+        request = call.dialect.request(call.path, await read_body(call.scope, receive))
+        if request is None:
+            raise CallRefused(400, "body", f"the body cannot be read as a request of {call.dialect.name}")
+        if request.obstacle is not None:
+            raise CallRefused(400, "body", request.obstacle)
+        credential = await self._credential(call.key)
+        call_id = uuid.uuid4().hex
+        plan = await self._admit(call.key, call_id, request)
+        self._open[call_id] = call.key
+        body = request.body if plan.max_output is None else call.dialect.limited(request, plan.max_output)
+        passing = _Passing(call.dialect, request, plan)
+        settle = partial(self._settle, call.key, call_id, passing)
+        try:
+            await self._pass(call, credential, body, passing, receive, send, settle)
+        except _Unreached as unreached:
+            passing.status = 502
+            raise CallRefused(502, "upstream", f"the model service cannot be reached: {unreached}") from None
+        finally:
+            await asyncio.shield(settle())
+
+    async def pass_free(self, call: ModelCall, receive: Receive, send: Send) -> None:
+        """Pass on a request that costs nothing."""
+        credential = await self._credential(call.key)
+        body = await read_body(call.scope, receive)
+        try:
+            async with self._upstream(call, credential, body) as response:
+                await answer(send, response.status_code, await response.aread(), *_answer_headers(response))
+        except (_Unreached, httpx2.HTTPError) as err:
+            raise CallRefused(502, "upstream", f"the model service cannot be reached: {err}") from None
+
+    async def _admit(self, key: AttemptKey, call_id: str, request: ModelRequest) -> PlannedCall:
+        plan = partial(
+            plan_call,
+            model=request.model,
+            size=len(request.body),
+            max_output=request.max_output,
+            answers=request.answers,
+            is_priced=key.is_priced,
+        )
+        last = time.monotonic() + _ROOM_S
+        while True:
+            admit = partial(self._store.admit_call, key, call_id, request.model, len(request.body), plan)
+            try:
+                planned = await asyncio.to_thread(admit)
+            except NotFound as err:
+                raise CallRefused(401, "auth", "the attempt of this key has ended") from err
+            if isinstance(planned, PlannedCall):
+                return planned
+            if not planned.has_open or time.monotonic() > last:
+                raise _refusal(planned)
+            await asyncio.sleep(_ROOM_PAUSE_S)
+
+    async def _settle(self, key: AttemptKey, call_id: str, passing: "_Passing") -> None:
+        if passing.is_settled:
+            return
+        passing.is_settled = True
+        self._open.pop(call_id, None)
+        call = settled(passing.reader.answer, passing.request, passing.plan, passing.status)
+        try:
+            await asyncio.to_thread(self._store.settle_call, key, call_id, call)
+        except StoreUnavailable as err:
+            # It counts with what it has reserved.
+            log.warning("a model call of run %s was not settled: %s", key.run_id, err)
+
+    async def _pass(
+        self,
+        call: ModelCall,
+        credential: str,
+        body: bytes,
+        passing: "_Passing",
+        receive: Receive,
+        send: Send,
+        settle: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Send the request and pass the answer on, until the agent has it or goes away."""
+        gone = asyncio.ensure_future(wait_for_leave(receive))
+        relay = asyncio.ensure_future(self._relay(call, credential, body, passing, send, settle))
+        try:
+            await asyncio.wait({gone, relay}, return_when=asyncio.FIRST_COMPLETED)
+            if relay.done():
+                relay.result()
+        finally:
+            for task in (gone, relay):
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await relay
+
+    async def _relay(
+        self,
+        call: ModelCall,
+        credential: str,
+        body: bytes,
+        passing: "_Passing",
+        send: Send,
+        settle: Callable[[], Awaitable[None]],
+    ) -> None:
+        async with self._upstream(call, credential, body) as response:
+            passing.status = response.status_code
+            await send({"type": "http.response.start", "status": response.status_code, "headers": _answer_headers(response)})
+            try:
+                async for part in response.aiter_raw():
+                    passing.reader.feed(part)
+                    if passing.reader.answer.is_complete:
+                        # The agent may end as soon as it has this, and its cost must be known then.
+                        await settle()
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+                passing.reader.close()
+            except httpx2.HTTPError as err:
+                log.info("run %s: an answer of its model broke off: %s", call.key.run_id, type(err).__name__)
+                raise AnswerBroke from None
+            await settle()
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    @contextlib.asynccontextmanager
+    async def _upstream(self, call: ModelCall, credential: str, body: bytes) -> AsyncIterator[httpx2.Response]:
+        headers = [
+            (name, value.replace(call.token.encode(), credential.encode()))
+            for name, value in call.scope["headers"]
+            if name not in OWN_HEADERS
+        ]
+        query = [
+            (name, credential if value == call.token else value)
+            for name, value in parse_qsl(call.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        ]
+        url = call.key.upstream.rstrip("/") + call.path + (f"?{urlencode(query)}" if query else "")
+        request = self._client.build_request(
+            call.scope["method"], url, content=body, headers=[*headers, (b"accept-encoding", b"identity")]
+        )
+        try:
+            response = await self._client.send(request, stream=True)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.InvalidURL, httpx2.UnsupportedProtocol) as err:
+            raise _Unreached(type(err).__name__) from err
+        except httpx2.HTTPError as err:
+            raise CallRefused(502, "upstream", f"the model service gave no answer: {type(err).__name__}") from err
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    async def _credential(self, key: AttemptKey) -> str:
+        value = await asyncio.to_thread(self._secrets.get, key.credential)
+        if value is None:
+            raise CallRefused(401, "auth", f"the secret `{key.credential}` has no value: {self._secrets.where(key.credential)}")
+        return value
+
+
+class _Passing:
+    """An answer while it passes."""
+
+    def __init__(self, dialect: Dialect, request: ModelRequest, plan: PlannedCall) -> None:
+        self.request, self.plan = request, plan
+        self.reader = AnswerReader(dialect, is_stream=request.is_stream)
+        self.status = 0  # none has come yet
+        self.is_settled = False
+
+
+def is_no_broken_answer(record: logging.LogRecord) -> bool:
+    """Filter out answers that broke off: the server logs what ends a connection as an error."""
+    return not (record.exc_info and isinstance(record.exc_info[1], AnswerBroke))
+
+
+def _refusal(call: RefusedCall) -> CallRefused:
+    return CallRefused(402 if call.reason in ("budget", "unpriced") else 403, call.reason, call.message)
+
+
+def _answer_headers(response: httpx2.Response) -> list[tuple[bytes, bytes]]:
+    return [(name.lower(), value) for name, value in response.headers.raw if name.lower() not in OWN_HEADERS]
