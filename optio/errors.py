@@ -153,10 +153,13 @@ class LeaseLost(OptioError):
 
 class LaunchFailed(OptioError):
     """The agent's process could not be started; `reason` is the machine-readable reason that the run gets. The text is the
-    message, and the `cure` if there is one."""
+    message, and the `cure` if there is one. A `temporary` refusal concerns other runs too, so the run waits; with `again` a
+    retry may help."""
 
-    def __init__(self, reason: str, message: str, *, cure: str | None = None, temporary: bool = False) -> None:
-        self.reason, self.message, self.cure, self.temporary = reason, message, cure, temporary
+    def __init__(
+        self, reason: str, message: str, *, cure: str | None = None, temporary: bool = False, again: bool = False
+    ) -> None:
+        self.reason, self.message, self.cure, self.temporary, self.again = reason, message, cure, temporary, again
         super().__init__(message if cure is None else f"{message}: {cure}")
 
 

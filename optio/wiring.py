@@ -23,7 +23,7 @@ from optio.limits.base import RateWindow
 from optio.limits.local import LocalRateWindow
 from optio.model.probe_result import ProbeResult
 from optio.runs.execution_context import ExecutionContext
-from optio.runs.model_access import GatewayMode, GatewayRoute
+from optio.runs.gateway_access import GatewayMode, GatewayRoute
 from optio.runtimes import RUNTIMES
 from optio.secrets.base import Secrets
 from optio.secrets.command import SecretCommand

@@ -24,4 +24,5 @@ def emit(
         isolation=isolation,
         namespace=namespace,
         allowed_secrets=allowed_secrets,
+        connections=task.connections,
     )

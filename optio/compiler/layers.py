@@ -20,7 +20,7 @@ from optio.model.route import Route, value_at
 DEFAULTS = ("_defaults.yaml", "_defaults.yml")
 POLICY = "_policy.yaml"
 # Types of documents that are neither tasks nor templates.
-OTHER_TYPES = ("connection", "policy")
+OTHER_TYPES = ("policy",)
 # Other names that people give to files of defaults and policies.
 _BASE_NAMES = {
     **dict.fromkeys(("_default", "default", "defaults", "_common", "_base", "_shared"), DEFAULTS[0]),
@@ -46,6 +46,11 @@ _MAX_TEMPLATE_DEPTH = 20
 def is_base(document: Document) -> bool:
     """Return True if the file is a template or holds defaults, and so is not a task itself."""
     return posixpath.basename(document.path) in DEFAULTS or _is_template(document)
+
+
+def is_connection(document: Document) -> bool:
+    """Return True if the file says that it is a connection."""
+    return isinstance(document.value, dict) and document.value.get("type") == "connection"
 
 
 def _is_template(document: Document) -> bool:

@@ -30,6 +30,7 @@ from optio.compiler.layers import (
     check_base_keys,
     inherited_values,
     is_base,
+    is_connection,
     is_removal,
     merge_layers,
     read_layers,
@@ -316,9 +317,8 @@ def compile_file(
             task = replace(task, samples=())
     comments, ignore_findings = find_ignores(document)
     document.release_nodes()
-    return CompiledFile(
-        path, fold_excess([*findings, *ignore_findings]), facts, comments, task, compiled, is_base(document) or path == POLICY
-    )
+    is_no_task = path == POLICY or is_base(document) or is_connection(document)
+    return CompiledFile(path, fold_excess([*findings, *ignore_findings]), facts, comments, task, compiled, is_no_task)
 
 
 def _proved(
@@ -363,6 +363,16 @@ def _compiled(
         return document, None, [*findings, *policy.found]
     if is_base(document):
         return document, None, _base_result(source, document, findings)
+    if is_connection(document):
+        from optio.compiler.connections import check_connection  # imported only for a tree with connections
+
+        return (
+            document,
+            None,
+            _with_text_checks(
+                source, document, findings, [*check_connection(document), *find_tokens(document.path, document.text)]
+            ),
+        )
     if (refusal := _refuse_other_file(document)) is not None:
         return document, None, [*findings, refusal]
     lower_layers, missing = read_layers(document, tree, bases)
@@ -376,6 +386,11 @@ def _compiled(
     task, further = resolve(merged_document, shape, tree)
     findings += further
     task = policy.with_default(task)
+    if task.spec.connections:
+        from optio.compiler.connections import resolve_connections
+
+        connections, further = resolve_connections(task, tree, bases)
+        task, findings = replace(task, connections=connections), [*findings, *further]
     findings += checks.run(task, pedantic=pedantic)
     findings += policy.judge(task, tree)
     return document, task, _without_repeats(findings, merged_document)

@@ -3,7 +3,7 @@ their findings with `at` and `in_prompt`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optio.compiler.diagnostics import Diagnostic, Fix, diagnostic
 from optio.compiler.layers import MergedDocument
@@ -12,6 +12,9 @@ from optio.compiler.yaml.document import Document
 from optio.compiler.yaml.emit import flow
 from optio.model.route import Route
 from optio.model.task import TaskSpec
+
+if TYPE_CHECKING:
+    from optio.model.connection import Connection
 
 
 class Sample(NamedTuple):
@@ -36,6 +39,7 @@ class ResolvedTask:
     prompt_path: str | None = None
     gaps: frozenset[Route] = frozenset()
     samples: tuple[Sample, ...] = field(default=())
+    connections: "tuple[Connection, ...]" = ()
 
     @property
     def path(self) -> str:

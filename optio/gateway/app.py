@@ -1,4 +1,5 @@
-"""The gateway as an ASGI application: it takes model calls of agents, adds the credential, and passes answers on as they come.
+"""The gateway as an ASGI application: it takes calls of agents, to their models, tools and services, adds the credential, and
+passes answers on as they come.
 
 It keeps nothing: a key is looked up for each call, and a reservation is a row. So any gateway may take any call, and one that
 is killed ends no run: its calls break, which the agents' own programs repeat, and count with what they had reserved.
@@ -7,26 +8,31 @@ is killed ends no run: its calls break, which the agents' own programs repeat, a
 import asyncio
 import logging
 import re
-from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
 from optio.errors import SecretUnavailable, StoreUnavailable
 from optio.gateway.asgi import CallRefused, Message, Receive, Send, answer, read_key
+from optio.gateway.connections import ConnectionRefused, Connections
+from optio.gateway.http_calls import HttpCalls, refuse
 from optio.gateway.model_calls import ModelCall, ModelCalls
 from optio.gateway.protocols.anthropic import Messages
 from optio.gateway.protocols.base import Dialect
 from optio.gateway.protocols.gemini import GenerateContent
 from optio.gateway.protocols.openai import ChatCompletions, Responses
-from optio.model.model_call import key_digest
+from optio.model.connection import McpConnection
+from optio.model.model_call import AttemptKey, key_digest
 from optio.secrets.base import Secrets
 from optio.store.base import GatewayStore
 from optio.version import __version__
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from optio.gateway.tools import Tools
 
 log = logging.getLogger(__name__)
 # What follows this is the path of the model service.
 MODEL = "/model"
+# The MCP server of a run, and what a worker asks before its agent begins.
+MCP, CHECK = "/mcp", "/check"
 # Whole paths, because a credential opens much more of a service than its models: nothing else of it is reached. A name begins
 # with no dot, so that no path leads upwards.
 _VERSION, _NAME = r"(?:/v1(?:beta)?)?", r"/models/\w[\w.@-]*"
@@ -47,6 +53,9 @@ class Gateway:
 
     def __init__(self, store: GatewayStore, secrets: Secrets) -> None:
         self._store, self._calls = store, ModelCalls(store, secrets)
+        self._connections = Connections(store, secrets)
+        self._http = HttpCalls(self._connections)
+        self._tools: Tools | None = None
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -64,22 +73,29 @@ class Gateway:
             await send({"type": "lifespan.startup.complete"})
         renewing.cancel()
         await self._calls.close()
+        await self._http.close()
+        if self._tools is not None:
+            await self._tools.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         if path == "/healthz":
             await answer(send, 200, b'{"gateway": "%s"}' % __version__.encode())
-            return
+        elif path.startswith(f"{MODEL}/"):
+            await self._serve_model(scope, receive, send)
+        else:
+            await self._serve_connections(scope, receive, send)
+
+    async def _serve_model(self, scope: Message, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
         request_line = f"{scope['method']} {path.removeprefix(MODEL)}"
         dialect = next((dialect for pattern, dialect in _CALLS if re.fullmatch(pattern, request_line, re.ASCII)), None)
         try:
-            if not path.startswith(f"{MODEL}/"):
-                raise CallRefused(404, "path", f"nothing is served here: model calls go to {MODEL}/...")
             token = read_key(scope)
-            key = await self._ask(self._store.attempt_key, key_digest(token))
-            if key is None:
-                raise CallRefused(401, "auth", "this key is of no running attempt")
+            key = await self._key(token)
+            if key.upstream is None:
+                raise CallRefused(403, "model", "the agent of this run calls its model by itself")
             call = ModelCall(key, token, dialect or Messages(), path[len(MODEL) :], scope)
             if dialect is not None:
                 await self._calls.pass_metered(call, receive, send)
@@ -95,5 +111,48 @@ class Gateway:
             body = (dialect or Messages()).refusal(503, "unavailable", "Optio: the gateway cannot take calls now")
             await answer(send, 503, body, (b"retry-after", b"2"))
 
-    async def _ask(self, read: Callable[[str], T], digest: str) -> T:
-        return read(digest) if self._store.local else await asyncio.to_thread(read, digest)
+    async def _serve_connections(self, scope: Message, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        try:
+            if path.startswith("/http/"):
+                token, _, rest = path.removeprefix("/http/").partition("/")
+                await self._http.serve(await self._key(token), rest, scope, receive, send)
+            elif path == MCP:
+                await self._mcp.serve(await self._key(read_key(scope)), scope, receive, send)
+            elif path == CHECK:
+                await self._check(await self._key(read_key(scope)), send)
+            else:
+                raise CallRefused(404, "path", f"nothing is served here: model calls go to {MODEL}/..., tools to {MCP}")
+        except CallRefused as refused:
+            await refuse(send, refused)
+        except (StoreUnavailable, SecretUnavailable) as err:
+            log.warning("a call of a connection was not taken: %s", err)
+            await refuse(send, CallRefused(503, "unavailable", "the gateway cannot take calls now"))
+
+    async def _check(self, key: AttemptKey, send: Send) -> None:
+        """Tell a worker whether the connections of a run can be used."""
+        try:
+            for connection in (await self._connections.of(key)).values():
+                await self._connections.filled_in(connection)
+                if isinstance(connection.spec, McpConnection):
+                    await self._mcp.check(key)
+            await answer(send, 200, b"{}")
+        except ConnectionRefused as refused:
+            raise CallRefused(424, refused.reason, refused.message) from None
+
+    @property
+    def _mcp(self) -> "Tools":
+        if self._tools is None:
+            from optio.gateway.tools import Tools  # 60 MB, and only for runs with MCP connections
+
+            self._tools = Tools(self._connections)
+        return self._tools
+
+    async def _key(self, token: str) -> AttemptKey:
+        """Return the key of a running attempt. Raises CallRefused and StoreUnavailable."""
+        digest = key_digest(token)
+        read = self._store.attempt_key
+        key = read(digest) if self._store.local else await asyncio.to_thread(read, digest)
+        if key is None:
+            raise CallRefused(401, "auth", "this key is of no running attempt")
+        return key

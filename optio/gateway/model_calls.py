@@ -197,7 +197,7 @@ class ModelCalls:
             (name, credential if value == call.token else value)
             for name, value in parse_qsl(call.scope["query_string"].decode("latin-1"), keep_blank_values=True)
         ]
-        url = call.key.upstream.rstrip("/") + call.path + (f"?{urlencode(query)}" if query else "")
+        url = (call.key.upstream or "").rstrip("/") + call.path + (f"?{urlencode(query)}" if query else "")
         request = self._client.build_request(
             call.scope["method"], url, content=body, headers=[*headers, (b"accept-encoding", b"identity")]
         )
@@ -213,9 +213,10 @@ class ModelCalls:
             await response.aclose()
 
     async def _credential(self, key: AttemptKey) -> str:
-        value = await asyncio.to_thread(self._secrets.get, key.credential)
+        name = key.credential or ""
+        value = await asyncio.to_thread(self._secrets.get, name)
         if value is None:
-            raise CallRefused(401, "auth", f"the secret `{key.credential}` has no value: {self._secrets.where(key.credential)}")
+            raise CallRefused(401, "auth", f"the secret `{name}` has no value: {self._secrets.where(name)}")
         return value
 
 

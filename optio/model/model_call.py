@@ -30,15 +30,17 @@ CALL_LEASE = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptKey:
-    """Right of one attempt to call its model. `upstream` is the base URL of the model service, and `credential` the name of
-    the secret that opens it. `limit` is what the run may spend in US dollars, None without a budget, and `spent` what earlier
-    attempts have spent of it. With `is_priced` no model is called whose price is unknown."""
+    """Right of one attempt to call what its task names, whose digest is `definition`. `upstream` is the base URL of its model
+    service, and `credential` the name of the secret that opens it, both None where the agent calls its model by itself. `limit`
+    is what the run may spend in US dollars, None without a budget, and `spent` what earlier attempts have spent of it. With
+    `is_priced` no model is called whose price is unknown."""
 
     digest: str
     run_id: str
     attempt: int
-    upstream: str
-    credential: str
+    definition: str
+    upstream: str | None
+    credential: str | None
     limit: Decimal | None
     spent: Decimal
     is_priced: bool

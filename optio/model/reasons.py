@@ -73,6 +73,16 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
         "use pods, or the sandbox that the message names",
     ),
     (
+        "no_gateway",
+        "the task names connections, and `OPTIO_GATEWAY` is off",
+        "turn the gateway on",
+    ),
+    (
+        "unreachable unauthorized changed",
+        "a connection cannot be reached, refuses its credential, or offers other tools than before; no model was called",
+        "`optio connection test ID`",
+    ),
+    (
         "not_metered",
         "`OPTIO_GATEWAY=required`, and this agent cannot be led through the gateway",
         "read the message",

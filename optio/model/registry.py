@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optio.errors import NotFound
 from optio.model.spec import to_json
 from optio.model.task import TaskSpec
+
+if TYPE_CHECKING:
+    from optio.model.connection import Connection
 
 _MAX_ID_LENGTH = 80
 
@@ -40,7 +43,7 @@ class CompiledTask:
 
     By the policy, `isolation` names what an executor must apply to run it, `namespace` is the Kubernetes namespace of its pods,
     and `allowed_secrets` are the patterns that a secret must fit which a run gets though the task does not name it; None allows
-    all. The digest covers all but the origin.
+    all. `connections` are those that the task names, as their files stated them. The digest covers all but the origin.
     """
 
     id: str
@@ -50,6 +53,7 @@ class CompiledTask:
     isolation: tuple[str, ...] = ()
     namespace: str | None = None
     allowed_secrets: tuple[str, ...] | None = None
+    connections: "tuple[Connection, ...]" = ()
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -70,7 +74,8 @@ class CompiledTask:
         isolation = {"isolation": list(self.isolation)} if self.isolation else {}
         namespace = {} if self.namespace is None else {"namespace": self.namespace}
         allowed_secrets = {} if self.allowed_secrets is None else {"allowedSecrets": list(self.allowed_secrets)}
-        return {"id": self.id, "spec": spec, "prompt": self.prompt, **isolation, **namespace, **allowed_secrets}
+        connections = {"connections": [each.to_json() for each in self.connections]} if self.connections else {}
+        return {"id": self.id, "spec": spec, "prompt": self.prompt, **isolation, **namespace, **allowed_secrets, **connections}
 
     @cached_property
     def digest(self) -> str:
@@ -94,10 +99,17 @@ class CompiledTask:
             isolation=tuple(data.get("isolation", ())),
             namespace=data.get("namespace"),
             allowed_secrets=None if data.get("allowedSecrets") is None else tuple(data["allowedSecrets"]),
+            connections=_connections(data["connections"]) if data.get("connections") else (),
         )
         if "digest" in data:
             task.__dict__["digest"] = data["digest"]
         return task
+
+
+def _connections(entries: list[dict[str, Any]]) -> "tuple[Connection, ...]":
+    from optio.model.connection import Connection  # imported only for a task that has one
+
+    return tuple(map(Connection.from_json, entries))
 
 
 @dataclass(frozen=True, kw_only=True)

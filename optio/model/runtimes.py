@@ -257,6 +257,16 @@ def key_pattern(runtime: str, model: str | None) -> str | None:
     return None if runtime != "opencode" or model is None else f"{provider_key(model)}$"
 
 
+def key_variables(runtime: str, model: str | None) -> tuple[str, ...]:
+    """Return the variables in which an agent looks for the API key of its model's endpoint; none where that is not known."""
+    service = service_of(runtime, model)
+    if service is not None:
+        return service.keys
+    if runtime == "copilot":
+        return ("COPILOT_PROVIDER_API_KEY",)
+    return () if runtime != "opencode" or model is None else (provider_key(model),)
+
+
 def is_known(name: str) -> bool:
     """Return whether Optio or an installed package brings a runtime of this name."""
     return name in DECLARED or name in plugins.names()

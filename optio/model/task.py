@@ -18,6 +18,15 @@ DEFAULT_MAX_CONCURRENT = 2
 DEFAULT_MAX_RETRIES = 1
 
 
+class ConnectionUse(Spec, frozen=True, kw_only=True):
+    """A connection as a task names it, with the tools that it may call."""
+
+    id: Text
+    """The connection: the name of its file in `connections/`, without the ending."""
+    tools: list[Text]
+    """The tools of an MCP server that the run may call. By default those of class `read`."""
+
+
 class Network(Spec, frozen=True, kw_only=True):
     """The hosts that the agent may reach. It can reach, and resolve the names of, nothing else."""
 
@@ -179,8 +188,8 @@ class TaskSpec(Spec, frozen=True, kw_only=True):
     """The number of pods kept ready, so that runs need not wait for one."""
     environment: Environment = field(default_factory=Environment)
     """The environment of the agent: image, setup, variables, secrets, network and resources."""
-    connections: list[Text] = []
-    """External services for the run; not supported yet."""
+    connections: list[str | ConnectionUse] = []
+    """Services that the run reaches through the gateway: names of files in `connections/`, or `{id: NAME, tools: [...]}`."""
     triggers: list[Trigger] = []
     """The events that may start a run; at most one trigger of each type."""
     tests: list[Example] = []

@@ -41,7 +41,7 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
         yield from _setup(old, new)
         yield from _other_keys(old, new)
         yield from _namespace(before.namespace, after.namespace)
-    were, are = set() if before is None else set(before.spec.connections), set(after.spec.connections)
+    were, are = ({each.id for each in task.connections} if task is not None else set() for task in (before, after))
     if were != are:
         was, now = shorten_pair(*(", ".join(sorted(names)) or "none" for names in (were, are)))
         weight = EffectWeight.DANGER if are - were else EffectWeight.NOTICE

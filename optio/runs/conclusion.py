@@ -25,7 +25,7 @@ from optio.model.run import UNKNOWN_AGENT, AgentIdentity, LogLine, Outcome, Run,
 from optio.model.runtimes import declaration_of
 from optio.model.session import REFUSED, UNFIT, session_to_continue, used_directory, was_repaired
 from optio.model.usage import CostSource, Meter
-from optio.runs import model_access
+from optio.runs import gateway_access
 from optio.runs.attempt_log import AttemptLog, system_lines
 from optio.runs.attempt_record import MAX_MESSAGE, AttemptRecord
 from optio.runs.attempt_states import CANCELLED
@@ -90,9 +90,9 @@ class Conclusion:
         meter, max_text_bytes, text, agent = reader.meter, reader.longest, reader.text, self._identity(reader)
         outcome = verdict or outcome_of(end, reader, limits)
         if limits.totals is not None:
-            lines += system_lines(*model_access.notes(meter, limits.totals))
-            meter = model_access.metered(meter, limits.totals)
-            outcome = outcome if verdict is not None else model_access.judge(outcome, limits.totals)
+            lines += system_lines(*gateway_access.notes(meter, limits.totals))
+            meter = gateway_access.metered(meter, limits.totals)
+            outcome = outcome if verdict is not None else gateway_access.judge(outcome, limits.totals)
         outcome = judge_result(task, outcome, reader.file.report, meter, self._record.mask.text)
         outcome = self._without_session(outcome, meter)
         if outcome.text is None:
@@ -123,7 +123,7 @@ class Conclusion:
     def end(self, outcome: Outcome, end: Exit | None = None) -> None:
         """Store the outcome of an attempt whose output was not read to its end."""
         totals = self._call_totals(_SETTLE_S)
-        meter = self._run.meter if totals is None else model_access.metered(self._run.meter, totals)
+        meter = self._run.meter if totals is None else gateway_access.metered(self._run.meter, totals)
         self._finish(_Result(outcome, meter, end))
 
     def explain(self, outcome: Outcome, offsets: Mapping[str, int]) -> None:

@@ -26,6 +26,7 @@ from optio.runs.attempt_states import AttemptEffect, AttemptState, Event, Phase,
 from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial
 from optio.runs.conclusion import Conclusion
 from optio.runs.execution_context import ExecutionContext
+from optio.runs.gateway_access import check_connections, find_access
 from optio.runs.launching import (
     SessionChoice,
     build_launch,
@@ -35,7 +36,6 @@ from optio.runs.launching import (
     may_continue,
     read_secrets,
 )
-from optio.runs.model_access import find_access
 from optio.runtimes.base import Runtime
 from optio.secrets.base import run_secrets
 from optio.store.values import Claim
@@ -174,7 +174,9 @@ class Execution:
             record.mask_secrets(secrets.values(), executor, environment)
             check_lengths(secrets, self._runtime)
             session = self._session.session
-            endpoint = context.endpoints.get(self._runtime.declaration.name) if access is None else access.endpoint
+            endpoint = context.endpoints.get(self._runtime.declaration.name)
+            if access is not None and access.endpoint is not None:
+                endpoint = access.endpoint
             launch = build_launch(
                 self._claim,
                 task,
@@ -183,10 +185,13 @@ class Execution:
                 session=session,
                 secrets=secrets,
                 endpoint=endpoint,
+                tools=None if access is None else access.tools,
                 leased_at=self._leased_at,
             )
             if access is not None:
                 record.durably(partial(context.store.open_key, self.run.lease, access.key))
+                if task.connections and context.gateway is not None:
+                    check_connections(context.gateway, access.token)
             if session is not None:
                 record.durably(lambda: context.store.note_continued(self.run.lease, session.last))
             self._follow(executor.start(launch), ReadTrial({}, adopted=False))
@@ -195,7 +200,7 @@ class Execution:
         except LaunchFailed as err:
             if err.temporary:
                 return states.Delayed(Delay(reason=err.reason, message=str(err)))
-            return states.LaunchRefused(Outcome(ok=False, reason=err.reason, message=str(err)))
+            return states.LaunchRefused(Outcome(ok=False, reason=err.reason, message=str(err), again=err.again))
         return states.Launched()
 
     def _find(self, state: AttemptState) -> Event:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from optio.broker.base import Broker
 from optio.executors.base import Executor
-from optio.runs.model_access import GatewayRoute
+from optio.runs.gateway_access import GatewayRoute
 from optio.runtimes.base import Runtime
 from optio.secrets.base import Secrets
 from optio.store.base import ExecutionStore

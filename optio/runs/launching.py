@@ -14,7 +14,7 @@ from optio.model.run import Attempt, Outcome
 from optio.model.session import UNFIT, Session, prompt_to_go_on, session_to_continue
 from optio.runs.execution_context import ExecutionContext
 from optio.runs.runtime_guard import invoke
-from optio.runtimes.base import AttemptContext, Runtime
+from optio.runtimes.base import AttemptContext, Runtime, ToolServer
 from optio.secrets.base import Secrets
 from optio.store.values import Claim
 
@@ -101,14 +101,17 @@ def build_launch(
     session: Session | None,
     secrets: Mapping[str, str],
     endpoint: str | None,
+    tools: ToolServer | None,
     leased_at: float,
 ) -> Launch:
-    """Return the launch. `endpoint` is that of the model, None for the one that the agent knows. `leased_at` is when the lease
+    """Return the launch. `endpoint` is that of the model, None for the one that the agent knows, and `tools` the
+    server of its tools. `leased_at` is when the lease
     was requested, by the executor's clock. Raises LaunchFailed."""
     run, spec, agent = claim.run, task.spec, runtime.declaration
     call_context = AttemptContext(
         program="" if agent.program is None else context.executor.program(agent.name),
         endpoint=endpoint,
+        tools=tools,
         spent=claim.spent,
         session=None if session is None else session.id,
     )

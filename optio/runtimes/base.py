@@ -44,15 +44,34 @@ class ProcessEnd:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolServer:
+    """The MCP server (streamable HTTP) that offers an attempt its tools, and the key that opens it, as a bearer token."""
+
+    url: str
+    key: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Return the headers of each request."""
+        return {"Authorization": f"Bearer {self.key}"}
+
+
+TOOL_SERVER = "optio"
+"""The name by which agents know their server of tools."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptContext:
     """The circumstances of one attempt: the program's path, the endpoint of its model service if an operator set one, and what
     earlier attempts of the run have spent of its budget. `session` is the id of the agent's session that this attempt
-    continues, in the same HOME and working directory; None for a new session."""
+    continues, in the same HOME and working directory; None for a new session. `tools` is the server of its tools, if it has
+    any."""
 
     program: str = ""
     endpoint: str | None = None
     spent: Decimal = ZERO_USD
     session: str | None = None
+    tools: ToolServer | None = None
 
 
 class OutputReader(Protocol):

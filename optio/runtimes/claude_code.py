@@ -14,7 +14,7 @@ from optio.model.result import schema_for_cli
 from optio.model.run import Outcome
 from optio.model.runtimes import DECLARED
 from optio.model.usage import CostSource, Meter, Usage
-from optio.runtimes.base import AttemptContext, Invocation, ProcessEnd, guard_slash, hide_keys, reason_of_status
+from optio.runtimes.base import TOOL_SERVER, AttemptContext, Invocation, ProcessEnd, guard_slash, hide_keys, reason_of_status
 from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result, turn
 from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader, usage_of
 from optio.runtimes.json_events import as_dict, as_dicts, as_list, compact, first_line, money, token_count, whole_number
@@ -27,7 +27,10 @@ _ENV = {
     "DISABLE_TELEMETRY": "1",
     "DISABLE_ERROR_REPORTING": "1",
     "MCP_TIMEOUT": "10000",
+    # A server that answers late would be lost without a word.
+    "MCP_CONNECTION_NONBLOCKING": "0",
 }
+_TOOLS = ".optio-tools.json"
 _KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
 _NO_LOGIN = (
     "the run has no credential that the model's API takes: name ANTHROPIC_API_KEY in the task's `environment.secrets` "
@@ -69,12 +72,17 @@ class ClaudeCode:
             argv += ["--resume", context.session]
         files, file_env = hide_keys(task, "CLAUDE_ENV_FILE", _KEYS)
         env = _ENV if context.endpoint is None else _ENV | {"ANTHROPIC_BASE_URL": context.endpoint}
+        options = {}
+        if context.tools is not None:
+            server = {"type": "http", "url": context.tools.url, "headers": context.tools.headers}
+            files[_TOOLS], options = compact({"mcpServers": {TOOL_SERVER: server}}).encode(), {"--mcp-config": _TOOLS}
         return Invocation(
             argv=tuple(argv),
             stdin=guard_slash(prompt).encode("utf-8", "replace"),
             env=env,
             files=files,
             file_env=file_env,
+            file_options=options,
         )
 
     def reader(self, task: CompiledTask) -> "ClaudeReader":

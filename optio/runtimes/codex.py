@@ -13,7 +13,7 @@ from optio.model.result import schema_for_cli
 from optio.model.run import Outcome
 from optio.model.runtimes import DECLARED
 from optio.model.usage import CostSource, Meter, Usage
-from optio.runtimes.base import BY_STATUS, AttemptContext, Invocation, ProcessEnd, reason_of_status
+from optio.runtimes.base import BY_STATUS, TOOL_SERVER, AttemptContext, Invocation, ProcessEnd, reason_of_status
 from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result
 from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader, usage_of
 from optio.runtimes.json_events import as_dict, as_dicts, as_output, compact, first_line
@@ -37,6 +37,12 @@ wire_api = "responses"
 request_max_retries = 2
 stream_max_retries = 2
 stream_idle_timeout_ms = 120000
+"""
+_SERVER = """\
+[mcp_servers.{name}]
+url = {url}
+http_headers = {{Authorization = {bearer}}}
+required = true
 """
 _SCHEMA = ".codex/result.schema.json"
 _URL = "https://api.openai.com/v1"
@@ -82,6 +88,10 @@ class Codex:
             argv.append(context.session)
         key = _KEY if _KEY in (*environment.secrets, *environment.env) else _OTHER_KEY
         config = _CONFIG.format(url=json.dumps(context.endpoint or _URL), key=json.dumps(key))
+        if context.tools is not None:
+            # A text of JSON is one of TOML, too.
+            bearer = json.dumps(context.tools.headers["Authorization"])
+            config += _SERVER.format(name=TOOL_SERVER, url=json.dumps(context.tools.url), bearer=bearer)
         files, schema = {".codex/config.toml": config.encode()}, schema_for_cli(task.spec)
         if schema is not None:
             files[_SCHEMA] = compact(schema).encode("utf-8", "replace")

@@ -52,6 +52,8 @@ class Command:
         budget = RunBudget.of(task.spec, context.spent).left
         if budget is not None:
             env["OPTIO_BUDGET_USD"] = f"{budget:f}"
+        if context.tools is not None:
+            env |= {"OPTIO_TOOLS_URL": context.tools.url, "OPTIO_TOOLS_KEY": context.tools.key}
         files, file_env = {_PARAMS: dict(params)}, {"OPTIO_PARAMS_FILE": _PARAMS}
         if task.spec.result is not None:
             files[_SCHEMA], file_env["OPTIO_RESULT_SCHEMA_FILE"] = task.spec.result.schema, _SCHEMA

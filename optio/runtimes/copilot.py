@@ -12,12 +12,13 @@ from optio.model.registry import CompiledTask
 from optio.model.run import LogLine, Outcome
 from optio.model.runtimes import DECLARED
 from optio.model.usage import CostSource, Meter
-from optio.runtimes.base import AttemptContext, Invocation, ProcessEnd, guard_slash, reason_of_status
+from optio.runtimes.base import TOOL_SERVER, AttemptContext, Invocation, ProcessEnd, guard_slash, reason_of_status
 from optio.runtimes.entries import Entry, notice, retry, said, thought, tool_call, tool_result
 from optio.runtimes.event_reader import EventReader, usage_of
-from optio.runtimes.json_events import LastTexts, as_dict, as_list, event_of, first_line, whole_number
+from optio.runtimes.json_events import LastTexts, as_dict, as_list, compact, event_of, first_line, whole_number
 
 _TELEMETRY, _TELEMETRY_PATH = ".copilot-telemetry.json", "COPILOT_OTEL_FILE_EXPORTER_PATH"
+_TOOLS = ".copilot/mcp-config.json"
 _FLAGS = (
     *("--output-format", "json", "--allow-all", "--no-ask-user", "--no-color", "--no-auto-update", "--no-custom-instructions"),
     *("--disable-builtin-mcps", "--disable-client-telemetry", "--no-remote-export"),
@@ -80,11 +81,15 @@ class Copilot:
             # It asks that service alone, and nothing of GitHub's.
             env["COPILOT_OFFLINE"] = "true"
         stdin = guard_slash(prompt).encode("utf-8", "replace")
+        files = {_TELEMETRY: b""}
+        if context.tools is not None:
+            server = {"type": "http", "url": context.tools.url, "headers": context.tools.headers, "tools": ["*"]}
+            files[_TOOLS] = compact({"mcpServers": {TOOL_SERVER: server}}).encode()
         return Invocation(
             argv=(context.program, *_FLAGS, *model, *session),
             stdin=stdin,
             env=env,
-            files={_TELEMETRY: b""},
+            files=files,
             file_env={_TELEMETRY_PATH: _TELEMETRY},
             telemetry=_TELEMETRY,
         )

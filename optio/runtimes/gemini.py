@@ -19,9 +19,11 @@ from optio.model.runtimes import DECLARED
 from optio.model.usage import CostSource, Meter, Usage
 from optio.runtimes.base import (
     BY_STATUS,
+    TOOL_SERVER,
     AttemptContext,
     Invocation,
     ProcessEnd,
+    ToolServer,
     hide_keys,
     is_command,
     log_line,
@@ -41,6 +43,8 @@ _TO_A_FILE = {
     "GEMINI_TELEMETRY_USE_CLI_AUTH": "false",
 }
 _NOWHERE = {"GEMINI_TELEMETRY_ENABLED": "false"}
+# The longest that a call of a tool may take; the gateway ends it before.
+_TOOLS_MS = 3_600_000
 _TELEMETRY = ".gemini/telemetry.json"
 # By itself it writes its system prompt and its tools three times a call, 150 kB: with these, 9 kB. They are of OpenTelemetry,
 # and not for the programs that the agent's commands run.
@@ -132,7 +136,7 @@ class Gemini:
             argv += ["--resume", context.session]
         environment = task.spec.environment
         env = {"GEMINI_CLI_NO_RELAUNCH": "true", "GOOGLE_GEMINI_BASE_URL": context.endpoint or _URL}
-        files, file_env = {".gemini/settings.json": json.dumps(_settings(task)).encode()}, dict[str, str]()
+        files, file_env = {".gemini/settings.json": json.dumps(_settings(task, context.tools)).encode()}, dict[str, str]()
         is_ours = not any(name.startswith("GEMINI_TELEMETRY_") for name in (*environment.env, *environment.secrets))
         if is_ours:
             hidden, file_env = hide_keys(task, "BASH_ENV", _SHORT_TELEMETRY)
@@ -155,7 +159,7 @@ class Gemini:
         return GeminiReader(task)
 
 
-def _settings(task: CompiledTask) -> dict[str, Any]:
+def _settings(task: CompiledTask, tools: ToolServer | None) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "security": {"auth": {"selectedType": "gemini-api-key"}, "environmentVariableRedaction": {"enabled": True}},
         "privacy": {"usageStatisticsEnabled": False},
@@ -169,6 +173,9 @@ def _settings(task: CompiledTask) -> dict[str, Any]:
     if task.spec.budget_limit is not None:
         # The model calls of a subagent are in another file, which nobody reads while they are made.
         settings["tools"] = {"exclude": ["invoke_agent"]}
+    if tools is not None:
+        server = {"httpUrl": tools.url, "headers": tools.headers, "timeout": _TOOLS_MS, "trust": True}
+        settings["mcpServers"] = {TOOL_SERVER: server}
     return settings
 
 

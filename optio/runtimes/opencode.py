@@ -11,7 +11,7 @@ from optio.model.registry import CompiledTask
 from optio.model.run import Outcome
 from optio.model.runtimes import DECLARED, PROVIDERS, provider_key
 from optio.model.usage import CostSource, Meter, Usage
-from optio.runtimes.base import AttemptContext, Invocation, ProcessEnd, hide_keys, reason_of_status
+from optio.runtimes.base import TOOL_SERVER, AttemptContext, Invocation, ProcessEnd, hide_keys, reason_of_status
 from optio.runtimes.entries import Entry, notice, said, thought, tool_call, tool_result
 from optio.runtimes.event_reader import DOUBTFUL_USAGE, EventReader, usage_of
 from optio.runtimes.json_events import LastTexts, as_dict, first_line, money, whole_number
@@ -25,6 +25,8 @@ _ENV = {
     "OPENCODE_PURE": "1",
     "npm_config_offline": "true",
 }
+# The longest that a call of a tool may take; the gateway ends it before.
+_TOOLS_MS = 3_600_000
 _CONFIG = ".optio-opencode.json"
 # Where OpenCode finds no library for plugins, it loads npm at each start to install one, which takes a tenth of the start.
 # `OPENCODE_PURE` leaves plugins out.
@@ -63,6 +65,9 @@ class OpenCode:
         config = {"permission": "allow", "share": "disabled", "autoupdate": False}
         if context.endpoint is not None:
             config |= {"provider": _provider(task.spec.model or "", context.endpoint)}
+        if context.tools is not None:
+            server = {"type": "remote", "url": context.tools.url, "headers": context.tools.headers, "timeout": _TOOLS_MS}
+            config |= {"mcp": {TOOL_SERVER: {**server, "enabled": True, "oauth": False}}}
         return Invocation(
             argv=tuple(argv),
             stdin=prompt.encode("utf-8", "replace"),

@@ -431,7 +431,7 @@ class AttemptStore(Protocol):
         ...
 
     def call_totals(self, run_id: str, attempt: int) -> CallTotals | None:
-        """Return the sum of the attempt's calls through the gateway; None for an attempt that has no key."""
+        """Return the sum of the attempt's calls through the gateway; None for an attempt whose key opens no model."""
         ...
 
 
@@ -450,6 +450,14 @@ class GatewayStore(LocalReads, Protocol):
     def renew_calls(self, calls: Sequence[tuple[AttemptKey, str]]) -> None:
         """Say that these open calls still have a gateway. One that is not renewed for `CALL_LEASE` is lost: it counts with what
         it has reserved, and no other call waits for it."""
+        ...
+
+    def definition(self, digest: str) -> CompiledTask:
+        """Return the task that was compiled to this digest; raise NotFound."""
+        ...
+
+    def count_call(self, key: AttemptKey, connection: str) -> int:
+        """Count a call that an attempt makes of one of its connections, and return how many it has made, this one included."""
         ...
 
     def settle_call(self, key: AttemptKey, call_id: str, call: SettledCall) -> None:

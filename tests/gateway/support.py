@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from optio.cli.shared.gateway_server import GatewayServer
 from optio.cli.shared.listening import listen
-from optio.runs.model_access import GatewayMode, GatewayRoute
+from optio.runs.gateway_access import GatewayMode, GatewayRoute
 from optio.wiring import Services
 
 

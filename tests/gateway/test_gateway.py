@@ -21,7 +21,7 @@ from optio.errors import StoreUnavailable
 from optio.gateway import app, asgi
 from optio.model.model_call import AttemptKey, CallTotals
 from optio.model.money import RunBudget
-from optio.runs.model_access import find_access
+from optio.runs.gateway_access import find_access
 from optio.settings import Settings
 from optio.wiring import Services, gateway_route
 from tests.gateway.support import gateway

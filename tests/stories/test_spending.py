@@ -11,7 +11,7 @@ import pytest
 
 from optio.model.run import RunState
 from optio.runs.execute import Execution
-from optio.runs.model_access import GatewayRoute
+from optio.runs.gateway_access import GatewayRoute
 from tests.runs.support import accept, claim, opened
 from tests.runtimes.real_agents import KEY, environ_of, model_server, task
 from tests.support import Dev, free_port

@@ -1,4 +1,4 @@
-"""Check `agentRuntime`: `command` belongs to its own runtime, and connections are not supported yet."""
+"""Check `agentRuntime`: `command` belongs to its own runtime."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from optio.model.runtimes import DECLARED
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
-    """Report combinations of `agentRuntime`, `command`, `model` and `connections` that cannot run."""
+    """Report combinations of `agentRuntime`, `command` and `model` that cannot run."""
     spec = task.spec
     if task.is_known(("agentRuntime",)):
         if spec.agent_runtime not in DECLARED:
@@ -34,14 +34,6 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
         yield task.at("OPT106", "`command` is blank", ("command",), hint="write `[program, argument]`")
     elif spec.command == []:
         yield task.at("OPT106", "`command` is empty", ("command",), hint="write `[program, argument]`")
-    if spec.connections:
-        yield task.at(
-            "OPT117",
-            "connections are not supported yet",
-            ("connections",),
-            key=True,
-            hint="delete `connections`, or leave it empty",
-        )
 
 
 def _check_plugin(task: ResolvedTask) -> Iterator[Diagnostic]:

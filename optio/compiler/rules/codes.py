@@ -3,6 +3,7 @@
 from optio.compiler.rules import (
     across,
     changes,
+    connections,
     dedupe,
     environment,
     files,
@@ -30,6 +31,7 @@ RULES: dict[str, Rule] = {
         webhook,
         tests,
         environment,
+        connections,
         pool,
         across,
         pedantic,
@@ -39,6 +41,7 @@ RULES: dict[str, Rule] = {
 }
 RETIRED: dict[str, str] = {
     "OPT023": "tab-in-prompt-indent",
+    "OPT117": "not-yet",
     "OPT312": "herd",
     "OPT314": "overlap",
     "OPT315": "far-future",

@@ -95,12 +95,6 @@ RULES = (
         "id: example\n",
     ),
     Rule(
-        "OPT117", "not-yet", ERROR, PROVES, "a key whose feature is not supported yet",
-        "A task that depends on a connection must not run without it.",
-        "connections: [slack-alerts]\n",
-        "connections: []\n",
-    ),
-    Rule(
         "OPT118", "command-runtime", ERROR, PROVES, "`command` and `agentRuntime` do not go together",
         "`agentRuntime: command` runs the program in `command`; every other runtime brings its own.",
         "agentRuntime: claude-code\ncommand: [cat]\n",

@@ -394,9 +394,6 @@ def _bad_type(finding: _Finding, hint: str) -> Diagnostic:
         verb = "move it there" if "/" in finding.document.path_at(finding.route) else "rename it"
         hint = f"a policy must be the file `{POLICY}` at the top of the task directory: {verb}"
         return finding.at("OPT110", f"a document of type `{value}` is in the wrong place", hint)
-    if value == "connection":
-        hint = "delete the file: Optio reads tasks, templates and a policy"
-        return finding.at("OPT110", f"documents of type `{value}` are not supported yet", hint)
     repo = value in ("repo", "repository", "pr")
     return finding.at("OPT110", f"unknown type `{value}`", "Repo Tasks are not supported: write standalone" if repo else hint)
 

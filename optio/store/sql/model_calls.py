@@ -28,9 +28,10 @@ from optio.store.sql.transaction import Row, Transaction, dump_json, span_in_mic
 
 _NANO = Decimal(10**9)
 _LIVING = """
-SELECT k.* FROM attempt_keys k JOIN runs r ON r.id = k.run_id AND r.attempt = k.number
+SELECT k.*, r.digest AS definition FROM attempt_keys k JOIN runs r ON r.id = k.run_id AND r.attempt = k.number
 WHERE k.digest = :digest AND r.state = 'running'
 """
+_OPENS_MODEL = "SELECT 1 AS one FROM attempt_keys WHERE run_id = :run_id AND number = :number AND upstream <> ''"
 _CALLS = "SELECT * FROM model_calls WHERE run_id = :run_id AND number = :number"
 _ADMIT = """
 INSERT INTO model_calls (run_id, number, id, at, state, until, model, bytes, reserved, is_estimate, reason, message)
@@ -38,6 +39,11 @@ VALUES (:run_id, :number, :id, :now, :state, :until, :model, :bytes, :reserved, 
 """
 _RENEW = """
 UPDATE model_calls SET until = :until WHERE run_id = :run_id AND number = :number AND id = :id AND state = 'open'
+"""
+_COUNT = """
+INSERT INTO connection_calls (run_id, number, connection, calls) VALUES (:run_id, :number, :connection, 1)
+ON CONFLICT (run_id, number, connection) DO UPDATE SET calls = connection_calls.calls + 1
+RETURNING calls
 """
 _SETTLE = """
 UPDATE model_calls SET state = 'ended', model = :model, usage = :usage, input_tokens = :input_tokens, cost = :cost,
@@ -56,8 +62,8 @@ def open_key(tx: Transaction, lease: Lease, key: AttemptKey) -> None:
         {
             **_place(key),
             "digest": key.digest,
-            "upstream": key.upstream,
-            "credential": key.credential,
+            "upstream": key.upstream or "",
+            "credential": key.credential or "",
             "budget": None if key.limit is None else _nano(key.limit),
             "spent": _nano(key.spent),
             "is_priced": int(key.is_priced),
@@ -77,7 +83,7 @@ def admit(tx: Transaction, key: AttemptKey, call_id: str, model: str, size: int,
     if row is None or tx.one(_LIVING, {"digest": key.digest}) is None:
         raise NotFound("attempt", f"{key.run_id}/{key.attempt}")
     calls = tx.all(_CALLS, _place(key))
-    planned = plan(_account(_key(row), calls, tx.now))
+    planned = plan(_account(key, calls, tx.now))
     is_refused = isinstance(planned, RefusedCall)
     if isinstance(planned, RefusedCall) and planned.has_open:
         return planned  # it is asked again
@@ -122,10 +128,16 @@ def settle(tx: Transaction, key: AttemptKey, call_id: str, call: SettledCall) ->
     )
 
 
+def count(tx: Transaction, key: AttemptKey, connection: str) -> int:
+    """Count a call of a connection (`Store.count_call`)."""
+    row = tx.one(_COUNT, {**_place(key), "connection": connection})
+    return 0 if row is None else int(row["calls"])
+
+
 def totals(tx: Transaction, run_id: str, attempt: int) -> CallTotals | None:
-    """Return the sum of an attempt's calls (`Store.call_totals`); None for an attempt without a key."""
+    """Return the sum of an attempt's calls (`Store.call_totals`); None for one whose key opens no model."""
     place = {"run_id": run_id, "number": attempt}
-    if tx.one("SELECT 1 AS one FROM attempt_keys WHERE run_id = :run_id AND number = :number", place) is None:
+    if tx.one(_OPENS_MODEL, place) is None:
         return None
     calls = tx.all(f"{_CALLS} ORDER BY at", place)
     made = [call for call in calls if call["state"] != "refused"]
@@ -168,8 +180,9 @@ def _key(row: Row) -> AttemptKey:
         digest=row["digest"],
         run_id=row["run_id"],
         attempt=row["number"],
-        upstream=row["upstream"],
-        credential=row["credential"],
+        definition=row["definition"],
+        upstream=row["upstream"] or None,
+        credential=row["credential"] or None,
         limit=None if row["budget"] is None else Decimal(row["budget"]) / _NANO,
         spent=Decimal(row["spent"]) / _NANO,
         is_priced=bool(row["is_priced"]),

@@ -236,6 +236,7 @@ def _delete(tx: Transaction, run_id: str) -> None:
         "continued_attempts",
         "attempt_keys",
         "model_calls",
+        "connection_calls",
         "agent_events",
         "events",
         "runs",

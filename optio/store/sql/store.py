@@ -247,6 +247,7 @@ class SqlStore(Operations):
     admit_call = change(model_calls.admit)
     renew_calls = change(model_calls.renew)
     settle_call = change(model_calls.settle)
+    count_call = change(model_calls.count)
     call_totals = read(model_calls.totals)
 
     acquire_job_lease = change(job_leases.take)

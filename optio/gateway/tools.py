@@ -1,0 +1,146 @@
+"""Tools: to an agent all MCP connections of its run are one MCP server, `/mcp`, which offers the tools that the task names.
+
+A tool is called `CONNECTION_TOOL`. Requests that a server makes of its client, such as elicitation and sampling, are refused,
+and a result that is too large is cut, with a word that says so.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mcp.server import Server, ServerRequestContext
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.types import (
+    CallToolRequestParams,
+    CallToolResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+    TextContent,
+    Tool,
+)
+
+from optio.errors import SecretUnavailable, StoreUnavailable
+from optio.gateway.asgi import CallRefused, Message, Receive, Send
+from optio.gateway.connections import ConnectionRefused, Connections
+from optio.gateway.tool_servers import ToolServers, ToolSession
+from optio.model.connection import Connection, McpConnection
+from optio.model.model_call import AttemptKey
+from optio.version import __version__
+
+# What the CLIs put before it must fit into the 64 characters that services of models allow.
+_MAX_NAME = 50
+_MAX_RESULT_BYTES = 256 << 10
+_KEY = "optio.key"
+
+
+class _OfferedTool(NamedTuple):
+    connection: Connection
+    session: ToolSession
+    name: str  # the server's own
+
+
+class Tools:
+    """The MCP server of a gateway. It keeps no session with an agent: any gateway may answer any request."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections, self._servers = connections, ToolServers()
+        server: Server[Any] = Server("optio", version=__version__, on_list_tools=self._list, on_call_tool=self._call)
+        self._manager = StreamableHTTPSessionManager(server, json_response=True, stateless=True)
+        self._stack = contextlib.AsyncExitStack()
+        self._starting = asyncio.Lock()
+        self._is_started = False
+
+    async def serve(self, key: AttemptKey, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer a request of an agent."""
+        async with self._starting:
+            if not self._is_started:
+                await self._stack.enter_async_context(self._manager.run())
+                self._is_started = True
+        await self._manager.handle_request({**scope, _KEY: key}, receive, send)
+
+    async def close(self) -> None:
+        """End all sessions."""
+        await self._servers.close()
+        await self._stack.aclose()
+
+    async def check(self, key: AttemptKey) -> None:
+        """Reach every server of a run, and compare what it offers. Raises ConnectionRefused, SecretUnavailable and
+        StoreUnavailable."""
+        await self._offered(key)
+
+    async def _offered(self, key: AttemptKey) -> Mapping[str, tuple[_OfferedTool, Tool]]:
+        """Return the tools of a run by the names that its agent knows."""
+        connections = [each for each in (await self._connections.of(key)).values() if isinstance(each.spec, McpConnection)]
+        sessions = await asyncio.gather(*(self._session(key, connection) for connection in connections))
+        return {
+            tool_name(connection.id, name): (_OfferedTool(connection, session, name), tool)
+            for connection, session in zip(connections, sessions, strict=True)
+            for name, tool in session.tools.items()
+        }
+
+    async def _session(self, key: AttemptKey, connection: Connection) -> ToolSession:
+        return await self._servers.session(key.digest, connection, await self._connections.filled_in(connection))
+
+    async def _list(self, context: ServerRequestContext[Any], params: PaginatedRequestParams | None) -> ListToolsResult:
+        offered = await self._offered(_key_of(context))
+        return ListToolsResult(
+            tools=[
+                Tool(
+                    name=name,
+                    title=tool.title,
+                    description=tool.description,
+                    input_schema=tool.input_schema,
+                    output_schema=tool.output_schema,
+                    annotations=tool.annotations,
+                )
+                for name, (_, tool) in offered.items()
+            ]
+        )
+
+    async def _call(self, context: ServerRequestContext[Any], params: CallToolRequestParams) -> CallToolResult:
+        key = _key_of(context)
+        try:
+            offered = await self._offered(key)
+            if params.name not in offered:
+                return _failure(f"this run has no tool `{params.name}`: it has {', '.join(offered) or 'none'}")
+            tool, _ = offered[params.name]
+            spec = tool.connection.spec
+            if isinstance(spec, McpConnection):
+                await self._connections.count(key, tool.connection, spec.max_calls)
+            return cut(await tool.session.call(tool.name, params.arguments))
+        except (ConnectionRefused, CallRefused) as refused:
+            return _failure(refused.message)
+        except (StoreUnavailable, SecretUnavailable):
+            return _failure("the gateway cannot take calls now")
+
+
+def tool_name(connection: str, tool: str) -> str:
+    """Return the name by which an agent knows a tool: letters, digits, `_` and `-`, and short enough for all of them."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{connection}_{tool}")
+    if len(name) <= _MAX_NAME and name == f"{connection}_{tool}":
+        return name
+    return f"{name[: _MAX_NAME - 7]}_{hashlib.sha256(tool.encode()).hexdigest()[:6]}"
+
+
+def cut(result: CallToolResult) -> CallToolResult:
+    """Return a result of bounded size: of what is too large, the beginning of its text."""
+    size = len(result.model_dump_json(by_alias=True))
+    if size <= _MAX_RESULT_BYTES:
+        return result
+    text = "\n".join(item.text for item in result.content if isinstance(item, TextContent))
+    kept = text.encode("utf-8", "replace")[:_MAX_RESULT_BYTES].decode("utf-8", "ignore")
+    note = f"[Optio: cut, as the result has {size} bytes and {_MAX_RESULT_BYTES} pass]"
+    return CallToolResult(content=[TextContent(type="text", text=f"{kept}\n{note}")], is_error=result.is_error)
+
+
+def _failure(message: str) -> CallToolResult:
+    return CallToolResult(content=[TextContent(type="text", text=f"Optio: {message}")], is_error=True)
+
+
+def _key_of(context: ServerRequestContext[Any]) -> AttemptKey:
+    key = context.request.scope[_KEY]  # type: ignore[union-attr]
+    assert isinstance(key, AttemptKey)  # noqa: S101
+    return key
