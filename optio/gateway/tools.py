@@ -1,11 +1,10 @@
 """Tools: to an agent all MCP connections of its run are one MCP server, `/mcp`, which offers the tools that the task names.
 
-A tool is called `CONNECTION_TOOL`. Requests that a server makes of its client, such as elicitation and sampling, are refused,
+A tool is called `CONNECTION__TOOL`. Requests that a server makes of its client, such as elicitation and sampling, are refused,
 and a result that is too large is cut, with a word that says so.
 """
 
 import asyncio
-import contextlib
 import hashlib
 import re
 from collections.abc import Mapping
@@ -49,22 +48,26 @@ class Tools:
         self._connections, self._servers = connections, ToolServers()
         server: Server[Any] = Server("optio", version=__version__, on_list_tools=self._list, on_call_tool=self._call)
         self._manager = StreamableHTTPSessionManager(server, json_response=True, stateless=True)
-        self._stack = contextlib.AsyncExitStack()
-        self._starting = asyncio.Lock()
-        self._is_started = False
+        self._is_closed = asyncio.Event()
+        self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._living = asyncio.create_task(self._live())
 
     async def serve(self, key: AttemptKey, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request of an agent."""
-        async with self._starting:
-            if not self._is_started:
-                await self._stack.enter_async_context(self._manager.run())
-                self._is_started = True
+        await asyncio.shield(self._started)
         await self._manager.handle_request({**scope, _KEY: key}, receive, send)
 
     async def close(self) -> None:
         """End all sessions."""
         await self._servers.close()
-        await self._stack.aclose()
+        self._is_closed.set()
+        await self._living
+
+    async def _live(self) -> None:
+        # In a task of its own: the SDK ends where it began.
+        async with self._manager.run():
+            self._started.set_result(None)
+            await self._is_closed.wait()
 
     async def check(self, key: AttemptKey) -> None:
         """Reach every server of a run, and compare what it offers. Raises ConnectionRefused, SecretUnavailable and
@@ -119,8 +122,8 @@ class Tools:
 
 def tool_name(connection: str, tool: str) -> str:
     """Return the name by which an agent knows a tool: letters, digits, `_` and `-`, and short enough for all of them."""
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{connection}_{tool}")
-    if len(name) <= _MAX_NAME and name == f"{connection}_{tool}":
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{connection}__{tool}")
+    if len(name) <= _MAX_NAME and name == f"{connection}__{tool}":
         return name
     return f"{name[: _MAX_NAME - 7]}_{hashlib.sha256(tool.encode()).hexdigest()[:6]}"
 
