@@ -78,6 +78,11 @@ _ROWS: tuple[tuple[str, str, str], ...] = (
         "turn the gateway on",
     ),
     (
+        "gateway",
+        "the gateway does not answer; the run waits",
+        "start it, look at `OPTIO_GATEWAY_URL`",
+    ),
+    (
         "unreachable unauthorized changed",
         "a connection cannot be reached, refuses its credential, or offers other tools than before; no model was called",
         "`optio connection test ID`",

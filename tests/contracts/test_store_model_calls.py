@@ -24,6 +24,7 @@ def key_of(claim: Claim, text: str = "a key", limit: str | None = "1.00", spent:
         digest=key_digest(text),
         run_id=claim.run.id,
         attempt=claim.run.attempt,
+        definition=claim.run.digest,
         upstream="https://models.example",
         credential="ANTHROPIC_API_KEY",
         limit=None if limit is None else Decimal(limit),
@@ -219,3 +220,17 @@ def test_a_refusal_after_which_the_agent_went_on_is_not_why_it_ended(store: Stor
     assert before.refusal is not None
     assert after is not None
     assert after.refusal is None
+
+
+def test_calls_of_a_connection_are_counted_for_each_attempt_and_connection(store: Store) -> None:
+    key = opened(store)
+
+    assert [store.count_call(key, name) for name in ("github", "github", "status", "github")] == [1, 2, 1, 3]
+
+
+def test_a_key_that_opens_no_model_has_no_totals(store: Store) -> None:
+    key = opened(store)
+    assert store.call_totals(key.run_id, key.attempt) is not None
+
+    kept = store.attempt_key(key.digest)
+    assert kept == key
