@@ -456,6 +456,11 @@ class Settings:
     gateway_url: str | None = _setting(None, _http, "the gateway as agents reach it, such as http://127.0.0.1:8100")
     gateway_host: str = _setting("127.0.0.1", str, "address on which the gateway listens")
     gateway_port: int = _setting("8100", _port, "port on which the gateway listens; with 0 `optio dev` takes a free one")
+    gateway_record: str = _setting(
+        "off",
+        _choice("off", "runs"),
+        "whether the gateway keeps the masked requests and answers of model calls, with their run",
+    )
     anthropic_base_url: str | None = _setting(None, _http, "endpoint for Claude Code, such as a gateway")
     program_claude_code: str | None = _setting(None, str, "path of the Claude Code program, if it is not on PATH as `claude`")
     endpoint_codex: str | None = _setting(None, _http, "endpoint for Codex, such as a gateway; it speaks OpenAI's Responses")

@@ -400,9 +400,7 @@ def gateway_app(services: Services) -> "Gateway":
     """Return the gateway as an ASGI application. Raise SettingsError when its library is not installed."""
     with _extra("gateway", "OPTIO_GATEWAY"):
         from optio.gateway.app import Gateway
-        from optio.gateway.model_calls import is_no_broken_answer
-    logging.getLogger("uvicorn.error").addFilter(is_no_broken_answer)
-    return Gateway(services.store, services.secrets)
+    return Gateway(services.store, services.secrets, is_recording=services.settings.gateway_record == "runs")
 
 
 def gateway_route(settings: Settings, port: int | None = None) -> GatewayRoute | None:

@@ -36,7 +36,9 @@ for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
 
 
-REAL_AGENTS = tuple(f"runtimes/test_real_{name}.py" for name in ("matrix", "agents", "results", "sessions"))
+REAL_AGENTS = tuple(
+    f"runtimes/test_real_{name}.py" for name in ("matrix", "agents", "results", "sessions", "gateway", "replay")
+)
 # What `pytest` leaves out when it is asked for nothing, by what its tests do. `pytest --all` runs everything, and a path that
 # is named runs all that is below it.
 LEFT_OUT = {

@@ -469,9 +469,9 @@ def test_every_route_stands_in_the_table() -> None:
 
     assert len(routes) > 10
     for route in routes:
-        path = re.sub(r"\{path:\w+\}|\{\w+:str\}", lambda found: "{path}" if "{path" in found[0] else "{id}", route).replace(
-            "triggers/{id}", "triggers/{type}"
-        )
+        path = re.sub(
+            r"\{path:\w+\}|\{\w+:(?:str|int)\}", lambda found: "{path}" if "{path" in found[0] else "{id}", route
+        ).replace("triggers/{id}", "triggers/{type}")
         short = "..." + path[path.rindex("/") :]
         assert f" {path}`" in table or f"`{short}`" in table, route
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from optio.cli import OK
 from optio.cli.run import follow
-from optio.cli.shared import client, flags, ids, output, render_run, run_list, terminal
+from optio.cli.shared import call_list, client, flags, ids, output, render_run, run_list, terminal
 from optio.errors import SettingsError
 from optio.model.run import RunState
 
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for verb, summary in (
         ("show", "show everything about a run: parameters, events, attempts, output"),
         ("logs", "print the log of a run"),
+        ("calls", "list the model calls of a run through the gateway, or show one with its request and answer"),
         ("cancel", "stop a running run, or keep a queued one from starting"),
         ("retry", "start a failed run again, with its parameters"),
         ("why", "say why a run waits, or how it ended"),
@@ -42,12 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if verb == "logs":
             sub.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
             sub.add_argument("--raw", action="store_true", help="text as the agent wrote it, control characters too")
+        if verb == "calls":
+            sub.add_argument("number", nargs="?", type=int, metavar="NUMBER", help="the call to show")
+        if verb in ("logs", "calls"):
             sub.add_argument("--attempt", type=int, help="only this attempt")
     for sub in verbs.choices.values():
-        # A log has lines, not names.
-        output.add_arguments(
-            sub, output.FORMATS if sub is not verbs.choices["logs"] else (output.TABLE, output.JSON, output.YAML)
-        )
+        # A log has lines, and calls have numbers, not names.
+        has_names = sub not in (verbs.choices["logs"], verbs.choices["calls"])
+        output.add_arguments(sub, [name for name in output.FORMATS if has_names or name != output.NAME])
         client.add_arguments(sub)
         if sub not in (verbs.choices["cancel"], verbs.choices["retry"]):
             terminal.add_arguments(sub)
@@ -64,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
     path = f"/api/workflow-runs/{client.quoted(args.run)}"
     if args.verb == "logs":
         return _logs(server, path, args)
+    if args.verb == "calls":
+        return call_list.print_calls(server, path, args)
     if args.verb in ("cancel", "retry"):
         answer = server.request("POST", f"{path}/{args.verb}")
         output.show(args.output, answer, lambda: render_run.outcome(answer), [answer["id"]])
@@ -152,6 +157,8 @@ def _details(run: dict[str, Any]) -> str:
         end_note = f"{a['reason'] or 'running'}  {render_run.safe(a['message'] or '')}  {render_run.usd(a['costUsd'])}".rstrip()
         lines.append(f"  {a['number']}  {_started_at(a)}{start_note}  {end_note}")
         lines += [f"     {text}" for text in (*_pod_lines(a), *_agent_lines(a))]
+        if a.get("modelCalls"):
+            lines.append(f"     model calls  {a['modelCalls']}, see `optio runs calls`")
     if run["output"]:
         lines += ["output", *[f"  {render_run.safe(text)}" for text in run["output"].splitlines()]]
     if run.get("result") is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from optio.cli import FAILED, OK, print_error
-from optio.cli.shared import flags, render_run, terminal, write_file
+from optio.cli.shared import client, flags, render_run, terminal, write_file
 from optio.cli.shared.render_tests import TreeResults, document, text
 from optio.cli.shared.unknown_task import unknown_task
 from optio.compiler.diagnostics import Diagnostic
@@ -32,8 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--update", action="store_true", help="write changed prompts to their snapshot files")
     parser.add_argument("--coverage", action="store_true", help="list the mappings, filters and defaults that no test covers")
     parser.add_argument("--min-coverage", type=_percent, metavar="PERCENT", help="fail if tests cover less; with --coverage")
+    parser.add_argument(
+        "--replay",
+        metavar="RUN",
+        help="repeat a run with its agent, whose model's answers come from the run's recording: its id, or @latest",
+    )
     parser.add_argument("--format", choices=FORMATS, default="text", help="how results are printed (default: text)")
     flags.add_setting_flags(parser, "tasks")
+    client.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     names that do not exist."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    if args.replay is not None:
+        return _replay(args)
     if args.format == "junit" and args.coverage:
         raise SettingsError("JUnit's XML has no place for coverage: leave out --coverage, or --format junit")
     selections = _selections(args.what, flags.read_settings(args).tasks)
@@ -60,6 +68,18 @@ def run(args: argparse.Namespace) -> int:
         return FAILED
     is_covered = _is_covered(args, coverages)
     return FAILED if errors or not is_covered or not all(result.passed for result in results) else OK
+
+
+def _replay(args: argparse.Namespace) -> int:
+    has_tests = args.what or args.name is not None or args.update or args.coverage or args.min_coverage is not None
+    if has_tests or args.format == "junit":
+        raise SettingsError(
+            "--replay repeats a run and runs no tests: it goes with --tasks, --format text or json, and a server"
+        )
+    # It needs the libraries of a worker, and tests need none.
+    from optio.cli.shared.replay_run import replay
+
+    return replay(args)
 
 
 def _print_errors(trees: list[TreeResults]) -> list[Diagnostic]:

@@ -14,7 +14,8 @@ from optio.errors import SecretUnavailable, StoreUnavailable
 from optio.gateway.asgi import CallRefused, Message, Receive, Send, answer, read_key
 from optio.gateway.connections import ConnectionRefused, Connections
 from optio.gateway.http_calls import HttpCalls, refuse
-from optio.gateway.model_calls import ModelCall, ModelCalls
+from optio.gateway.model_calls import ModelCalls
+from optio.gateway.passing_call import AgentRequest
 from optio.gateway.protocols.anthropic import Messages
 from optio.gateway.protocols.base import Dialect
 from optio.gateway.protocols.gemini import GenerateContent
@@ -51,8 +52,8 @@ _FREE = re.compile(
 class Gateway:
     """The application, as uvicorn calls it."""
 
-    def __init__(self, store: GatewayStore, secrets: Secrets) -> None:
-        self._store, self._calls = store, ModelCalls(store, secrets)
+    def __init__(self, store: GatewayStore, secrets: Secrets, *, is_recording: bool = False) -> None:
+        self._store, self._calls = store, ModelCalls(store, secrets, is_recording=is_recording)
         self._connections = Connections(store, secrets)
         self._http = HttpCalls(self._connections)
         self._tools: Tools | None = None
@@ -96,7 +97,7 @@ class Gateway:
             key = await self._key(token)
             if key.upstream is None:
                 raise CallRefused(403, "model", "the agent of this run calls its model by itself")
-            call = ModelCall(key, token, dialect or Messages(), path[len(MODEL) :], scope)
+            call = AgentRequest(key, token, dialect or Messages(), path[len(MODEL) :], scope)
             if dialect is not None:
                 await self._calls.pass_metered(call, receive, send)
             elif _FREE.fullmatch(request_line):
@@ -104,8 +105,7 @@ class Gateway:
             else:
                 raise CallRefused(404, "path", f"{request_line} is not a model call that the gateway knows")
         except CallRefused as refused:
-            body = (dialect or Messages()).refusal(refused.status, refused.reason, f"Optio: {refused.message}")
-            await answer(send, refused.status, body)
+            await answer(send, refused.status, refused.body(dialect or Messages()))
         except (StoreUnavailable, SecretUnavailable) as err:
             log.warning("a model call was not taken: %s", err)
             body = (dialect or Messages()).refusal(503, "unavailable", "Optio: the gateway cannot take calls now")

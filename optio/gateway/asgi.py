@@ -1,12 +1,16 @@
 """Requests and answers over HTTP, as each side of the gateway needs them: keys, bodies of bounded size, refusals."""
 
+import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
 
+from optio.gateway.protocols.base import Dialect
+
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 MAX_BODY_BYTES = 32 << 20
 # Headers of one connection, and those that the gateway sets itself.
@@ -24,6 +28,19 @@ class CallRefused(Exception):
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(message)
         self.status, self.reason, self.message = status, reason, message
+
+    def body(self, dialect: Dialect) -> bytes:
+        """Return the body of the answer, in the shape in which the model service itself refuses."""
+        return dialect.refusal(self.status, self.reason, f"Optio: {self.message}")
+
+
+class AnswerBroke(Exception):
+    """Raised to end a connection whose answer broke off in its middle, so that the agent sees that too."""
+
+
+def is_no_broken_answer(record: logging.LogRecord) -> bool:
+    """Filter out answers that broke off: the server logs what ends a connection as an error."""
+    return not (record.exc_info and isinstance(record.exc_info[1], AnswerBroke))
 
 
 def read_key(scope: Message) -> str:

@@ -5,19 +5,18 @@ import asyncio
 import contextlib
 import logging
 import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from functools import partial
-from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 import httpx2
 
 from optio.errors import NotFound, StoreUnavailable
-from optio.gateway.asgi import OWN_HEADERS, CallRefused, Message, Receive, Send, answer, read_body, wait_for_leave
-from optio.gateway.protocols.base import AnswerReader, Dialect, ModelRequest
+from optio.gateway.asgi import OWN_HEADERS, AnswerBroke, CallRefused, Receive, Send, answer, read_body, wait_for_leave
+from optio.gateway.call_recorder import CallRecorder
+from optio.gateway.passing_call import AgentRequest, PassingCall
+from optio.gateway.protocols.base import ModelRequest
 from optio.gateway.reservation import plan_call
-from optio.gateway.settlement import settled
 from optio.model.model_call import CALL_LEASE, AttemptKey, PlannedCall, RefusedCall
 from optio.secrets.base import Secrets
 from optio.store.base import GatewayStore
@@ -29,29 +28,16 @@ _SILENCE_S, _CONNECT_S = 900.0, 10.0
 _ROOM_S, _ROOM_PAUSE_S = 600.0, 0.25
 
 
-class ModelCall(NamedTuple):
-    """One request of an agent: whose it is, what it says, and its place at the model service."""
-
-    key: AttemptKey
-    token: str
-    dialect: Dialect
-    path: str
-    scope: Message
-
-
 class _Unreached(Exception):
     """Raised when no connection to the model service came about, so nothing was sent and nothing costs."""
-
-
-class AnswerBroke(Exception):
-    """Raised to end a connection whose answer broke off in its middle, so that the agent sees that too."""
 
 
 class ModelCalls:
     """The calls of a gateway."""
 
-    def __init__(self, store: GatewayStore, secrets: Secrets) -> None:
+    def __init__(self, store: GatewayStore, secrets: Secrets, *, is_recording: bool) -> None:
         self._store, self._secrets = store, secrets
+        self._recorder = CallRecorder(store, secrets) if is_recording else None
         self._open: dict[str, AttemptKey] = {}  # by the ids of calls
         timeout = httpx2.Timeout(_SILENCE_S, connect=_CONNECT_S)
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
@@ -71,29 +57,39 @@ class ModelCalls:
                 except StoreUnavailable as err:
                     log.warning("open model calls were not renewed: %s", err)
 
-    async def pass_metered(self, call: ModelCall, receive: Receive, send: Send) -> None:
+    async def pass_metered(self, call: AgentRequest, receive: Receive, send: Send) -> None:
         """Reserve, pass the call on, and settle it."""
-        request = call.dialect.request(call.path, await read_body(call.scope, receive))
+        body = await read_body(call.scope, receive)
+        request = call.dialect.request(call.path, body)
         if request is None:
             raise CallRefused(400, "body", f"the body cannot be read as a request of {call.dialect.name}")
         if request.obstacle is not None:
             raise CallRefused(400, "body", request.obstacle)
         credential = await self._credential(call.key)
-        call_id = uuid.uuid4().hex
-        plan = await self._admit(call.key, call_id, request)
-        self._open[call_id] = call.key
-        body = request.body if plan.max_output is None else call.dialect.limited(request, plan.max_output)
-        passing = _Passing(call.dialect, request, plan)
-        settle = partial(self._settle, call.key, call_id, passing)
+        passing = PassingCall(call, body, request, is_recorded=self._recorder is not None)
         try:
-            await self._pass(call, credential, body, passing, receive, send, settle)
+            await self._pass_admitted(passing, credential, receive, send)
+        except CallRefused as refused:
+            passing.refuse(refused)
+            raise
+        finally:
+            await asyncio.shield(self._record(passing))
+
+    async def _pass_admitted(self, passing: PassingCall, credential: str, receive: Receive, send: Send) -> None:
+        call, request = passing.call, passing.request
+        plan = await self._admit(call, passing.id, request)
+        passing.admit(plan)
+        self._open[passing.id] = call.key
+        body = request.body if plan.max_output is None else call.dialect.limited(request, plan.max_output)
+        try:
+            await self._pass(passing, credential, body, receive, send)
         except _Unreached as unreached:
             passing.status = 502
             raise CallRefused(502, "upstream", f"the model service cannot be reached: {unreached}") from None
         finally:
-            await asyncio.shield(settle())
+            await asyncio.shield(self._settle(passing))
 
-    async def pass_free(self, call: ModelCall, receive: Receive, send: Send) -> None:
+    async def pass_free(self, call: AgentRequest, receive: Receive, send: Send) -> None:
         """Pass on a request that costs nothing."""
         credential = await self._credential(call.key)
         body = await read_body(call.scope, receive)
@@ -103,18 +99,19 @@ class ModelCalls:
         except (_Unreached, httpx2.HTTPError) as err:
             raise CallRefused(502, "upstream", f"the model service cannot be reached: {err}") from None
 
-    async def _admit(self, key: AttemptKey, call_id: str, request: ModelRequest) -> PlannedCall:
+    async def _admit(self, call: AgentRequest, call_id: str, request: ModelRequest) -> PlannedCall:
+        key, size = call.key, len(request.body)
         plan = partial(
             plan_call,
             model=request.model,
-            size=len(request.body),
+            size=size,
             max_output=request.max_output,
             answers=request.answers,
             is_priced=key.is_priced,
         )
         last = time.monotonic() + _ROOM_S
         while True:
-            admit = partial(self._store.admit_call, key, call_id, request.model, len(request.body), plan)
+            admit = partial(self._store.admit_call, key, call_id, request.model, size, plan, protocol=call.dialect.name)
             try:
                 planned = await asyncio.to_thread(admit)
             except NotFound as err:
@@ -125,31 +122,36 @@ class ModelCalls:
                 raise _refusal(planned)
             await asyncio.sleep(_ROOM_PAUSE_S)
 
-    async def _settle(self, key: AttemptKey, call_id: str, passing: "_Passing") -> None:
+    async def _settle(self, passing: PassingCall) -> None:
         if passing.is_settled:
             return
         passing.is_settled = True
-        self._open.pop(call_id, None)
-        call = settled(passing.reader.answer, passing.request, passing.plan, passing.status)
+        self._open.pop(passing.id, None)
+        key = passing.call.key
         try:
-            await asyncio.to_thread(self._store.settle_call, key, call_id, call)
+            await asyncio.to_thread(self._store.settle_call, key, passing.id, passing.settled())
         except StoreUnavailable as err:
             # It counts with what it has reserved.
             log.warning("a model call of run %s was not settled: %s", key.run_id, err)
 
-    async def _pass(
-        self,
-        call: ModelCall,
-        credential: str,
-        body: bytes,
-        passing: "_Passing",
-        receive: Receive,
-        send: Send,
-        settle: Callable[[], Awaitable[None]],
-    ) -> None:
+    async def _record(self, passing: PassingCall) -> None:
+        """Keep the request and the answer, if the operator asks for that and a call was made or refused. Its failure is no
+        failure of the call."""
+        if self._recorder is None or passing.answer is None or passing.status == 0:
+            return
+        answer, passing.answer = passing.answer, None
+        try:
+            await asyncio.to_thread(self._recorder.record, passing, bytes(answer))
+        except StoreUnavailable as err:
+            log.warning("a model call of run %s was not recorded: %s", passing.call.key.run_id, err)
+        except Exception:
+            # Whatever an answer consists of, it must pass.
+            log.exception("a model call of run %s was not recorded", passing.call.key.run_id)
+
+    async def _pass(self, passing: PassingCall, credential: str, body: bytes, receive: Receive, send: Send) -> None:
         """Send the request and pass the answer on, until the agent has it or goes away."""
         gone = asyncio.ensure_future(wait_for_leave(receive))
-        relay = asyncio.ensure_future(self._relay(call, credential, body, passing, send, settle))
+        relay = asyncio.ensure_future(self._relay(passing, credential, body, send))
         try:
             await asyncio.wait({gone, relay}, return_when=asyncio.FIRST_COMPLETED)
             if relay.done():
@@ -160,34 +162,29 @@ class ModelCalls:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await relay
 
-    async def _relay(
-        self,
-        call: ModelCall,
-        credential: str,
-        body: bytes,
-        passing: "_Passing",
-        send: Send,
-        settle: Callable[[], Awaitable[None]],
-    ) -> None:
-        async with self._upstream(call, credential, body) as response:
-            passing.status = response.status_code
-            await send({"type": "http.response.start", "status": response.status_code, "headers": _answer_headers(response)})
+    async def _relay(self, passing: PassingCall, credential: str, body: bytes, send: Send) -> None:
+        async with self._upstream(passing.call, credential, body) as response:
+            headers = _answer_headers(response)
+            passing.begin(response.status_code, dict(headers).get(b"content-type", b""))
+            await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
             try:
                 async for part in response.aiter_raw():
-                    passing.reader.feed(part)
+                    passing.take(part)
                     if passing.reader.answer.is_complete:
                         # The agent may end as soon as it has this, and its cost must be known then.
-                        await settle()
+                        await self._settle(passing)
                     await send({"type": "http.response.body", "body": part, "more_body": True})
                 passing.reader.close()
             except httpx2.HTTPError as err:
-                log.info("run %s: an answer of its model broke off: %s", call.key.run_id, type(err).__name__)
+                log.info("run %s: an answer of its model broke off: %s", passing.call.key.run_id, type(err).__name__)
                 raise AnswerBroke from None
-            await settle()
+            passing.is_whole = True
+            await self._settle(passing)
+            await self._record(passing)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     @contextlib.asynccontextmanager
-    async def _upstream(self, call: ModelCall, credential: str, body: bytes) -> AsyncIterator[httpx2.Response]:
+    async def _upstream(self, call: AgentRequest, credential: str, body: bytes) -> AsyncIterator[httpx2.Response]:
         headers = [
             (name, value.replace(call.token.encode(), credential.encode()))
             for name, value in call.scope["headers"]
@@ -213,26 +210,11 @@ class ModelCalls:
             await response.aclose()
 
     async def _credential(self, key: AttemptKey) -> str:
-        name = key.credential or ""
-        value = await asyncio.to_thread(self._secrets.get, name)
+        secrets, name = self._secrets, key.credential or ""
+        value = secrets.get(name) if secrets.is_at_hand(name) else await asyncio.to_thread(secrets.get, name)
         if value is None:
             raise CallRefused(401, "auth", f"the secret `{name}` has no value: {self._secrets.where(name)}")
         return value
-
-
-class _Passing:
-    """An answer while it passes."""
-
-    def __init__(self, dialect: Dialect, request: ModelRequest, plan: PlannedCall) -> None:
-        self.request, self.plan = request, plan
-        self.reader = AnswerReader(dialect, is_stream=request.is_stream)
-        self.status = 0  # none has come yet
-        self.is_settled = False
-
-
-def is_no_broken_answer(record: logging.LogRecord) -> bool:
-    """Filter out answers that broke off: the server logs what ends a connection as an error."""
-    return not (record.exc_info and isinstance(record.exc_info[1], AnswerBroke))
 
 
 def _refusal(call: RefusedCall) -> CallRefused:

@@ -12,7 +12,15 @@ from optio.model.usage import Usage
 _BYTES_PER_TOKEN = 4
 
 
-def settled(answer: PassingAnswer, request: ModelRequest, plan: PlannedCall, status: int) -> SettledCall:
+def settled(
+    answer: PassingAnswer,
+    request: ModelRequest,
+    plan: PlannedCall,
+    status: int,
+    *,
+    first_byte_s: float | None = None,
+    duration_s: float | None = None,
+) -> SettledCall:
     """Return the call as it ended. `status` is 0 where no answer came to a request that was sent, and 4xx or 5xx where the
     service refused, which costs nothing. An answer that broke off costs what is known of it and an estimate of the rest, and
     one that did not begin costs what was reserved, which is the most."""
@@ -25,7 +33,15 @@ def settled(answer: PassingAnswer, request: ModelRequest, plan: PlannedCall, sta
         is_estimate = not answer.is_complete
         if price is not None and is_estimate:
             cost = plan.reserved if status == 0 else min(plan.reserved, _seen(answer, plan, price))
-    return SettledCall(model=model, usage=usage, cost=cost, is_estimate=is_estimate)
+    return SettledCall(
+        model=model,
+        usage=usage,
+        cost=cost,
+        is_estimate=is_estimate,
+        status=status,
+        first_byte_s=first_byte_s,
+        duration_s=duration_s,
+    )
 
 
 def _seen(answer: PassingAnswer, plan: PlannedCall, price: Price) -> Decimal:

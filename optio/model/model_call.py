@@ -8,9 +8,10 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Literal
+from enum import StrEnum
+from typing import Any, Literal
 
 from optio.model.usage import Usage
 
@@ -33,7 +34,8 @@ class AttemptKey:
     """Right of one attempt to call what its task names, whose digest is `definition`. `upstream` is the base URL of its model
     service, and `credential` the name of the secret that opens it, both None where the agent calls its model by itself. `limit`
     is what the run may spend in US dollars, None without a budget, and `spent` what earlier attempts have spent of it. With
-    `is_priced` no model is called whose price is unknown."""
+    `is_priced` no model is called whose price is unknown. `secrets` are the names of the secrets that the agent has; None where
+    they are not known, from a worker of an older version."""
 
     digest: str
     run_id: str
@@ -44,6 +46,7 @@ class AttemptKey:
     limit: Decimal | None
     spent: Decimal
     is_priced: bool
+    secrets: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +87,74 @@ Plan = Callable[[Account], PlannedCall | RefusedCall]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettledCall:
     """A call as it has ended: the model that answered, its usage and cost, None where nobody knows it. `is_estimate` says that
-    the answer broke off before it told its usage."""
+    the answer broke off before it told its usage. `status` is that of the answer, 0 if none came; times count from its
+    admission."""
 
     model: str
     usage: Usage
     cost: Decimal | None
     is_estimate: bool
+    status: int = 0
+    first_byte_s: float | None = None
+    duration_s: float | None = None
+
+
+class CallOutcome(StrEnum):
+    """The outcome of a model call."""
+
+    OPEN = "open"  # its answer is to come
+    ANSWERED = "answered"  # its answer came whole
+    FAILED = "failed"  # the model service refused it, or could not be reached
+    BROKEN = "broken"  # its answer broke off
+    LOST = "lost"  # its gateway ended before its answer did
+    REFUSED = "refused"  # the gateway did not pass it on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCall:
+    """A call as the store keeps it. `number` counts the calls of the run, and `protocol` is the name of the one it speaks.
+    `requested_model` is the one that the request names, `model` the one that answered. `cost` is what the call counts with:
+    what it has reserved, where that is all that is known. `reason` and `message` are those of a refusal. `is_recorded` says
+    that its request and its answer are kept too."""
+
+    number: int
+    attempt: int
+    id: str
+    at: datetime
+    outcome: CallOutcome
+    protocol: str | None
+    requested_model: str
+    model: str | None
+    usage: Usage
+    cost: Decimal | None
+    is_estimate: bool
+    status: int | None
+    first_byte_s: float | None
+    duration_s: float | None
+    reason: str | None
+    message: str | None
+    is_recorded: bool
+
+
+# Why a call was not recorded.
+Omission = Literal[
+    "secrets",  # a secret of the run could not be read, so it could not be masked
+    "size",  # the call, or all calls of the run, are too large
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecording:
+    """A call as it is recorded: its request as JSON, without secrets, and the answer as the agent got it. `is_whole` says that
+    the answer came to its end. With `omitted` there is neither."""
+
+    path: str
+    status: int
+    content_type: str
+    is_whole: bool
+    request: Any = None
+    answer: bytes = b""
+    omitted: Omission | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

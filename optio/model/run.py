@@ -171,7 +171,7 @@ UNKNOWN_AGENT = AgentIdentity()
 class Attempt:
     """One try at a run, with its own log, cost and end. `began` says how its agent started: as a `process`, or in a `cold` or
     `warm` pod. `pod` is None for processes, and `agent` tells nothing before the end. `continues` is the attempt whose agent
-    session it continues."""
+    session it continues. `model_calls` counts those that came through the gateway."""
 
     run_id: str
     number: int
@@ -190,6 +190,7 @@ class Attempt:
     pod: AgentPod | None = None
     agent: AgentIdentity = UNKNOWN_AGENT
     continues: int | None = None
+    model_calls: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

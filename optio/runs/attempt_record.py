@@ -17,6 +17,7 @@ from optio.broker.base import Broker, Topic
 from optio.errors import LeaseLost, StoreFull, StoreUnavailable
 from optio.executors.base import Executor, LaunchArrival
 from optio.model.mask import Masker
+from optio.model.model_call import ModelCall
 from optio.model.room import Delay
 from optio.model.run import AgentPod, Attempt, LogKind, LogLine, Run, RunState
 from optio.model.task import Environment
@@ -29,6 +30,7 @@ from optio.store.values import AgentStart, Claim
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 MAX_MESSAGE = 500
+MAX_TRACED_CALLS = 1000
 # A full disk may have room again soon: the log of an ended attempt waits so many seconds for it.
 _FULL_PATIENCE_S = 5.0
 # A delay with the same reason in other words, such as a scheduler's numbers, is logged again after so many seconds.
@@ -204,6 +206,10 @@ class AttemptRecord:
         """Return this attempt as the store has it now; None if that does not have it."""
         attempts = self._store.attempts(self.run.id)
         return next((attempt for attempt in attempts if attempt.number == self.run.attempt), None)
+
+    def model_calls(self) -> Sequence[ModelCall]:
+        """Return the first model calls of this attempt through the gateway, as many as a trace has room for."""
+        return self._store.model_calls(self.run.id, attempt=self.run.attempt, limit=MAX_TRACED_CALLS)
 
     def confirm(self, end: Callable[[], Run]) -> Run:
         """Store the end of the attempt, once. It is there already if the store became unavailable after storing it and before

@@ -186,7 +186,9 @@ class Conclusion:
         self._context.broker.tell(Topic.RUN, run.id)
         self._publish_claim()
         model = "" if self.task is None else self.task.spec.model or ""
-        self._context.telemetry.tell(Finished(run, self._run, self._runtime, model, reason, meter, self._record.attempt))
+        record = self._record
+        calls = tuple if self._context.gateway is None else record.model_calls
+        self._context.telemetry.tell(Finished(run, self._run, self._runtime, model, reason, meter, record.attempt, calls))
 
     @property
     def _runtime(self) -> str:

@@ -91,6 +91,7 @@ def find_access(
         limit=budget.limit,
         spent=budget.spent,
         is_priced=budget.is_enforced,
+        secrets=tuple(names),
     )
     url = route.url.rstrip("/")
     services = [each for each in task.connections if isinstance(each.spec, HttpConnection)]

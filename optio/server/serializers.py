@@ -134,6 +134,7 @@ def run_details(
     links = RunLinksBody(
         itself=f"/api/workflow-runs/{value.id}",
         logs=f"/api/workflow-runs/{value.id}/logs",
+        calls=f"/api/workflow-runs/{value.id}/calls",
         live=f"/ws/workflow-runs/{value.id}/logs",
         task=f"/api/tasks/{value.task_id}",
     )

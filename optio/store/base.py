@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 from optio.model.fleet import FleetState, ProcessKind, ProcessRow
-from optio.model.model_call import AttemptKey, CallTotals, Plan, PlannedCall, RefusedCall, SettledCall
+from optio.model.model_call import AttemptKey, CallRecording, CallTotals, ModelCall, Plan, PlannedCall, RefusedCall, SettledCall
 from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask, Registry
@@ -333,6 +333,12 @@ class RunReader(LocalReads, Protocol):
     def last_line(self, run_id: str) -> int:
         """Return the cursor of the last log line of a run, 0 without any. Lines are numbered from 1 without gaps."""
 
+    def model_calls(self, run_id: str, *, attempt: int | None = None, after: int = 0, limit: int = 200) -> list[ModelCall]:
+        """Return calls through the gateway with a number greater than `after`, in order, of one attempt or of all."""
+
+    def recording(self, run_id: str, attempt: int, call_id: str) -> CallRecording | None:
+        """Return what is kept of a call's request and answer; None if nothing is."""
+
     def search_log(
         self, run_id: str, *, after: int = 0, until: int, text: str = "", errors: bool = False, limit: int = 1000
     ) -> tuple[list[int], int]:
@@ -442,7 +448,9 @@ class GatewayStore(LocalReads, Protocol):
         """Return the key with this digest while its attempt is the running one of its run; None otherwise."""
         ...
 
-    def admit_call(self, key: AttemptKey, call_id: str, model: str, size: int, plan: Plan) -> PlannedCall | RefusedCall:
+    def admit_call(
+        self, key: AttemptKey, call_id: str, model: str, size: int, plan: Plan, *, protocol: str | None = None
+    ) -> PlannedCall | RefusedCall:
         """Reserve what `plan` says for a call with a request of so many bytes, or record its refusal. Calls of one attempt are
         admitted one after another. A refusal with `has_open` is not recorded. Raise NotFound for a key that is dead."""
         ...
@@ -462,6 +470,11 @@ class GatewayStore(LocalReads, Protocol):
 
     def settle_call(self, key: AttemptKey, call_id: str, call: SettledCall) -> None:
         """Replace what an open call has reserved by what it has cost; a call that is settled stays as it is."""
+        ...
+
+    def record_call(self, key: AttemptKey, call_id: str, recording: CallRecording) -> None:
+        """Keep the request and the answer of a call, without secrets. It is omitted where the run's calls are too large
+        together. Nothing is kept of a run that was deleted."""
         ...
 
 

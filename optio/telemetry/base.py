@@ -6,13 +6,14 @@ observed.
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 from optio.model import trace
+from optio.model.model_call import ModelCall
 from optio.model.pool import StartKind
 from optio.model.run import Attempt, Run, RunTrigger
 from optio.model.usage import Meter
@@ -71,7 +72,8 @@ class Started:
 @dataclass(frozen=True, slots=True)
 class Finished:
     """An attempt ended. `claimed` is the run before, `run` the run after it; `meter` is what the attempt used. `model` is empty
-    for a task that names none. `attempt` asks the store for the attempt's own times, and may raise."""
+    for a task that names none. `attempt` asks the store for the attempt's own times, `calls` for its model calls through the
+    gateway; both may raise."""
 
     run: Run
     claimed: Run
@@ -80,6 +82,7 @@ class Finished:
     reason: str
     meter: Meter
     attempt: Callable[[], Attempt | None]
+    calls: Callable[[], Sequence[ModelCall]] = tuple
 
 
 @dataclass(frozen=True, slots=True)

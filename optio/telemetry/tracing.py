@@ -1,12 +1,14 @@
 """OpenTelemetry traces: the spans of a run, sent by OTLP over HTTP.
 
-    accept -> run -> queue, attempt -> agent -> what the agent itself traces
+    accept -> run -> queue, attempt -> agent -> model calls through the gateway, what the agent itself traces
 
 Spans are made when something ends, from times that the store has recorded, and their ids follow from the run's id. So they are
 complete even when one worker began an attempt and another ended it. A thread of its own sends them; spans that cannot be sent
-are dropped and counted. The span `agent` has OpenTelemetry's attributes of an agent's invocation, by which backends find it.
+are dropped and counted. The span `agent` has OpenTelemetry's attributes of an agent's invocation, by which backends find it,
+and that of a model call those of an inference. Its name is the operation and the model, such as `chat claude-sonnet-4-5`.
 
-Source: https://github.com/open-telemetry/semantic-conventions/blob/v1.41.0/docs/gen-ai/gen-ai-agent-spans.md
+Source: `gen-ai-agent-spans.md` and `gen-ai-spans.md` in
+https://github.com/open-telemetry/semantic-conventions/blob/v1.41.0/docs/gen-ai
 """
 
 import logging
@@ -14,7 +16,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from opentelemetry import trace as otel
 from opentelemetry.context import Context
@@ -27,8 +29,10 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from optio.model import trace
+from optio.model.model_call import CallOutcome, ModelCall
 from optio.model.run import Attempt, Run, RunState
 from optio.model.runtimes import declaration_of
+from optio.model.usage import Usage
 from optio.telemetry.base import Fact, Finished, Gauge, Queued, Withdrawn
 from optio.version import __version__
 
@@ -124,6 +128,24 @@ class Tracing:
             )
         if run.state is not RunState.QUEUED:
             self._run(run)
+        self._calls(fact, spans, labels, f"agent {number}" if attempt.agent_started_at is not None else f"attempt {number}")
+
+    def _calls(self, fact: Finished, spans: "_RunSpans", labels: Attributes, parent: str) -> None:
+        if not spans.are_sent:
+            return
+        for call in fact.calls():
+            attributes = _inference(fact, call)
+            self._emit(
+                spans,
+                f"call {call.id}",
+                parent,
+                call.at,
+                call.at + timedelta(seconds=call.duration_s or 0.0),
+                {**labels, **attributes},
+                kind=SpanKind.CLIENT,
+                failed=None if "error.type" not in attributes else f"{attributes['error.type']}: {call.message or ''}",
+                title=f"{attributes['gen_ai.operation.name']} {call.requested_model}",
+            )
 
     def _run(self, run: Run) -> None:
         if run.ended_at is None:
@@ -161,8 +183,10 @@ class Tracing:
         *,
         kind: SpanKind = SpanKind.INTERNAL,
         failed: str | None = None,
+        title: str | None = None,
     ) -> None:
-        """Make one span that has ended already, below the run's span `parent`, or below the caller's."""
+        """Make one span that has ended already, below the run's span `parent`, or below the caller's. Spans of a run are told
+        apart by `name`, and shown by its first word unless they have a `title`."""
         if not spans.are_sent:
             return
         if self._span_count - self._exporter.taken >= _MAX_WAITING_SPANS:
@@ -172,7 +196,7 @@ class Tracing:
         place = spans.place(name)
         self._ids.next(int(place.trace_id, 16), int(place.span_id, 16))
         span = self._tracer.start_span(
-            name.partition(" ")[0],
+            title or name.partition(" ")[0],
             context=_parent_context(spans.caller if parent is None else spans.place(parent)),
             kind=kind,
             attributes=attributes,
@@ -264,6 +288,34 @@ def _gen_ai(fact: Finished, attempt: Attempt) -> Attributes:
     attributes: Attributes = {} if attempt.ok else {"error.type": attempt.reason or "_OTHER"}
     if provider is None and not usage.total:
         return attributes
+    attributes |= {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": fact.run.task_id, **_token_counts(usage)}
+    model_attributes = {"gen_ai.provider.name": provider, "gen_ai.request.model": fact.model}
+    return attributes | {name: value for name, value in model_attributes.items() if value}
+
+
+def _inference(fact: Finished, call: ModelCall) -> Attributes:
+    """Return the attributes of a call of a model."""
+    attributes: Mapping[str, str | int | float | None] = {
+        "gen_ai.operation.name": "generate_content" if call.protocol == "Gemini" else "chat",
+        "gen_ai.provider.name": provider_of(fact.runtime, fact.model),
+        "gen_ai.request.model": call.requested_model,
+        "gen_ai.response.model": call.model,
+        "gen_ai.response.time_to_first_chunk": call.first_byte_s,
+        "http.response.status_code": call.status,
+        "optio.call": call.number,
+        "optio.call.outcome": call.outcome.value,
+        "optio.cost_usd": None if call.cost is None else float(call.cost),
+        "error.type": None if call.outcome is CallOutcome.ANSWERED else call.reason or _error_type(call),
+    }
+    tokens = _token_counts(call.usage) if call.usage.total else {}
+    return tokens | {name: value for name, value in attributes.items() if value is not None}
+
+
+def _error_type(call: ModelCall) -> str:
+    return str(call.status) if call.outcome is CallOutcome.FAILED and call.status else call.outcome.value
+
+
+def _token_counts(usage: Usage) -> Attributes:
     tokens = {
         # The input counts what was read from a cache and written to it, too.
         "input_tokens": usage.fresh + usage.cached + usage.cache_write,
@@ -272,10 +324,7 @@ def _gen_ai(fact: Finished, attempt: Attempt) -> Attributes:
         "cache_creation.input_tokens": usage.cache_write,
         "reasoning.output_tokens": usage.reasoning,
     }
-    attributes |= {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": fact.run.task_id}
-    attributes |= {f"gen_ai.usage.{name}": count for name, count in tokens.items()}
-    model_attributes = {"gen_ai.provider.name": provider, "gen_ai.request.model": fact.model}
-    return attributes | {name: value for name, value in model_attributes.items() if value}
+    return {f"gen_ai.usage.{name}": count for name, count in tokens.items()}
 
 
 def _labels(run: Run) -> Attributes:

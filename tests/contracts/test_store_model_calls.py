@@ -234,3 +234,52 @@ def test_a_key_that_opens_no_model_has_no_totals(store: Store) -> None:
 
     kept = store.attempt_key(key.digest)
     assert kept == key
+
+
+def test_each_call_is_listed_as_it_went(store: Store, clock: Clock) -> None:
+    key = opened(store)
+    answered = replace(ended("0.1"), status=200, first_byte_s=0.25, duration_s=1.5)
+    broken = replace(ended("0.1"), status=200, is_estimate=True)
+    failed = replace(ended("0"), status=529, usage=Usage())
+    for number, call in enumerate((answered, broken, failed), 1):
+        store.admit_call(key, str(number), "asked", 1, plan, protocol="Anthropic Messages")
+        store.settle_call(key, str(number), call)
+        clock.move(seconds=1)
+    store.admit_call(key, "4", "asked", 1, lambda account: RefusedCall(reason="budget", message="spent"))
+    clock.move(seconds=1)
+    store.admit_call(key, "5", "asked", 1, plan)
+    clock.move(seconds=11)
+    store.admit_call(key, "6", "asked", 1, plan)
+
+    calls = store.model_calls(key.run_id)
+
+    assert [call.outcome for call in calls] == ["answered", "broken", "failed", "refused", "lost", "open"]
+    assert [call.number for call in calls] == [1, 2, 3, 4, 5, 6]
+    assert [call.model for call in calls] == ["answered"] * 3 + [None] * 3
+    assert [call.cost for call in calls] == [Decimal("0.1"), Decimal("0.1"), Decimal(0), None, CALL, CALL]
+    assert [call.is_estimate for call in calls] == [False, True, False, False, True, True]
+    first = calls[0]
+    assert (first.requested_model, first.protocol, first.status) == ("asked", "Anthropic Messages", 200)
+    assert (first.first_byte_s, first.duration_s, first.usage) == (0.25, 1.5, Usage(fresh=500, output=7))
+    assert (calls[3].reason, calls[3].message) == ("budget", "spent")
+
+
+def test_calls_are_listed_in_pages_and_by_attempt(store: Store) -> None:
+    first = claimed(store)
+    key = key_of(first)
+    store.open_key(first.run.lease, key)
+    store.admit_call(key, "1", "m", 1, plan)
+    end(store, first, replace(OK, ok=False, reason="network", again=True), decide=at_once)
+    (second,) = store.claim("w", LEASE, at_most(1))
+    later = key_of(second, "another")
+    store.open_key(second.run.lease, later)
+    store.admit_call(later, "2", "m", 1, plan)
+
+    run_id = first.run.id
+
+    assert [call.attempt for call in store.model_calls(run_id)] == [1, 2]
+    assert [call.number for call in store.model_calls(run_id, after=1)] == [2]
+    assert [call.number for call in store.model_calls(run_id, limit=1)] == [1]
+    assert [call.number for call in store.model_calls(run_id, attempt=2)] == [2]
+    assert [attempt.model_calls for attempt in store.attempts(run_id)] == [1, 1]
+    assert store.model_calls("another") == []

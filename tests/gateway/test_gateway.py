@@ -7,9 +7,9 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +49,19 @@ def services(tmp_path: Path, model: Model) -> Iterator[Services]:
 class Agent:
     """An agent's program: a running attempt with its key, and a client."""
 
-    def __init__(self, services: Services, extra: str = "", *, upstream: str | None = None) -> None:
+    def __init__(
+        self,
+        services: Services,
+        extra: str = "",
+        *,
+        upstream: str | None = None,
+        secrets: Sequence[str] = ("ANTHROPIC_API_KEY",),
+    ) -> None:
         made = task("claude-code", MODEL, extra)
         self.claim = claim(services, accept(services, made))
         endpoints = services.settings.endpoints if upstream is None else {"claude-code": upstream}
         budget = RunBudget.of(made.spec)
-        access = find_access(services.gateway, self.claim.run, made, budget, ["ANTHROPIC_API_KEY"], endpoints)
+        access = find_access(services.gateway, self.claim.run, made, budget, [*secrets], endpoints)
         assert access is not None
         self.key: AttemptKey = access.key
         self.token, self.url, self._store = access.variables["ANTHROPIC_API_KEY"], access.endpoint, services.store
@@ -298,31 +305,6 @@ def test_a_service_that_is_away_costs_nothing(services: Services) -> None:
     assert (status, message) == (502, "Optio: the model service cannot be reached: ConnectError")
     assert agent.totals().cost == 0
     assert agent.totals().open == 0
-
-
-@pytest.fixture
-def broken() -> Iterator[Callable[[Callable[[BaseHTTPRequestHandler], None]], str]]:
-    """Serves what a function answers, and returns the address."""
-    servers: list[ThreadingHTTPServer] = []
-
-    def serve(answer: Callable[[BaseHTTPRequestHandler], None]) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["content-length"]))
-                answer(self)
-
-            do_GET = do_DELETE = do_POST
-
-            def log_message(self, *_: object) -> None: ...
-
-        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
-        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{servers[-1].server_port}"
-
-    yield serve
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 def begin(handler: BaseHTTPRequestHandler, status: int = 200, header: tuple[str, str] | None = None) -> None:

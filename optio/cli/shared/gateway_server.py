@@ -1,6 +1,7 @@
 """The gateway's HTTP side, which `optio gateway` and `optio dev` share: a socket and an event loop on a thread of its own."""
 
 import asyncio
+import logging
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from dataclasses import replace
 import uvicorn
 
 from optio.cli.shared.listening import listen, no_signals, run_loop, uvicorn_config
+from optio.gateway.asgi import Application, is_no_broken_answer
 from optio.settings import Settings
 from optio.wiring import Services, gateway_app, gateway_route
 
@@ -40,9 +42,11 @@ def serving_agents(services: Services) -> Iterator[Services]:
 class GatewayServer:
     """Serves on a socket, from `start` to `stop`."""
 
-    def __init__(self, services: Services, sock: socket.socket) -> None:
+    def __init__(self, services: Services, sock: socket.socket, app: Application | None = None) -> None:
+        """Make a server of the gateway, or of an application that stands in for it."""
         self._services, self._sock = services, sock
-        self._server = uvicorn.Server(uvicorn_config(gateway_app(services)))
+        self._server = uvicorn.Server(uvicorn_config(app or gateway_app(services)))
+        logging.getLogger("uvicorn.error").addFilter(is_no_broken_answer)
         self._server.capture_signals = no_signals  # type: ignore[method-assign]
         self._thread = threading.Thread(target=lambda: run_loop(self._serve()), name="gateway")
 

@@ -191,6 +191,8 @@ class AttemptBody(Body, frozen=True, kw_only=True):
     """The agent's turns, where it reports them."""
     tool_calls: Annotated[int, Source("meter.tool_calls")]
     """The agent's tool calls."""
+    model_calls: int
+    """The agent's calls of its model through the gateway, refused ones included."""
 
 
 class EventBody(Body, frozen=True, kw_only=True):
@@ -217,6 +219,7 @@ class RunLinksBody(Body, frozen=True, kw_only=True):
 
     itself: str = field(name="self")
     logs: str
+    calls: str
     live: str
     task: str
 

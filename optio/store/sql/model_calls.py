@@ -14,7 +14,9 @@ from optio.model.model_call import (
     CALL_LEASE,
     Account,
     AttemptKey,
+    CallOutcome,
     CallTotals,
+    ModelCall,
     Plan,
     PlannedCall,
     Refusal,
@@ -24,18 +26,29 @@ from optio.model.model_call import (
 from optio.model.run import Lease
 from optio.model.usage import Usage
 from optio.store.sql.claims import owned_row
-from optio.store.sql.transaction import Row, Transaction, dump_json, span_in_micros
+from optio.store.sql.transaction import Row, Transaction, dump_json, from_micros, span_in_micros
 
 _NANO = Decimal(10**9)
+MIN_ERROR_STATUS = 300  # redirects are not followed
 _LIVING = """
 SELECT k.*, r.digest AS definition FROM attempt_keys k JOIN runs r ON r.id = k.run_id AND r.attempt = k.number
 WHERE k.digest = :digest AND r.state = 'running'
 """
 _OPENS_MODEL = "SELECT 1 AS one FROM attempt_keys WHERE run_id = :run_id AND number = :number AND upstream <> ''"
 _CALLS = "SELECT * FROM model_calls WHERE run_id = :run_id AND number = :number"
+# One statement: each costs a round trip before the first byte of an answer.
+_ACCOUNT = """
+SELECT COALESCE(SUM(CASE state WHEN 'open' THEN reserved WHEN 'ended' THEN COALESCE(cost, 0) ELSE 0 END), 0) AS used,
+    COALESCE(MAX(CASE WHEN state = 'open' AND until > :now THEN 1 ELSE 0 END), 0) AS has_open,
+    (SELECT CAST(l.input_tokens AS TEXT) || '/' || CAST(l.bytes AS TEXT) FROM model_calls l
+        WHERE l.run_id = :run_id AND l.number = :number AND l.input_tokens > 0 AND l.bytes > 0 AND l.is_estimate = 0
+        ORDER BY l.bytes DESC, l.at, l.id LIMIT 1) AS largest,
+    (SELECT 1 FROM runs r WHERE r.id = :run_id AND r.attempt = :number AND r.state = 'running') AS living
+FROM model_calls WHERE run_id = :run_id AND number = :number
+"""
 _ADMIT = """
-INSERT INTO model_calls (run_id, number, id, at, state, until, model, bytes, reserved, is_estimate, reason, message)
-VALUES (:run_id, :number, :id, :now, :state, :until, :model, :bytes, :reserved, 0, :reason, :message)
+INSERT INTO model_calls (run_id, number, id, at, state, until, model, protocol, bytes, reserved, is_estimate, reason, message)
+VALUES (:run_id, :number, :id, :now, :state, :until, :model, :protocol, :bytes, :reserved, 0, :reason, :message)
 """
 _RENEW = """
 UPDATE model_calls SET until = :until WHERE run_id = :run_id AND number = :number AND id = :id AND state = 'open'
@@ -46,9 +59,15 @@ ON CONFLICT (run_id, number, connection) DO UPDATE SET calls = connection_calls.
 RETURNING calls
 """
 _SETTLE = """
-UPDATE model_calls SET state = 'ended', model = :model, usage = :usage, input_tokens = :input_tokens, cost = :cost,
-    is_estimate = :is_estimate
+UPDATE model_calls SET state = 'ended', answered = :model, usage = :usage, input_tokens = :input_tokens, cost = :cost,
+    is_estimate = :is_estimate, status = :status, first_byte = :first_byte, duration = :duration
 WHERE run_id = :run_id AND number = :number AND id = :id AND state = 'open'
+"""
+_LIST = """
+SELECT c.*, CASE WHEN r.omitted IS NULL THEN r.id END AS recorded FROM (
+    SELECT m.*, ROW_NUMBER() OVER (ORDER BY m.at, m.number, m.id) AS place FROM model_calls m WHERE m.run_id = :run_id
+) c LEFT JOIN recorded_calls r ON r.run_id = c.run_id AND r.number = c.number AND r.id = c.id
+WHERE c.place > :after AND (CAST(:attempt AS INTEGER) IS NULL OR c.number = :attempt) ORDER BY c.place LIMIT :most
 """
 
 
@@ -57,8 +76,8 @@ def open_key(tx: Transaction, lease: Lease, key: AttemptKey) -> None:
     owned_row(tx, lease)
     tx.run("DELETE FROM attempt_keys WHERE run_id = :run_id AND number = :number", _place(key))
     tx.run(
-        "INSERT INTO attempt_keys (run_id, number, digest, upstream, credential, budget, spent, is_priced) "
-        "VALUES (:run_id, :number, :digest, :upstream, :credential, :budget, :spent, :is_priced)",
+        "INSERT INTO attempt_keys (run_id, number, digest, upstream, credential, budget, spent, is_priced, secrets) "
+        "VALUES (:run_id, :number, :digest, :upstream, :credential, :budget, :spent, :is_priced, :secrets)",
         {
             **_place(key),
             "digest": key.digest,
@@ -67,6 +86,7 @@ def open_key(tx: Transaction, lease: Lease, key: AttemptKey) -> None:
             "budget": None if key.limit is None else _nano(key.limit),
             "spent": _nano(key.spent),
             "is_priced": int(key.is_priced),
+            "secrets": None if key.secrets is None else dump_json(key.secrets),
         },
     )
 
@@ -77,13 +97,15 @@ def key(tx: Transaction, digest: str) -> AttemptKey | None:
     return None if row is None else _key(row)
 
 
-def admit(tx: Transaction, key: AttemptKey, call_id: str, model: str, size: int, plan: Plan) -> PlannedCall | RefusedCall:
+def admit(
+    tx: Transaction, key: AttemptKey, call_id: str, model: str, size: int, plan: Plan, *, protocol: str | None = None
+) -> PlannedCall | RefusedCall:
     """Admit or refuse a call (`Store.admit_call`)."""
     row = tx.hold("SELECT * FROM attempt_keys WHERE digest = :digest", {"digest": key.digest})
-    if row is None or tx.one(_LIVING, {"digest": key.digest}) is None:
+    state = None if row is None else tx.one(_ACCOUNT, {**_place(key), "now": tx.now})
+    if row is None or state is None or state["living"] is None:
         raise NotFound("attempt", f"{key.run_id}/{key.attempt}")
-    calls = tx.all(_CALLS, _place(key))
-    planned = plan(_account(key, calls, tx.now))
+    planned = plan(_account(key, state))
     is_refused = isinstance(planned, RefusedCall)
     if isinstance(planned, RefusedCall) and planned.has_open:
         return planned  # it is asked again
@@ -96,6 +118,7 @@ def admit(tx: Transaction, key: AttemptKey, call_id: str, model: str, size: int,
             "until": tx.now + span_in_micros(CALL_LEASE),
             "state": "refused" if is_refused else "open",
             "model": model,
+            "protocol": protocol,
             "bytes": size,
             "reserved": 0 if isinstance(planned, RefusedCall) else _nano(planned.reserved),
             "reason": planned.reason if isinstance(planned, RefusedCall) else None,
@@ -124,6 +147,9 @@ def settle(tx: Transaction, key: AttemptKey, call_id: str, call: SettledCall) ->
             "input_tokens": usage.fresh + usage.cached + usage.cache_write,
             "cost": None if call.cost is None else _nano(call.cost),
             "is_estimate": int(call.is_estimate),
+            "status": call.status,
+            "first_byte": _micros(call.first_byte_s),
+            "duration": _micros(call.duration_s),
         },
     )
 
@@ -132,6 +158,12 @@ def count(tx: Transaction, key: AttemptKey, connection: str) -> int:
     """Count a call of a connection (`Store.count_call`)."""
     row = tx.one(_COUNT, {**_place(key), "connection": connection})
     return 0 if row is None else int(row["calls"])
+
+
+def calls(tx: Transaction, run_id: str, *, attempt: int | None = None, after: int = 0, limit: int = 200) -> list[ModelCall]:
+    """Return calls of a run with a greater number, in order (`Store.model_calls`)."""
+    rows = tx.all(_LIST, {"run_id": run_id, "attempt": attempt, "after": after, "most": limit})
+    return [_call(row, tx.now) for row in rows]
 
 
 def totals(tx: Transaction, run_id: str, attempt: int) -> CallTotals | None:
@@ -143,7 +175,7 @@ def totals(tx: Transaction, run_id: str, attempt: int) -> CallTotals | None:
     made = [call for call in calls if call["state"] != "refused"]
     costs = [_cost(call) for call in made]
     refused = calls[-1] if calls and calls[-1]["state"] == "refused" else None
-    usages = [Usage.from_json(None if call["usage"] is None else json.loads(call["usage"])) for call in made]
+    usages = [_usage(call) for call in made]
     return CallTotals(
         calls=len(made),
         open=sum(_is_open(call, tx.now) for call in made),
@@ -154,19 +186,61 @@ def totals(tx: Transaction, run_id: str, attempt: int) -> CallTotals | None:
     )
 
 
+def _call(row: Row, now: int) -> ModelCall:
+    return ModelCall(
+        number=row["place"],
+        attempt=row["number"],
+        id=row["id"],
+        at=from_micros(row["at"]),
+        outcome=_outcome(row, now),
+        protocol=row["protocol"],
+        requested_model=row["model"],
+        model=row["answered"],
+        usage=_usage(row),
+        cost=None if row["state"] == "refused" else _cost(row),
+        is_estimate=bool(row["is_estimate"]) or row["state"] == "open",
+        status=row["status"] or None,
+        first_byte_s=_seconds(row["first_byte"]),
+        duration_s=_seconds(row["duration"]),
+        reason=row["reason"],
+        message=row["message"],
+        is_recorded=row["recorded"] is not None,
+    )
+
+
+def _outcome(row: Row, now: int) -> CallOutcome:
+    if row["state"] == "refused":
+        return CallOutcome.REFUSED
+    if row["state"] == "open":
+        return CallOutcome.OPEN if _is_open(row, now) else CallOutcome.LOST
+    if row["is_estimate"]:
+        return CallOutcome.BROKEN
+    return CallOutcome.FAILED if (row["status"] or 0) >= MIN_ERROR_STATUS else CallOutcome.ANSWERED
+
+
+def _usage(row: Row) -> Usage:
+    return Usage.from_json(None if row["usage"] is None else json.loads(row["usage"]))
+
+
+def _micros(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1e6)
+
+
+def _seconds(micros: int | None) -> float | None:
+    return None if micros is None else micros / 1e6
+
+
 def _is_open(call: Row, now: int) -> bool:
     """Return whether an answer of this call is to come: not that of a gateway which has died."""
     return bool(call["state"] == "open" and call["until"] > now)
 
 
-def _account(key: AttemptKey, calls: list[Row], now: int) -> Account:
-    used = sum((_cost(call) or Decimal(0) for call in calls if call["state"] != "refused"), Decimal(0))
-    told = [call for call in calls if call["input_tokens"] and call["bytes"] and not call["is_estimate"]]
-    largest = max(told, key=lambda call: int(call["bytes"]), default=None)
+def _account(key: AttemptKey, state: Row) -> Account:
+    tokens, _, size = (state["largest"] or "").partition("/")
     return Account(
-        left=None if key.limit is None else key.limit - key.spent - used,
-        has_open=any(_is_open(call, now) for call in calls),
-        tokens_per_byte=None if largest is None else Decimal(largest["input_tokens"]) / largest["bytes"],
+        left=None if key.limit is None else key.limit - key.spent - Decimal(int(state["used"])) / _NANO,
+        has_open=bool(state["has_open"]),
+        tokens_per_byte=Decimal(tokens) / Decimal(size) if size else None,
     )
 
 
@@ -186,6 +260,7 @@ def _key(row: Row) -> AttemptKey:
         limit=None if row["budget"] is None else Decimal(row["budget"]) / _NANO,
         spent=Decimal(row["spent"]) / _NANO,
         is_priced=bool(row["is_priced"]),
+        secrets=None if row["secrets"] is None else tuple(json.loads(row["secrets"])),
     )
 
 

@@ -25,7 +25,8 @@ RUN_COLUMNS = (
 # A started attempt without a row in `begun` began as a process.
 ATTEMPTS = (
     "SELECT a.*, CASE WHEN a.agent_started_at IS NOT NULL THEN COALESCE(b.how, 'process') END AS how, "
-    "p.namespace AS pod_namespace, p.pod, p.node, p.image, g.version, g.session, g.model, g.machine, g.program, c.continues "
+    "p.namespace AS pod_namespace, p.pod, p.node, p.image, g.version, g.session, g.model, g.machine, g.program, c.continues, "
+    "(SELECT COUNT(*) FROM model_calls m WHERE m.run_id = a.run_id AND m.number = a.number) AS model_calls "
     "FROM attempts a "
     "LEFT JOIN begun b ON b.run_id = a.run_id AND b.number = a.number "
     "LEFT JOIN attempt_pods p ON p.run_id = a.run_id AND p.number = a.number "

@@ -12,7 +12,7 @@ from typing import Any
 
 from optio.errors import Conflict, NotFound
 from optio.model.run import RunState
-from optio.store.sql import audit, daily_totals, dedupe, job_leases
+from optio.store.sql import audit, daily_totals, dedupe, job_leases, recordings
 from optio.store.sql.engine import Engine
 from optio.store.sql.registry import UNTAKEN
 from optio.store.sql.transaction import Transaction, span_in_micros
@@ -237,6 +237,8 @@ def _delete(tx: Transaction, run_id: str) -> None:
         "attempt_keys",
         "model_calls",
         "connection_calls",
+        "recorded_calls",
+        "recorded_parts",
         "agent_events",
         "events",
         "runs",
@@ -275,6 +277,7 @@ def _delete_logs(tx: Transaction, ids: list[str], before: int) -> tuple[int, int
             lines += _delete_lines(tx, run_id, ROWS_PER_TRANSACTION - lines)
             if lines >= ROWS_PER_TRANSACTION:
                 return lines, place
+            recordings.delete(tx, run_id)
     return lines, len(ids)
 
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from optio.errors import LeaseLost
+from optio.model.model_call import AttemptKey, CallRecording
 from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.registry import CompiledTask, Registry
 from optio.model.run import UNKNOWN_AGENT, AgentIdentity, Lease, LogLine, Outcome, Page, Run
@@ -31,6 +32,7 @@ from optio.store.sql import (
     processes,
     queue,
     queue_depth,
+    recordings,
     registry,
     removals,
     replay_guards,
@@ -249,6 +251,13 @@ class SqlStore(Operations):
     settle_call = change(model_calls.settle)
     count_call = change(model_calls.count)
     call_totals = read(model_calls.totals)
+    recording = read(recordings.get)
+
+    def record_call(self, key: AttemptKey, call_id: str, recording: CallRecording) -> None:
+        encoded = recordings.encode(recording)
+        self._engine.change(DiskLimited(DiskUse.NOTHING, lambda tx: recordings.add(tx, key, call_id, encoded)))
+
+    model_calls = peek(model_calls.calls)
 
     acquire_job_lease = change(job_leases.take)
     renew_job_lease = change(job_leases.hold)
