@@ -26,6 +26,7 @@ COMMANDS = {
     "explain": ("explain", "explain a diagnostic code"),
     "schema": ("schema", "print the JSON Schema of task files"),
     "import": ("import_", "write tasks of files of other systems"),
+    "connection": ("connection", "list, test, pin and import connections of tasks"),
     "lsp": ("lsp", "serve an editor: findings, fixes, hover, completion"),
     "run": ("run", "start a run of a task"),
     "rerun": ("rerun", "start a run that has ended again, as a new run"),

@@ -15,5 +15,5 @@ The order of its modules (each imports only from groups to its left; `tests/test
     { source, suggest, source_tree, validation, json_schema_texts } < { rules, payloads } < diagnostics
         < { yaml, token_shapes, suggest_path, report } < { layers, conversions, exchange }
         < { resolved_task, edits, ignores, json_schema } < { param_schema, text_hygiene, spending, emit } < { shape, facts }
-        < checks < policy < pipeline < incremental < fixes
+        < checks < { policy, connection_document } < connections < pipeline < incremental < fixes
 """

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source import Span
+from optio.compiler.yaml.document import Document
 from optio.model.isolation import KEYS, POD, not_applied, requested_keys
 from optio.model.route import Route
 from optio.model.trigger import WebhookTrigger
@@ -49,7 +50,8 @@ NO_SPEND_CAPS: tuple[SpendCap | None, SpendCap | None] = (None, None)
 class TaskFacts(NamedTuple):
     """The facts of one file. `named` is the place that the id comes from, or None where that value is wrong. `spend` is
     filled under a policy that caps all tasks together. `asks` lists the isolating keys of `environment` that the executor does
-    not apply, and `demands` those that the policy requires. `caps` and `namespaces` are the policy's own."""
+    not apply, and `demands` those that the policy requires. `caps` and `namespaces` are the policy's own. `connections` are
+    those that a task names, and `connection` is the place of a connection in its own file."""
 
     path: str
     id: str
@@ -60,6 +62,8 @@ class TaskFacts(NamedTuple):
     asks: tuple[tuple[str, ValuePlace], ...] = ()
     demands: tuple[str, ...] = ()
     namespaces: tuple[ValuePlace, ...] = ()
+    connections: tuple[str, ...] = ()
+    connection: ValuePlace | None = None
 
 
 def task_facts(
@@ -80,7 +84,14 @@ def task_facts(
         _spend_facts(task) if priced else None,
         asks=() if executor is None or POD in demands else tuple(_isolation_keys(task, executor)),
         demands=demands,
+        connections=tuple(use if isinstance(use, str) else use.id for use in task.spec.connections),
     )
+
+
+def connection_facts(document: Document) -> TaskFacts:
+    """Return the facts of a connection's own file."""
+    place = ValuePlace(("type",), document.span(("type",)))
+    return TaskFacts(document.path, document.path, None, connection=place)
 
 
 def _isolation_keys(task: ResolvedTask, executor: str) -> Iterator[tuple[str, ValuePlace]]:

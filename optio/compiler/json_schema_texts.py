@@ -6,6 +6,7 @@ from typing import Any
 from optio.model.senders import SENDERS
 
 _RESULT = {"type": "object", "properties": {"summary": {"type": "string"}}, "required": ["summary"]}
+_HEADERS = {"Authorization": "Bearer {{secret:API_TOKEN}}"}
 EXAMPLES: dict[str, dict[str, list[Any]]] = {
     "TaskSpec": {
         "name": ["Weekly Security Report"],
@@ -37,6 +38,7 @@ EXAMPLES: dict[str, dict[str, list[Any]]] = {
         "dedupe": [{"key": "{{REPO}}#{{PR}}"}],
         "timeout": ["20m"],
         "stallTimeout": ["5m"],
+        "connections": [["github"], [{"id": "github", "tools": ["get_issue", "create_issue"]}]],
         "tests": [[{"webhook": "payloads/push.json", "expect": {"params": {"REPO_NAME": "hello"}}}]],
     },
     "Environment": {
@@ -46,6 +48,28 @@ EXAMPLES: dict[str, dict[str, list[Any]]] = {
         "secrets": [["ANTHROPIC_API_KEY"]],
         "keepFailed": ["30m"],
     },
+    "ConnectionUse": {"id": ["github"], "tools": [["get_issue", "create_issue"]]},
+    "McpConnection": {
+        "transport": [{"type": "streamable-http", "url": "https://mcp.example.com/mcp"}],
+        "tools": [{"get_issue": "read", "create_issue": "write"}],
+        "timeout": ["60s"],
+        "maxCalls": [100],
+    },
+    "HttpConnection": {
+        "url": ["https://api.example.com"],
+        "headers": [_HEADERS],
+        "allow": [["GET /v1/items/*", "POST /v1/items"]],
+        "timeout": ["60s"],
+        "maxCalls": [100],
+    },
+    "ModelConnection": {
+        "url": ["https://openrouter.ai/api"],
+        "key": ["OPENROUTER_API_KEY"],
+        "models": [["gpt-5", "claude-*"]],
+    },
+    "StreamableHttp": {"url": ["https://mcp.example.com/mcp"], "headers": [_HEADERS]},
+    "Sse": {"url": ["https://mcp.example.com/sse"], "headers": [_HEADERS]},
+    "Stdio": {"command": [["uvx", "some-server==1.0.0"]], "env": [{"API_TOKEN": "{{secret:API_TOKEN}}"}]},
     "ResultSpec": {"schema": [_RESULT]},
     "StartLimit": {"count": [10], "per": ["1h"]},
     "Dedupe": {"key": ["{{REPO}}#{{PR}}"], "window": ["10m"]},
@@ -103,6 +127,8 @@ EXAMPLES: dict[str, dict[str, list[Any]]] = {
         "images": [["ghcr.io/acme/*"]],
         "egress": [["*.github.com"]],
         "secrets": [["TEAM_*"]],
+        "connections": [["github", "status-*"]],
+        "tools": [["github/get_*"]],
     },
 }
 

@@ -21,7 +21,7 @@ from optio.compiler.diagnostics import (
     sort_diagnostics,
 )
 from optio.compiler.emit import emit
-from optio.compiler.facts import TaskFacts, task_facts
+from optio.compiler.facts import TaskFacts, connection_facts, task_facts
 from optio.compiler.ignores import IgnoreComment, drop_ignored, find_ignores
 from optio.compiler.layers import (
     POLICY,
@@ -42,7 +42,7 @@ from optio.compiler.shape.resolve import resolve
 from optio.compiler.source import SourceFile
 from optio.compiler.source_tree import OverlayTree, SourceTree, Unreadable
 from optio.compiler.suggest import suggestion_budget
-from optio.compiler.suggest_path import suggest_template
+from optio.compiler.suggest_path import suggest_connection, suggest_template
 from optio.compiler.token_shapes import find_tokens
 from optio.compiler.yaml.document import Document, parse
 from optio.model.credential import lacks_credential
@@ -266,7 +266,8 @@ def _with_findings_across(files: Sequence[FileResult], across: Iterable[Diagnost
     for findings in by_file.values():
         for index, finding in enumerate(findings):
             if finding.missing_file is not None:
-                findings[index] = suggest_template(finding, finding.missing_file, list(by_file))
+                name_similar = suggest_connection if finding.code == "OPT541" else suggest_template
+                findings[index] = name_similar(finding, finding.missing_file, list(by_file))
     return {path: findings for path, findings in by_file.items() if findings}
 
 
@@ -315,9 +316,12 @@ def compile_file(
         compiled = emit(task, demands, policy.namespace(path), policy.allowed_secrets(task))
         if task.samples and not samples:
             task = replace(task, samples=())
+    is_a_connection = is_connection(document)
+    if is_a_connection and not has_errors(findings):
+        facts = connection_facts(document)
     comments, ignore_findings = find_ignores(document)
     document.release_nodes()
-    is_no_task = path == POLICY or is_base(document) or is_connection(document)
+    is_no_task = is_a_connection or path == POLICY or is_base(document)
     return CompiledFile(path, fold_excess([*findings, *ignore_findings]), facts, comments, task, compiled, is_no_task)
 
 
@@ -364,15 +368,11 @@ def _compiled(
     if is_base(document):
         return document, None, _base_result(source, document, findings)
     if is_connection(document):
-        from optio.compiler.connections import check_connection  # imported only for a tree with connections
+        from optio.compiler.connection_document import check_connection  # imported only for a tree with connections
 
-        return (
-            document,
-            None,
-            _with_text_checks(
-                source, document, findings, [*check_connection(document), *find_tokens(document.path, document.text)]
-            ),
-        )
+        tokens = find_tokens(document.path, document.text, in_connection=True)
+        further = [*check_connection(document, pedantic=pedantic), *tokens]
+        return document, None, _with_text_checks(source, document, findings, further)
     if (refusal := _refuse_other_file(document)) is not None:
         return document, None, [*findings, refusal]
     lower_layers, missing = read_layers(document, tree, bases)

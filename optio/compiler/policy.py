@@ -3,7 +3,7 @@ templates and defaults, so no file can opt out."""
 
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optio.compiler import spending
 from optio.compiler.checks.namespaces import pattern_of
@@ -24,6 +24,9 @@ from optio.model.route import Route, show
 from optio.model.spec import Spec, keys_of, names_of
 from optio.model.task import TaskSpec
 from optio.model.text import parse_duration, parse_money, slug
+
+if TYPE_CHECKING:
+    from optio.model.connection import Connection
 
 _MAX_NAMESPACE = 63
 _FORMS: dict[str, list[Any]] = {
@@ -51,7 +54,8 @@ _SEVERE = ("high", "critical", "severe", "error", "errors", "major", "blocker", 
 _MILD = ("medium", "moderate", "low", "minor", "warning", "warnings", "warn", "any", "all")
 _ALLOWED = {
     **dict.fromkeys(("hosts", "host", "domains", "network", "networks", "urls", "outbound"), "egress"),
-    **dict.fromkeys(("agents", "agent", "engines", "agentruntimes", "tools"), "runtimes"),
+    **dict.fromkeys(("agents", "agent", "engines", "agentruntimes"), "runtimes"),
+    **dict.fromkeys(("services", "servers", "mcp", "mcpservers"), "connections"),
     **dict.fromkeys(("registries", "registry", "containers"), "images"),
 }
 _PARTS: dict[str, type[Spec]] = {"ceilings": Ceilings, "fleet": Fleet, "allow": Allow}
@@ -305,6 +309,36 @@ def _allowed(task: ResolvedTask, allow: Allow) -> Iterator[Diagnostic]:
     elif allow.egress is not None:
         yield _no_hosts(task, allow.egress)
     yield from _refusals(task, ("environment", "secrets"), environment.secrets, allow.secrets)
+    for connection in task.connections:
+        yield from _refused_connection(task, connection, allow)
+
+
+def _refused_connection(task: ResolvedTask, connection: "Connection", allow: Allow) -> Iterator[Diagnostic]:
+    """Report what a connection opens and the policy does not allow, where the task names the connection."""
+    from optio.compiler.checks.connections import route_of  # imported only for a task with connections
+    from optio.model.connection import ModelConnection
+
+    route, name = route_of(task, connection), connection.id
+    models = connection.spec.models if isinstance(connection.spec, ModelConnection) else []
+    demands: list[tuple[str, Sequence[str], Sequence[str] | None]] = [
+        ("`{}`", [name], allow.connections),
+        ("the tool `{}`", [f"{name}/{tool}" for tool in connection.tools], allow.tools),
+        (f"the host `{{}}` of the connection `{name}`", [] if connection.egress is None else [connection.egress], allow.egress),
+        (f"the secret `{{}}` of the connection `{name}`", connection.secrets, allow.secrets),
+        (f"the model `{{}}` of the connection `{name}`", models, allow.models),
+    ]
+    for text, requested, allowed_values in demands:
+        for value in requested if allowed_values is not None else ():
+            if not _fits(value, allowed_values or ()):
+                hint = f"allowed: {', '.join(allowed_values or ()) or 'none'}; or ask the owner of `{POLICY}`"
+                yield task.at("OPT519", f"the policy does not allow {text.format(value)}", route, hint=hint)
+    if connection.url is None and allow.egress is not None and allow.connections is None:
+        message = f"`{name}` is a program, whose hosts are not known, but the policy allows only some"
+        yield task.at("OPT519", message, route, hint=f"ask the owner of `{POLICY}` to name it in `allow.connections`")
+    if isinstance(connection.spec, ModelConnection) and allow.models is not None and not models:
+        message = f"`{name}` allows any model, but the policy only some"
+        hint = f"write `models:` into its file; allowed: {', '.join(allow.models)}"
+        yield task.at("OPT519", message, route, hint=hint)
 
 
 def _refusals(

@@ -51,6 +51,11 @@ class ResolvedTask:
         """Return the route of the prompt: `promptTemplate`, or `promptFile` where the prompt is in a file."""
         return ("promptFile",) if self.prompt_path is not None else ("promptTemplate",)
 
+    @property
+    def has_model_service(self) -> bool:
+        """Return whether a connection takes the place of the service that the agent asks for its model."""
+        return any(connection.spec.kind == "model" for connection in self.connections)
+
     def is_known(self, route: Route) -> bool:
         """Return True if the value at the route is the file's own, or is simply absent. False means that it was wrong."""
         return not self.gaps or not any(route[: len(gap)] == gap for gap in self.gaps)

@@ -42,6 +42,16 @@ def suggest_template(finding: Diagnostic, name: str, paths: Iterable[str]) -> Di
     return finding if near is None else replace(finding, hint=f"did you mean `{near}`?")
 
 
+def suggest_connection(finding: Diagnostic, name: str, paths: Iterable[str]) -> Diagnostic:
+    """Return the finding about the missing connection in the file `name` with a hint that names the connections of the tree."""
+    directory = posixpath.dirname(name)
+    known = [_stem(path) for path in sorted(paths) if posixpath.dirname(path) == directory]
+    near = suggest(_stem(name), known)
+    if near is not None:
+        return replace(finding, hint=f"did you mean `{near}`?")
+    return replace(finding, hint=f"{finding.hint}; there are {', '.join(known)}") if known else finding
+
+
 def _stem(path: str) -> str:
     """Return a file's name without its suffix, in the form in which names of tasks become ids."""
     return slug(posixpath.splitext(posixpath.basename(path))[0])

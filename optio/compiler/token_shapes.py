@@ -36,13 +36,13 @@ _TOKENS = (
 )
 
 
-def find_tokens(path: str, text: str) -> Iterator[Diagnostic]:
-    """Report the tokens in the text of one file. Cached, because many tasks share a template."""
-    yield from _found(path, text)
+def find_tokens(path: str, text: str, *, in_connection: bool = False) -> Iterator[Diagnostic]:
+    """Report the tokens in the text of one file, a connection's own or another. Cached, because many tasks share a template."""
+    yield from _found(path, text, in_connection)
 
 
 @lru_cache(maxsize=_CACHE_SIZE)
-def _found(path: str, text: str) -> tuple[Diagnostic, ...]:
+def _found(path: str, text: str, in_connection: bool) -> tuple[Diagnostic, ...]:
     def tell(token: tuple[str, re.Match[str]]) -> Diagnostic:
         kind, match = token
         span = span_at(text, match.start(), match.end())
@@ -51,7 +51,9 @@ def _found(path: str, text: str) -> tuple[Diagnostic, ...]:
         )
         step = f"delete the entry, and add `{variable[1]}`" if variable else "delete it here, and add its name"
         hint = f"{EXPOSED}; then {step} to `environment.secrets`"
-        if "webhook" in kind:
+        if in_connection:
+            hint = f"{EXPOSED}; then write `{{{{secret:NAME}}}}` in its place, in a header or a variable"
+        elif "webhook" in kind:
             hint = f"{EXPOSED}; then write `secret: {{name: NAME}}`, and set `OPTIO_SECRET_NAME` for the server"
         return diagnostic("OPT503", f"{kind} in plain text", path=path, span=span, hint=hint)
 

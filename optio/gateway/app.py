@@ -6,6 +6,7 @@ is killed ends no run: its calls break, which the agents' own programs repeat, a
 """
 
 import asyncio
+import json
 import logging
 import re
 from typing import TYPE_CHECKING
@@ -138,7 +139,8 @@ class Gateway:
                     await self._mcp.check(key)
             await answer(send, 200, b"{}")
         except ConnectionRefused as refused:
-            raise CallRefused(424, refused.reason, refused.message) from None
+            body = {"error": {"type": refused.reason, "message": refused.message}}
+            await answer(send, 424, json.dumps(body).encode())
 
     @property
     def _mcp(self) -> "Tools":

@@ -49,17 +49,7 @@ class Connections:
     async def filled_in(self, connection: Connection) -> dict[str, str]:
         """Return the headers or variables of a connection with their secrets. Raises ConnectionRefused and
         SecretUnavailable."""
-        values: dict[str, str] = {}
-        for name in connection.secrets:
-            value = await asyncio.to_thread(self._secrets.get, name)
-            if value is None:
-                message = f"needs the secret `{name}`, which has no value: {self._secrets.where(name)}"
-                raise ConnectionRefused(connection.id, "unauthorized", message)
-            values[name] = value
-        return {
-            name: fill_in(template, values) if any(secret_names(template)) else template
-            for name, template in templates(connection.spec).items()
-        }
+        return await filled_in(connection, self._secrets)
 
     async def count(self, key: AttemptKey, connection: Connection, most: int) -> None:
         """Count a call of an attempt. Raises CallRefused for one too many, and StoreUnavailable."""
@@ -67,3 +57,18 @@ class Connections:
         if made > most:
             message = f"this attempt has made {most} calls of the connection `{connection.id}`, the most by its `maxCalls`"
             raise CallRefused(429, "calls", message)
+
+
+async def filled_in(connection: Connection, secrets: Secrets) -> dict[str, str]:
+    """Return the headers or variables of a connection with their secrets. Raises ConnectionRefused and SecretUnavailable."""
+    values: dict[str, str] = {}
+    for name in connection.secrets:
+        value = await asyncio.to_thread(secrets.get, name)
+        if value is None:
+            message = f"needs the secret `{name}`, which has no value: {secrets.where(name)}"
+            raise ConnectionRefused(connection.id, "unauthorized", message)
+        values[name] = value
+    return {
+        name: fill_in(template, values) if any(secret_names(template)) else template
+        for name, template in templates(connection.spec).items()
+    }

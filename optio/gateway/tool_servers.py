@@ -18,8 +18,8 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult, Implementation, Tool
 
 from optio.gateway.connections import ConnectionRefused
+from optio.gateway.pins import is_changed, listed
 from optio.model.connection import Connection, McpConnection, Sse, Stdio
-from optio.model.registry import digest_of
 from optio.version import __version__
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class ToolSession:
         return bool(self._calls)
 
     def _connected(self) -> AbstractAsyncContextManager[Client]:
-        return Client(_Transport(self), client_info=_US, cache=None)
+        return Client(_SessionStreams(self), client_info=_US, cache=None)
 
     @contextlib.asynccontextmanager
     async def streams(self) -> AsyncIterator[Any]:
@@ -169,11 +169,11 @@ class ToolSession:
         assert isinstance(spec, McpConnection)  # noqa: S101
         missing = [tool for tool in connection.tools if tool not in offered]
         if missing:
-            names = ", ".join(f"`{name}`" for name in missing[:5])
-            raise ConnectionRefused(connection.id, "changed", f"has no tool {names} any more")
-        if spec.pin is not None and (digest := pin_of(spec, offered)) != spec.pin:
-            message = f"offers other tools than its pin says: compare them with `optio connection diff {connection.id}`"
-            raise ConnectionRefused(connection.id, "changed", f"{message} ({digest})")
+            raise ConnectionRefused(connection.id, "changed", f"has no tool {listed(missing)} any more")
+        changed = [] if spec.pin is None else [name for name in connection.tools if is_changed(spec.pin, offered[name])]
+        if changed:
+            message = f"offers {listed(changed)} with other schemas than pinned: see `optio connection diff {connection.id}`"
+            raise ConnectionRefused(connection.id, "changed", message)
         return {name: tool for name, tool in offered.items() if name in connection.tools}
 
     def _refusal(self, err: BaseException) -> ConnectionRefused:
@@ -189,7 +189,7 @@ class ToolSession:
         return ConnectionRefused(self._connection.id, "unreachable", f"cannot be reached: {problem}")
 
 
-class _Transport:
+class _SessionStreams:
     """A transport of the SDK."""
 
     def __init__(self, session: ToolSession) -> None:
@@ -200,15 +200,3 @@ class _Transport:
 
     async def __aexit__(self, *failure: Any) -> bool | None:
         return await self._streams.__aexit__(*failure)
-
-
-def pin_of(spec: McpConnection, offered: Mapping[str, Tool]) -> str:
-    """Return the digest of the names and schemas of a connection's tools, as a server offers them. Descriptions are not in it:
-    a server may better its words."""
-    return digest_of(
-        {
-            name: {"input": offered[name].input_schema, "output": offered[name].output_schema}
-            for name in sorted(spec.tools)
-            if name in offered
-        }
-    )

@@ -20,7 +20,7 @@ from optio.model.spec import Duration, Positive, SecretName, Spec, Text, to_json
 DIRECTORY = "connections"
 SUFFIXES = (".yaml", ".yml")
 ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_SECRET = re.compile(r"\{\{secret:([A-Za-z_][A-Za-z0-9_]*)\}\}")
+SECRET = re.compile(r"\{\{secret:([A-Za-z_][A-Za-z0-9_]*)\}\}")
 _MAX_CALLS = 1000
 
 Kind = Literal["mcp", "http", "model"]
@@ -28,7 +28,7 @@ ToolAccess = Literal["read", "write"]
 Url = Annotated[str, Meta(pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?\Z")]
 HeaderField = Annotated[str, Meta(pattern=r"^[A-Za-z0-9-]+\Z", max_length=64)]
 Request = Annotated[str, Meta(pattern=r"^(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) /[^\s?#]*\Z")]
-Pin = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
+Pin = Annotated[str, Meta(pattern=r"^schema=[0-9a-f]{32} text=[0-9a-f]{32}\Z")]
 
 
 class _Transport(Spec, frozen=True, tag_field="type"):
@@ -78,9 +78,9 @@ class McpConnection(Spec, frozen=True, kw_only=True):
     """How the gateway reaches the server."""
     tools: dict[Text, ToolAccess]
     """The tools that exist for tasks, each with its class: `read` for those that change nothing, `write` for the others."""
-    pin: Pin | None = None
-    """The digest of these tools' names and schemas, which `optio connection pin` writes. A run whose server offers others does
-    not begin."""
+    pin: dict[Text, Pin] | None = None
+    """Digests of each tool, which `optio connection pin` writes: `schema` of its schemas, `text` of its title and description.
+    A run does not begin if its server offers a tool with other schemas. `optio connection diff` reports both."""
     timeout: Duration = "60s"
     """The longest that a call may take."""
     max_calls: Positive = _MAX_CALLS
@@ -127,6 +127,11 @@ class ModelConnection(Spec, frozen=True, kw_only=True):
 
 
 ConnectionSpec = McpConnection | HttpConnection | ModelConnection
+TRANSPORTS: Mapping[str, type[StreamableHttp] | type[Sse] | type[Stdio]] = {
+    "streamable-http": StreamableHttp,
+    "sse": Sse,
+    "stdio": Stdio,
+}
 KINDS: Mapping[str, type[McpConnection] | type[HttpConnection] | type[ModelConnection]] = {
     "mcp": McpConnection,
     "http": HttpConnection,
@@ -169,6 +174,15 @@ class Connection:
         return None if self.url is None else urlsplit(self.url).netloc
 
     @property
+    def egress(self) -> str | None:
+        """Return the host as an entry of `environment.network.egress`, with a port unless it is 443; None for a program."""
+        if self.url is None:
+            return None
+        parts = urlsplit(self.url)
+        host, port = parts.netloc.lower().removesuffix(f":{parts.port}"), parts.port or (443 if parts.scheme == "https" else 80)
+        return host if port == 443 else f"{host}:{port}"
+
+    @property
     def writes(self) -> tuple[str, ...]:
         """Return what the run may change: tools of class `write`, or requests other than GET, HEAD and OPTIONS."""
         spec = self.spec
@@ -184,6 +198,11 @@ class Connection:
         return f"{self.id.replace('-', '_').upper()}_URL"
 
     @property
+    def address(self) -> str:
+        """Return what the gateway reaches: a host, or the program that it starts."""
+        return self.host or program_of(self.spec) or ""
+
+    @property
     def timeout_span(self) -> timedelta:
         """Return `timeout` as a duration; that of a model service is the gateway's own."""
         return timedelta(minutes=15) if isinstance(self.spec, ModelConnection) else text.parse_duration(self.spec.timeout)
@@ -196,6 +215,13 @@ def url_of(spec: ConnectionSpec) -> str | None:
     return spec.url
 
 
+def program_of(spec: ConnectionSpec) -> str | None:
+    """Return the program that runs for a connection, without its arguments; None for a service at an address."""
+    if isinstance(spec, McpConnection) and isinstance(spec.transport, Stdio):
+        return next(iter(spec.transport.command), None)
+    return None
+
+
 def templates(spec: ConnectionSpec) -> Mapping[str, str]:
     """Return the headers or variables of a connection, whose values may hold secrets."""
     if isinstance(spec, McpConnection):
@@ -205,12 +231,12 @@ def templates(spec: ConnectionSpec) -> Mapping[str, str]:
 
 def secret_names(template: str) -> Iterator[str]:
     """Yield the names of the secrets in a value."""
-    return (match[1] for match in _SECRET.finditer(template))
+    return (match[1] for match in SECRET.finditer(template))
 
 
 def fill_in(template: str, secrets: Mapping[str, str]) -> str:
     """Return a value with its secrets filled in. Raises KeyError."""
-    return _SECRET.sub(lambda match: secrets[match[1]], template)
+    return SECRET.sub(lambda match: secrets[match[1]], template)
 
 
 def allows(entries: list[str], method: str, path: str) -> bool:

@@ -70,9 +70,9 @@ class EffectKind(StrEnum):
     POOL_CHANGED = "pool-changed", "the number of warm pods"
     KEPT_CHANGED = "kept-changed", "how long pods of failed runs stay"
 
-    SECRET_ADDED = "secret-added", "the task gets a further secret"
-    SECRET_REMOVED = "secret-removed", "the task no longer gets a secret"
-    EGRESS_OPENED = "egress-opened", "the agent can reach further hosts"
+    SECRET_ADDED = "secret-added", "the task gets a further secret, or the gateway sends one to a further service for it"
+    SECRET_REMOVED = "secret-removed", "the task no longer gets a secret, or the gateway no longer sends it to a service"
+    EGRESS_OPENED = "egress-opened", "the agent can reach further hosts, by itself or through the gateway"
     EGRESS_CLOSED = "egress-closed", "the agent can no longer reach some hosts"
     IMAGE_CHANGED = "image-changed", "another container image"
     SETUP_CHANGED = "setup-changed", "other commands run before the agent"
@@ -82,7 +82,7 @@ class EffectKind(StrEnum):
         "namespace-changed",
         "pods run in another Kubernetes namespace, with the secrets and rights of its worker",
     )
-    CONNECTIONS_CHANGED = "connections-changed", "other external services"
+    CONNECTIONS_CHANGED = "connections-changed", "other tools, requests or models behind the gateway"
 
     MONEY_UP = "money-up", "the worst-case spend of triggers is higher, no longer bounded, or beyond the policy"
     MONEY_DOWN = "money-down", "the worst-case spend of triggers is lower"

@@ -58,9 +58,13 @@ class Allow(Spec, frozen=True, kw_only=True):
     images: list[Text] | None = None
     """The allowed container images."""
     egress: list[Text] | None = None
-    """The allowed entries of `environment.network.egress`; a task must have that list."""
+    """The allowed entries of `environment.network.egress`; a task must have that list. Hosts of connections must fit, too."""
     secrets: list[Text] | None = None
-    """The names of the allowed secrets."""
+    """The names of the allowed secrets, those of connections included."""
+    connections: list[Text] | None = None
+    """The allowed connections, by the names of their files."""
+    tools: list[Text] | None = None
+    """The allowed tools of MCP servers, as `CONNECTION/TOOL`: `github/get_*`."""
 
 
 class PolicySpec(Spec, frozen=True, kw_only=True):
@@ -88,7 +92,7 @@ class PolicySpec(Spec, frozen=True, kw_only=True):
     require: list[Required] = []
     """Keys that every task must have."""
     allow: Allow = field(default_factory=Allow)
-    """The runtimes, models, images, hosts and secrets that tasks may use."""
+    """The runtimes, models, images, hosts, secrets, connections and tools that tasks may use."""
     rules: dict[str, Level] = {}
     """The severities of rules, by code. Errors cannot be lowered."""
     new_month_usd: Money | None = None

@@ -147,6 +147,11 @@ class Registry:
         )
 
     @cached_property
+    def has_connections(self) -> bool:
+        """Return whether a task names a connection."""
+        return any(task.connections for task in self.tasks.values())
+
+    @cached_property
     def digest(self) -> str:
         """Return the content address of the whole generation, by which servers see whether they hold the same."""
         return digest_of([task.digest for task in self.tasks.values()])

@@ -1,5 +1,5 @@
-"""Effects on what a run has access to: secrets, connections, network, image, set-up commands, environment variables,
-resources."""
+"""Effects on what a run has access to: secrets, network, image, set-up commands, environment variables, resources, and (by
+`connections`) services behind the gateway."""
 
 import ipaddress
 from collections.abc import Iterator, Sequence
@@ -41,11 +41,11 @@ def effects(before: CompiledTask | None, after: CompiledTask | None) -> Iterator
         yield from _setup(old, new)
         yield from _other_keys(old, new)
         yield from _namespace(before.namespace, after.namespace)
-    were, are = ({each.id for each in task.connections} if task is not None else set() for task in (before, after))
-    if were != are:
-        was, now = shorten_pair(*(", ".join(sorted(names)) or "none" for names in (were, are)))
-        weight = EffectWeight.DANGER if are - were else EffectWeight.NOTICE
-        yield value_change(EffectKind.CONNECTIONS_CHANGED, "connections", was, now, ("connections",), weight)
+    if after.connections or (before is not None and before.connections):
+        # Imported here: most tasks have no connection.
+        from optio.plan import connections
+
+        yield from connections.effects(() if before is None else before.connections, after.connections)
 
 
 def _secrets(old: Sequence[str], new: Sequence[str]) -> Iterator[Effect]:

@@ -54,7 +54,7 @@ class GatewayAccess:
     key: AttemptKey
 
 
-class _ModelService(NamedTuple):
+class _UpstreamModel(NamedTuple):
     """Where a model is called, the secret that opens it, and the variables in which the agent's program expects the key."""
 
     upstream: str
@@ -110,7 +110,7 @@ def find_access(
 
 def _find_service(
     route: GatewayRoute, task: CompiledTask, names: Sequence[str], endpoints: Mapping[str, str]
-) -> _ModelService | None:
+) -> _UpstreamModel | None:
     """Return the model service that the gateway calls for the task. Raises LaunchFailed."""
     runtime, model, environment = task.spec.agent_runtime, task.spec.model, task.spec.environment
     service = service_of(runtime, model)
@@ -122,13 +122,13 @@ def _find_service(
         if not variables:
             message = f"`{runtime}` cannot be led to the model service of the connection `{own.id}`"
             raise LaunchFailed("not_metered", message, cure="take the connection out of the task, or use another agent")
-        return _ModelService(own.spec.url, own.spec.key, variables)
+        return _UpstreamModel(own.spec.url, own.spec.key, variables)
     if runtime == "command":
         return None
     upstream = endpoints.get(runtime) or (None if service is None else service.url)
     is_elsewhere = service is not None and any(re.fullmatch(service.elsewhere, name) for name in (*names, *environment.env))
     if upstream is not None and fitting and not is_elsewhere:
-        return _ModelService(upstream, fitting[0], fitting)
+        return _UpstreamModel(upstream, fitting[0], fitting)
     if route.mode == "required":
         raise LaunchFailed("not_metered", _why_not(runtime, upstream, is_elsewhere=is_elsewhere))
     return None
@@ -158,7 +158,7 @@ def check_connections(route: GatewayRoute, key: str) -> None:
         error = _error_of(err)
         if err.code == _CONNECTION_FAILED and error is not None:
             reason, message = error
-            raise LaunchFailed(reason, message.removeprefix("Optio: "), again=reason == "unreachable") from err
+            raise LaunchFailed(reason, message, again=reason == "unreachable") from err
         message = f"the gateway at {route.url} answers with status {err.code}"
     except OSError as err:
         message = f"the gateway at {route.url} does not answer: {err}"

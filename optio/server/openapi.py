@@ -36,6 +36,7 @@ _TAGS = {
     "runs": "Executions: started, listed, shown, cancelled, retried",
     "logs": "Agent output: paged, exported, live",
     "webhooks": "Signed requests that start runs, and what became of each",
+    "connections": "Services that runs reach through the gateway",
     "pools": "Warm pools: pods that are kept ready for runs, and how many are worth their cost",
     "health": "Health, and what is served",
 }

@@ -341,3 +341,23 @@ def test_each_cure_has_the_command_to_type(shell: Shell) -> None:
     subprocess.run(["/bin/sh", "-c", secret["command"]], cwd=shell.directory, check=True)
     _, cured = looked_at(shell)
     assert not [each for each in cured["secret"] if "A_KEY" in each["detail"]]
+
+
+def test_connections_of_tasks_need_a_gateway_and_values_for_their_secrets(shell: Shell) -> None:
+    shell.write(
+        "tasks.d/connections/wiki.yaml",
+        "type: connection\nkind: mcp\ntools: {find: read}\ntransport:\n  type: sse\n  url: https://wiki.example.org/sse\n"
+        "  headers: {Authorization: 'Bearer {{secret:WIKI_TOKEN}}'}\n",
+    )
+    shell.write(
+        "tasks.d/reader.yaml",
+        'name: Reader\nagentRuntime: claude-code\nmodel: sonnet\nbudgetUsd: "1.00"\npromptTemplate: x\nconnections: [wiki]\n',
+    )
+
+    off = shell("doctor", "--port", "0").stdout
+    on = shell("doctor", "--port", "0", "-v", environ={"OPTIO_GATEWAY": "required", "OPTIO_SECRET_WIKI_TOKEN": "x"}).stdout
+
+    assert "OPTIO_GATEWAY is off, and no run with connections starts without a gateway: reader" in off
+    assert "WIKI_TOKEN has no value, but is used by reader (connection wiki)" in off
+    assert "1 connection of 1 task" in on
+    assert "WIKI_TOKEN has no value" not in on

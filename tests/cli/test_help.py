@@ -78,6 +78,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         ("name.txt", "you"),
         ("payload.json", '{"who": "you"}'),
         ("crontab.txt", CRONTAB),
+        ("mcp.json", '{"mcpServers": {"wiki": {"type": "http", "url": "https://wiki.example.org/mcp"}}}'),
     ):
         (made.directory / name).write_text(text)
     git = "git -c user.name=me -c user.email=me@example.org"

@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 from mcp.server import Server
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-from mcp.types import CallToolResult, ListToolsResult, TextContent, Tool
+from mcp.types import CallToolResult, ListToolsResult, TextContent, Tool, ToolAnnotations
 
 from tests.model_server import MCP_TOOL
 
@@ -25,14 +25,22 @@ class ToolServer:
 
     url: str = ""
     tools: dict[str, dict[str, Any]] = field(default_factory=lambda: {MCP_TOOL: _TEXT, "delete_all": _TEXT, "big": _TEXT})
+    descriptions: dict[str, str] = field(default_factory=dict)
+    readers: set[str] = field(default_factory=set)  # tools that the server itself calls read-only
     is_closed: bool = False  # it refuses each request
     pause_s: float = 0.0
     calls: list[str] = field(default_factory=list)
     requests: int = 0
 
     async def list_tools(self, context: Any, params: Any) -> ListToolsResult:
-        return ListToolsResult(
-            tools=[Tool(name=name, description="A tool.", input_schema=schema) for name, schema in self.tools.items()]
+        return ListToolsResult(tools=[self._tool(name) for name in self.tools])
+
+    def _tool(self, name: str) -> Tool:
+        return Tool(
+            name=name,
+            description=self.descriptions.get(name, "A tool."),
+            input_schema=self.tools[name],
+            annotations=ToolAnnotations(read_only_hint=True) if name in self.readers else None,
         )
 
     async def call_tool(self, context: Any, params: Any) -> CallToolResult:

@@ -1,6 +1,7 @@
 """Every key of a task file: a change of it is told, or it stands in a list of those that mean nothing when a task runs."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from optio.model.connection import KINDS, Connection, McpConnection
 from optio.model.policy import PolicySpec
 from optio.model.registry import CompiledTask, Origin
 from optio.model.spec import Spec, names_of
@@ -150,7 +152,76 @@ def with_value(value: Any, path: list[str], new: Any) -> Any:
 
 def task(document: dict[str, Any]) -> CompiledTask:
     spec = TaskSpec.of(document)
-    return CompiledTask(id=spec.id or "report", spec=spec, prompt=spec.prompt_template or "", origin=Origin(path="a", line=1))
+    connections = tuple(connection(HTTP, str(use)) for use in spec.connections)
+    return CompiledTask(
+        id=spec.id or "report",
+        spec=spec,
+        prompt=spec.prompt_template or "",
+        origin=Origin(path="a", line=1),
+        connections=connections,
+    )
+
+
+HTTP: dict[str, Any] = {"type": "connection", "kind": "http", "url": "https://api.example.com", "allow": ["GET /a"]}
+MCP: dict[str, Any] = {
+    "type": "connection",
+    "kind": "mcp",
+    "transport": {"type": "sse", "url": "https://mcp.example.com"},
+    "tools": {"a": "read", "b": "write"},
+}
+PROGRAM = {**MCP, "transport": {"type": "stdio", "command": ["server"]}}
+SERVICE: dict[str, Any] = {"type": "connection", "kind": "model", "url": "https://models.example.com", "key": "A"}
+# A connection, and the keys of it with other values.
+OTHER_CONNECTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    (HTTP, {"url": "https://b.example.com", "headers": {"A": "b"}, "allow": ["GET /b"], "timeout": "1s", "maxCalls": 1}),
+    (MCP, {"transport": {"type": "streamable-http", "url": "https://mcp.example.com"}, "tools": {"a": "read", "b": "read"}}),
+    (MCP, {"transport": {"type": "sse", "url": "https://mcp.example.com", "headers": {"A": "{{secret:B}}"}}}),
+    (MCP, {"timeout": "1s", "maxCalls": 1, "pin": f"sha256:{'0' * 64}"}),
+    (PROGRAM, {"transport": {"type": "stdio", "command": ["other"]}}),
+    (PROGRAM, {"transport": {"type": "stdio", "command": ["server"], "env": {"A": "b"}}}),
+    (SERVICE, {"url": "https://b.example.com", "key": "B", "models": ["b"]}),
+    (HTTP, {"kind": "mcp"}),
+]
+
+
+def connection(document: dict[str, Any], name: str = "service") -> Connection:
+    if document["kind"] == "mcp" and "allow" in document:
+        document = MCP
+    spec = KINDS[document["kind"]].of(document)
+    return Connection(id=name, spec=spec, tools=("a", "b") if isinstance(spec, McpConnection) else ())
+
+
+@pytest.mark.parametrize(
+    ("document", "key", "value"),
+    [(document, key, value) for document, values in OTHER_CONNECTIONS for key, value in values.items()],
+    ids=str,
+)
+def test_a_change_of_a_connection_is_told(document: dict[str, Any], key: str, value: Any) -> None:
+    before, after = (replace(task(TASK), connections=(connection(each),)) for each in (document, {**document, key: value}))
+
+    assert between(before, after, OUTLOOK)
+    assert between(after, before, OUTLOOK)
+    assert between(after, after, OUTLOOK) == ()
+
+
+def test_every_request_that_is_opened_is_named() -> None:
+    requests = [f"POST /{'r' * 30}/{number}" for number in range(31)]
+    before, after = (
+        replace(task(TASK), connections=(connection({**HTTP, "allow": allow}),)) for allow in (["GET /a"], requests)
+    )
+
+    (effect,) = between(before, after, OUTLOOK)
+
+    assert len(effect.text) < 400
+    assert all(request in f"{effect.text} {effect.lines}" for request in requests)
+
+
+def test_no_key_of_a_connection_is_left_out() -> None:
+    keys = {(document["kind"], key) for document, values in OTHER_CONNECTIONS for key in values}
+
+    assert {(kind, key) for kind, model in KINDS.items() for key in names_of(model)} - keys == {
+        (kind, key) for kind in KINDS for key in ("type", "kind", "description")
+    } - {("http", "kind")}
 
 
 def changed(key: str) -> tuple[CompiledTask, CompiledTask]:
@@ -190,7 +261,6 @@ BEYOND: dict[str, tuple[Any, Any]] = {
     "triggers.1.config.paramMapping": ({"A": {"literal": LONG + "1"}}, {"A": {"literal": LONG + "2"}}),
     "triggers.1.config.when": ("@.a == 1 && " * 20 + "@.b == 1", "@.a == 1 && " * 20 + "@.b != 1"),
     "triggers.1.config.events": ([f"e{n:02}" for n in range(30)], [f"e{n:02}" for n in range(31)]),
-    "connections": ([f"c{n:02}" for n in range(30)], [f"c{n:02}" for n in range(31)]),
     "environment.network.egress": ([], [f"h{n:02}.example.com" for n in range(31)]),
     "result": ({"schema": {"pattern": LONG + "1"}}, {"schema": {"pattern": LONG + "2"}}),
     "paramsSchema": ({"properties": {"A": {"pattern": LONG + "1"}}}, {"properties": {"A": {"pattern": LONG + "2"}}}),

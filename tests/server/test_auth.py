@@ -25,6 +25,7 @@ TABLE = {
     "GET /docs": "public",
     "GET /docs/{}": "public",
     "GET /metrics": "viewer",
+    "GET /api/connections": "viewer",
     "GET /api/pools": "viewer",
     "GET /api/pools/plan": "viewer",
     "GET /api/registry": "viewer",

@@ -71,6 +71,7 @@ GET /deliveries/{}/test         /deliveries/{delivery}/test         403 200 200 
 GET /changes                    /changes                            200 200 200 login 403 200
 GET /changes/{}                 /changes/1                          200 200 200 login 403 200
 GET /calendar                   /calendar                           200 200 200 login 403 200
+GET /connections                /connections                        200 200 200 login 403 200
 GET /pools                      /pools                              200 200 200 login 403 200
 GET /health                     /health                             200 200 200 login 403 200
 """

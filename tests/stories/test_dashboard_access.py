@@ -33,6 +33,7 @@ model: sonnet
 budgetUsd: "2.50"
 startLimit: {{count: 50, per: 24h}}
 promptTemplate: "Look at {{{{REPO}}}} {{{{N}}}}"
+connections: [{{id: tracker, tools: [find_issue, create_issue]}}, status]
 paramsSchema:
   type: object
   properties:
@@ -54,6 +55,24 @@ tests:
   - {{name: good, webhook: good.json, expect: {{params: {{REPO: optio, N: 1}}}}}}
   - {{name: bad, params: {{REPO: x}}, expect: {{promptContains: nothing like it}}}}
 """
+CONNECTIONS = {
+    "tracker": f"""\
+type: connection
+kind: mcp
+description: Issues of all teams, {LONG}
+transport:
+  type: streamable-http
+  url: https://{LONG.lower()}.example.org/mcp
+  headers: {{Authorization: "Bearer {{{{secret:TRACKER_TOKEN}}}}"}}
+tools: {{find_issue: read, create_issue: write}}
+""",
+    "status": """\
+type: connection
+kind: http
+url: https://status.example.org
+allow: [GET /v1/health, POST /v1/incidents/*/notes]
+""",
+}
 POLICY = """\
 type: policy
 fleet: {monthUsd: "50000.00"}
@@ -126,6 +145,9 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     made.services.secrets.put("PUSH", SECRET)
     (made.tasks / "good.json").write_bytes(GOOD)
     (made.tasks / "_policy.yaml").write_text(POLICY)
+    (made.tasks / "connections").mkdir()
+    for name, text in CONNECTIONS.items():
+        (made.tasks / "connections" / f"{name}.yaml").write_text(text)
     made.serve_task(JOB.replace("maxConcurrent: 1000", "maxConcurrent: 1"))
     made.serve_task(REPORT, "report")
     made.serve_task(REPORT.replace("Look at", "Look twice at"), "report")
@@ -342,6 +364,7 @@ PAGES: dict[str, tuple[str, Callable[[Page], None] | None]] = {
     "test of a delivery": ("/deliveries", first_delivery("/test")),
     "changes": ("/changes", None),
     "change": ("/changes/3", unfold),
+    "connections": ("/connections", None),
     "pools": ("/pools", None),
     "health": ("/health", unfold),
     "login": ("/login", wrong_token),

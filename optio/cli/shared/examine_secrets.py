@@ -19,11 +19,15 @@ _UNUSED_NAME = "OPTIO_DOCTOR"
 
 
 def examine_secrets(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterator[ProbeResult]:
-    """Check that the secrets of the tasks have values, and that those of webhooks can verify deliveries."""
+    """Check that the secrets of the tasks and of their connections have values, and that those of webhooks can verify
+    deliveries."""
     users: dict[str, list[str]] = {}
     for task in tasks:
         for name in secret_names(task, settings.credentials):
             users.setdefault(name, []).append(task.id)
+        for connection in task.connections:
+            for name in connection.secrets:
+                users.setdefault(name, []).append(f"{task.id} (connection {connection.id})")
     try:
         secrets = wiring.secrets(settings)
     except SettingsError as err:

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from optio import plugins
 from optio.cli.shared import client
 from optio.cli.shared.examine_agents import examine_agents
+from optio.cli.shared.examine_gateway import examine_connections
 from optio.cli.shared.examine_secrets import examine_secrets
 from optio.cli.shared.examine_services import read_store
 from optio.compiler.pipeline import compile_tree
@@ -54,6 +55,7 @@ def examine_tasks(settings: Settings) -> Iterator[ProbeResult]:
             yield ProbeResult("tasks", "ok", f"{settings.tasks}: {pluralize(len(tasks), 'task')}, no errors")
     yield from examine_secrets(settings, tasks)
     yield from examine_agents(settings, tasks)
+    yield from examine_connections(settings, tasks)
     yield from _plugins()
     yield from _prices(tasks, datetime.now(UTC).date())
     if settings.executor == "kubernetes" and any(task.namespace for task in tasks):

@@ -67,6 +67,7 @@ CONDITIONAL: dict[str, Callable[[ResolvedTask], bool]] = {
     "untrusted_input": lambda task: bool(_webhooks(task)),
     "samples": lambda task: bool(task.samples),
     "examples": lambda task: bool(task.spec.tests),
+    "connections": lambda task: bool(task.connections),
     "dedupe": lambda task: task.spec.dedupe is not None,
     "pool": lambda task: bool(task.spec.warm_pool_size),
     "secrets_use": _may_use_secrets,

@@ -28,11 +28,23 @@ def check_across(claims: Sequence[TaskFacts], *, executor: str | None = None, is
         from optio.compiler.checks import namespaces
 
         yield from namespaces.check(claims)
+    if is_whole and any(claim.connection is not None for claim in claims):
+        yield from _unused_connections(claims)
     if any(claim.caps != NO_SPEND_CAPS for claim in claims):
         # Imported here: few trees limit all tasks together.
         from optio.compiler.checks import tree_budget
 
         yield from tree_budget.check(claims)
+
+
+def _unused_connections(claims: Sequence[TaskFacts]) -> Iterator[Diagnostic]:
+    used = {name for claim in claims for name in claim.connections}
+    for claim in claims:
+        name = posixpath.splitext(posixpath.basename(claim.path))[0]
+        if claim.connection is not None and name not in used:
+            hint = f"write `connections: [{name}]` into the task that needs it, or delete the file"
+            message, (route, span) = f"no task names the connection `{name}`", claim.connection
+            yield diagnostic("OPT547", message, path=claim.path, span=span, route=route, hint=hint)
 
 
 def _files(paths: Sequence[str]) -> Iterator[Diagnostic]:

@@ -69,7 +69,7 @@ _TRAPS = (
 )  # fmt: skip
 _PLAIN_HTTP = r"\bhttp://([A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])"
 # Names and addresses that no public network routes: many services there have no certificate.
-_LOCAL = (
+LOCAL_HOST = (
     r"localhost|(?:127|10|192\.168|172\.(?:1[6-9]|2\d|3[01]))(?:\.\d+){2,3}|\[::1\]|\[f[cd].*\]|[A-Za-z0-9-]+"
     r"|.*\.(?:svc|local|internal|localhost)(?:\..*)?"
 )
@@ -118,7 +118,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     variables: list[tuple[Route, str]] = [(("environment", "env", name), text) for name, text in environment.env.items()]
     for route, text in (*setup, *variables):
         matches = re.finditer(_PLAIN_HTTP, text) if "http://" in text else ()
-        plain = next((match[0] for match in matches if not re.fullmatch(_LOCAL, match[1])), None)
+        plain = next((match[0] for match in matches if not re.fullmatch(LOCAL_HOST, match[1])), None)
         if plain is not None:
             message = f"`{plain}` is not encrypted: anyone on the way can read and change it"
             yield task.at("OPT518", message, route, hint=f"write `https{plain[4:]}`", span=task.document.find(route, plain))
@@ -147,12 +147,17 @@ def _reserved_names(task: ResolvedTask) -> Iterator[Diagnostic]:
     places: list[tuple[Route, str]] = [(("environment", "env", name), name) for name in environment.env]
     places += [(("environment", "secrets", index), name) for index, name in enumerate(environment.secrets)]
     for route, name in places:
-        if name in _RESERVED or name.startswith("OPTIO_" if route[1] == "env" else _SET_BY_OPTIO):
+        if is_reserved(name) if route[1] == "env" else name in _RESERVED or name.startswith(_SET_BY_OPTIO):
             message, bare = f"`{name}` is set by Optio or the system, not by a task", name.removeprefix("OPTIO_SECRET_")
             hint = (
                 f"write `{bare}`: `OPTIO_SECRET_` belongs to the server" if bare != name else "use another name, or delete it"
             )
             yield task.at("OPT507", message, route, key=route[1] == "env", hint=hint)
+
+
+def is_reserved(name: str) -> bool:
+    """Return whether Optio or the system sets a variable, so that no task can."""
+    return name in _RESERVED or name.startswith("OPTIO_")
 
 
 def _zone(task: ResolvedTask, name: str) -> Iterator[Diagnostic]:

@@ -53,7 +53,7 @@ def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     if spec.agent_runtime == "opencode":
         yield from _provider_of(task, model)
     is_elsewhere = any(name.endswith(_ELSEWHERE) for name in (*spec.environment.env, *spec.environment.secrets))
-    if runtime is not None and runtime.service is not None and not is_elsewhere:
+    if runtime is not None and runtime.service is not None and not is_elsewhere and not task.has_model_service:
         yield from _of_service(task, model, runtime.service)
 
 
@@ -184,7 +184,7 @@ def check_credential(task: ResolvedTask) -> Iterator[Diagnostic]:
     fitting = [name for name in names if re.match(credentials, name) and not re.fullmatch(_NO_CREDENTIAL, name)]
     routes: tuple[Route, ...] = (("agentRuntime",), ("environment", "secrets"), ("environment", "env"))
     is_known = all(task.is_known(route) for route in routes)
-    if fitting or not is_known or _is_signed_in_elsewhere(task):
+    if fitting or not is_known or _is_signed_in_elsewhere(task) or task.has_model_service:
         return
     agent = declaration_of(runtime)
     title = runtime if agent is None else agent.title

@@ -17,7 +17,7 @@ def pattern_of(path: str, patterns: Iterable[str]) -> str | None:
 def check(claims: Sequence[TaskFacts]) -> Iterator[Diagnostic]:
     """Report patterns that no task uses. A misspelt pattern leaves the tasks that it was written for in another namespace."""
     places = {str(place.route[-1]): place for claim in claims for place in claim.namespaces}
-    paths = [claim.path for claim in claims if claim.path != POLICY]
+    paths = [claim.path for claim in claims if claim.path != POLICY and claim.connection is None]
     used_patterns = {pattern_of(path, places) for path in paths}
     for pattern, place in places.items():
         if paths and pattern not in used_patterns:

@@ -110,7 +110,7 @@ def _model_service(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[s
     """Yield the host of the agent's model, unless a variable or a listed gateway may lead to another one."""
     spec, environment = task.spec, task.spec.environment
     service, agent = service_of(spec.agent_runtime, spec.model), declaration_of(spec.agent_runtime)
-    if service is None or not task.is_known(("agentRuntime",)):
+    if service is None or not task.is_known(("agentRuntime",)) or task.has_model_service:
         return
     redirects = f"{service.elsewhere}|HTTPS?_PROXY"
     makers = {maker.host for maker in PROVIDERS.values()}

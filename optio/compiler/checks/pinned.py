@@ -1,7 +1,8 @@
-"""Report packages that set-up commands install without a version (`pip install requests`)."""
+"""Find packages that are installed without a version: by set-up commands (`pip install requests`), and by the program of an MCP
+server (`npx -y some-server`)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
@@ -18,6 +19,13 @@ _BARE = frozenset(
         *("-g", "--global", "--no-audit", "--no-fund", "--silent", "-D", "--save-dev"),
     }
 )
+# Programs that fetch another one, and what stands between its name and its version there.
+_FETCHING = {("npx",): "@", ("uvx",): "==", ("uv", "tool", "run"): "==", ("pipx", "run"): "==", ("bunx",): "@"}
+_YES = frozenset({"-y", "--yes", "-q", "--quiet"})
+_FROM = frozenset({"--from", "--package", "-p", "--spec"})
+_IMAGE = re.compile(r"(?:[\w.-]+(?::\d+)?/)*[\w.-]+(?::latest)?")
+_DOCKER = frozenset({"-i", "-t", "-it", "--rm", "--init", "--interactive", "--tty"})
+_DOCKER_WITH_ARGUMENT = frozenset({"-e", "--env", "-v", "--volume", "--mount", "--network", "--name", "-p", "-u", "-w"})
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
@@ -37,3 +45,40 @@ def _in(task: ResolvedTask, index: int, text: str) -> Iterator[Diagnostic]:
             message = f"`{loose[0]}` is installed without a version"
             span = task.document.find(route, loose[0], text.count(loose[0], 0, loose.start()))
             yield task.at("OPT521", message, route, hint=f"write `{loose[0]}{sign}VERSION`", span=span)
+
+
+def unpinned_program(command: Sequence[str]) -> tuple[int, str] | None:
+    """Return the place of the package or image without a version that a command fetches and runs, with a cure; None for others
+    and where an option is not known."""
+    for program, sign in _FETCHING.items():
+        if tuple(command[: len(program)]) == program:
+            index = _package_index(command, len(program))
+            name = _PIP_NAME if sign == "==" else _NPM_NAME
+            if index is None or not name.fullmatch(command[index].removesuffix("@latest")):
+                return None
+            return index, f"{command[index].removesuffix('@latest')}{sign}VERSION"
+    if command[0] in ("docker", "podman") and command[1:2] == ["run"]:
+        index = _image_index(command)
+        if index is not None and _IMAGE.fullmatch(command[index]):
+            return index, f"{command[index].removesuffix(':latest')}@sha256:DIGEST"
+    return None
+
+
+def _package_index(command: Sequence[str], start: int) -> int | None:
+    index = start
+    while index < len(command) and command[index] in _YES:
+        index += 1
+    if index < len(command) and command[index] in _FROM:
+        index += 1
+    return index if index < len(command) and not command[index].startswith("-") else None
+
+
+def _image_index(command: Sequence[str]) -> int | None:
+    index = 2
+    while index < len(command) and command[index].startswith("-"):
+        if command[index] in _DOCKER_WITH_ARGUMENT:
+            index += 1
+        elif command[index] not in _DOCKER and "=" not in command[index]:
+            return None
+        index += 1
+    return index if index < len(command) else None

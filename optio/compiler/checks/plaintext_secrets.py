@@ -21,7 +21,7 @@ _ORDINARY = (
 _MIN_LENGTH = 8
 
 
-def _is_secret(value: str) -> bool:
+def looks_chosen(value: str) -> bool:
     """Return whether a value looks chosen to be hard to guess: letters and digits of some length, and no word for a blank."""
     mixed = re.search(r"[A-Za-z]", value) is not None and re.search(r"[0-9]", value) is not None
     return len(value) >= _MIN_LENGTH and mixed and re.search(_ORDINARY, value) is None
@@ -30,7 +30,7 @@ def _is_secret(value: str) -> bool:
 def names_secret(name: str, value: str) -> bool:
     """Return whether a variable is named after a secret and its value looks like one."""
     is_named = _NAMES_SECRET.search(name) or (name.endswith("TOKEN") and len(value) >= _LONG_TOKEN)
-    return bool(is_named) and _is_secret(value)
+    return bool(is_named) and looks_chosen(value)
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:

@@ -95,7 +95,7 @@ RULES = (
         strict=WARNING,
     ),
     Rule(
-        "OPT518", "plain-http", INFO, SUSPECTS, "plain http to a public address",
+        "OPT518", "plain-http", INFO, SUSPECTS, "plain http to a public address, or with a secret",
         "Anyone on the way can read and change what is sent.",
         "environment:\n  env: {API: http://api.example.com/v1}\n",
         "environment:\n  env: {API: https://api.example.com/v1, NEAR: http://localhost:8080}\n",
@@ -178,7 +178,8 @@ RULES = (
         "environment:\n  env: {TZ: Europe/Berlin}\n",
     ),
     Rule(
-        "OPT533", "likely-secret", INFO, SUSPECTS, "a variable that is named after a secret and holds what looks like one",
+        "OPT533", "likely-secret", INFO, SUSPECTS,
+        "a variable or header that is named after a secret and holds what looks like one",
         "If it is one, anyone who can read the repository, now or later, can use it.",
         "environment:\n  env: {DB_PASSWORD: hunter2hunter3}\n",
         "environment:\n  secrets: [DB_PASSWORD]\n",

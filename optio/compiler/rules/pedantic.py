@@ -9,6 +9,11 @@ _WHOLE = (
     "triggers: [{type: manual}]\n"
 )
 _OWN = "  secrets: [ANTHROPIC_API_KEY]\n  network: {egress: [api.anthropic.com]}\n"
+_TOOLS = (
+    f"# file: task.yaml\n{_WHOLE}connections: [github]\n# file: connections/github.yaml\n"
+    "---\ntype: connection\nkind: mcp\ntransport: {type: streamable-http, url: 'https://api.githubcopilot.com/mcp/'}\n"
+    "tools: {get_issue: read}\n"
+)
 
 
 def _without(key: str, instead: str = "") -> str:
@@ -115,6 +120,12 @@ RULES = (
         "OPT521", "unpinned-package", INFO, SUSPECTS, "a package is installed without a version",
         "The version that is installed tomorrow, with your secrets, may differ from the one that was tested.",
         _setting_up("pip install pip-audit"), _setting_up("pip install pip-audit==2.9.0"),
+        strict=WARNING, pedantic=True,
+    ),
+    Rule(
+        "OPT546", "unpinned-tools", INFO, SUSPECTS, "the tools of an MCP server have no pin",
+        "With `pin`, no run begins whose server offers its tools in other words than those that you have read.",
+        _TOOLS, f"{_TOOLS}pin: sha256:{'0' * 64}\n",
         strict=WARNING, pedantic=True,
     ),
     Rule(

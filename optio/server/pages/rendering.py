@@ -56,13 +56,14 @@ _GATES = {
 
 def page(request: Incoming, template: str, *, status: int = 200, **values: Any) -> Response[str]:
     """Return a page. Templates know `who` (name and role of the reader, or None), `path`, the address of `static` files,
-    whether there are `docs`, `warnings` about the installation, and the host of the `provider` by which people sign in, beside
-    `values`."""
+    whether there are `docs` and `connections`, `warnings` about the installation, and the host of the `provider` by which
+    people sign in, in addition to `values`."""
     hub, reader = request.scope["state"]["hub"], request.scope["state"].get("who")
     docs = is_built(hub.services.settings)
     static = f"/static/{static_digest()}"
     warnings = () if reader is None else list(warnings_of(hub))
     common_values = {"who": reader, "path": request.url.path, "docs": docs, "static": static, "warnings": warnings}
+    common_values["connections"] = hub.snapshot.registry.has_connections
     common_values["provider"] = None if hub.identity is None else hub.identity.host
     html = _environment.render_template(template, **common_values, **values)
     # Without a referrer a browser sends forms with the origin `null`, which is refused.
