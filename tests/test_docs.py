@@ -70,10 +70,15 @@ def of_another_system(block: Block) -> bool:
 TASKS = [block for block in of("yaml") if not of_another_system(block)]
 
 
-@pytest.mark.parametrize("block", [b for b in TASKS if "extends:" not in b.text], ids=place)
+@pytest.mark.parametrize("block", [b for b in TASKS if not re.search("extends:|type: connection", b.text)], ids=place)
 def test_a_task_file_compiles_without_a_finding(block: Block) -> None:
     name = block.title.removeprefix("tasks.d/") or ("_policy.yaml" if "type: policy" in block.text else "task.yaml")
     beside = {b.title.removeprefix("tasks.d/"): b.text for b in BLOCKS if b.page == block.page and b.language == "json"}
+    beside |= {
+        b.title.removeprefix("tasks.d/"): b.text
+        for b in TASKS
+        if b.page == block.page and "type: connection" in b.text and Path(b.title).stem in block.text
+    }
     compilation = compile_tree(MemoryTree({**beside, name: block.text}))
 
     assert [d.message for d in compilation.diagnostics] == []

@@ -40,6 +40,8 @@ def test_a_schema_is_named_by_the_id_that_the_guide_has(kind: str) -> None:
 
 
 def kind_of(path: Path) -> str:
+    if path.parent.name == "connections":
+        return "connection"
     return path.stem.removeprefix("_") if path.stem in ("_policy", "_defaults") else "task"
 
 
@@ -102,6 +104,24 @@ def test_a_policy_knows_each_rule_and_leaves_errors_errors() -> None:
     assert not fits("policy", {"type": "policy", "rules": {"OPT101": "off"}})
     assert not fits("policy", {"type": "policy", "rules": {"OPT999": "error"}})
     assert set(json.loads(SCHEMAS["policy"]())["properties"]["rules"]["properties"]) == set(RULES) | set(RETIRED)
+
+
+GITHUB = {
+    "type": "connection",
+    "kind": "mcp",
+    "transport": {"type": "streamable-http", "url": "https://api.githubcopilot.com/mcp/"},
+    "tools": {"get_issue": "read"},
+}
+
+
+def test_a_connection_has_the_keys_of_its_kind() -> None:
+    assert fits("connection", GITHUB)
+    assert fits("connection", {**GITHUB, "transport": {"type": "stdio", "command": ["server"], "env": {"A": "b"}}})
+    assert not fits("connection", {**GITHUB, "transport": {"type": "stdio", "url": "https://api.example.com"}})
+    assert not fits("connection", {**GITHUB, "tools": {"get_issue": "admin"}})
+    assert not fits("connection", {**GITHUB, "kind": "http"})
+    assert not fits("connection", {**GITHUB, "allow": ["GET /v1"]})
+    assert not fits("task", GITHUB)
 
 
 @pytest.mark.parametrize("kind", SCHEMAS)

@@ -173,7 +173,7 @@ _Repair = tuple[str, str, str | None]
 
 def _is_entry(route: Route) -> bool:
     """Return whether a route leads to an entry of a mapping whose keys are the author's."""
-    return len(route) > 1 and route[-2] in ("tools", "headers", "env")
+    return len(route) > 1 and route[-2] in ("tools", "headers", "env", "pin")
 
 
 def _example(document: Document, route: Route) -> str:
@@ -322,7 +322,8 @@ def _repair_type(issue: ValidationIssue) -> _Repair | None:
 
 
 def _repair_pin(issue: ValidationIssue) -> _Repair | None:
-    return "`pin` must be `sha256:` and 64 hex digits", "write it with `optio connection pin ID`", None
+    name = show(issue.route)
+    return f"`{name}` is not what `optio connection pin` writes", "delete `pin`, and run `optio connection pin ID`", None
 
 
 _REPAIRS: dict[str, Callable[[ValidationIssue], _Repair | None]] = {
@@ -347,8 +348,6 @@ def _secret_in(match: re.Match[str]) -> str:
 
 def _empty(document: Document, spec: ConnectionSpec) -> Iterator[Diagnostic]:
     """Report a connection that opens nothing."""
-    if isinstance(spec, McpConnection) and not spec.tools:
-        yield _at(document, "OPT540", "`tools` is empty, so no task can call one", ("tools",), "name them: `{search: read}`")
     if isinstance(spec, McpConnection) and isinstance(spec.transport, Stdio) and not spec.transport.command:
         yield _at(document, "OPT540", "`transport.command` is empty", ("transport", "command"), "write `[program, argument]`")
     if isinstance(spec, HttpConnection) and not spec.allow:
@@ -438,7 +437,7 @@ def _plain_http(document: Document, spec: ConnectionSpec) -> Iterator[Diagnostic
 
 def _unpinned(document: Document, spec: McpConnection) -> Iterator[Diagnostic]:
     """Report tools without a pin, and a server program that is installed without a version. This is advice of `--strict`."""
-    if spec.pin is None:
+    if spec.tools and spec.pin is None:
         stem = posixpath.splitext(posixpath.basename(document.path))[0]
         message = "no `pin`: from one run to the next the server may change what its tools take and say"
         yield _at(document, "OPT546", message, ("tools",), f"run `optio connection pin {stem}`", key=True)

@@ -76,8 +76,8 @@ def _unknown(task: ResolvedTask, name: str, route: Route) -> Diagnostic:
 def _wrong_tools(task: ResolvedTask, use: str | ConnectionUse, spec: ConnectionSpec, route: Route) -> Iterator[Diagnostic]:
     if isinstance(use, str):
         if isinstance(spec, McpConnection) and not _tools(use, spec):
-            tools = ", ".join(spec.tools) or "tool"
-            hint = f"no tool of it has the class `read`: write `{{id: {use}, tools: [{tools}]}}` with those that the task needs"
+            hint = f"no tool of it has the class `read`: write `{{id: {use}, tools: [{', '.join(spec.tools)}]}}`, or fewer"
+            hint = hint if spec.tools else f"declare its tools in its file, or run `optio connection pin {use} --tools`"
             yield task.at("OPT542", f"the connection `{use}` opens no tool by itself", route, hint=hint)
         return
     if not isinstance(spec, McpConnection):

@@ -18,7 +18,8 @@ from optio.compiler import json_schema_texts as words
 from optio.compiler.layers import NOT_IN_DEFAULTS
 from optio.compiler.rules.codes import RETIRED, RULES
 from optio.compiler.rules.rule import Rule
-from optio.model import example, policy, task, trigger
+from optio.model import connection, example, policy, task, trigger
+from optio.model.connection import KINDS
 from optio.model.policy import EFFECTS, PolicySpec
 from optio.model.runtimes import declaration_of, known_names
 from optio.model.spec import NOT_BLANK, Spec, keys_of, portable
@@ -50,6 +51,27 @@ def defaults_schema() -> str:
     return _written("Optio defaults", _without_unused(schema))
 
 
+def connection_schema() -> str:
+    """Return the text of `schemas/connection.schema.json`, for the files of `connections/`."""
+    _, definitions = schema_components(KINDS.values(), ref_template="#/$defs/{name}")
+    _tidy(definitions)
+    for name, spec in _models(connection).items():
+        if name in definitions:
+            _describe(definitions[name], name, spec)
+    tools = definitions["McpConnection"]["properties"]["tools"]
+    tools["additionalProperties"] = _choice(words.TOOL_CLASSES)
+    schema = {
+        "description": "A service that runs reach through the gateway.",
+        "type": "object",
+        "required": ["type", "kind"],
+        "oneOf": [{"$ref": f"#/$defs/{model.__name__}"} for model in KINDS.values()],
+        "defaultSnippets": words.CONNECTIONS,
+        "$defs": definitions,
+    }
+    _mark(schema)
+    return _written("Optio connection", schema)
+
+
 def policy_schema() -> str:
     """Return the text of `schemas/policy.schema.json`, for the keys allowed in `_policy.yaml`."""
     schema = _of(PolicySpec, policy)
@@ -73,7 +95,12 @@ def policy_schema() -> str:
     return _written("Optio policy", schema)
 
 
-SCHEMAS: dict[str, Callable[[], str]] = {"task": task_schema, "defaults": defaults_schema, "policy": policy_schema}
+SCHEMAS: dict[str, Callable[[], str]] = {
+    "task": task_schema,
+    "defaults": defaults_schema,
+    "policy": policy_schema,
+    "connection": connection_schema,
+}
 
 
 def _task() -> Schema:

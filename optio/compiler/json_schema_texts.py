@@ -132,6 +132,42 @@ EXAMPLES: dict[str, dict[str, list[Any]]] = {
     },
 }
 
+TOOL_CLASSES = {"read": "the tool changes nothing", "write": "the tool may change something"}
+CONNECTIONS: list[dict[str, Any]] = [
+    {
+        "label": "an MCP server",
+        "body": {
+            "type": "connection",
+            "kind": "mcp",
+            "transport": {
+                "type": "streamable-http",
+                "url": "https://${1:mcp.example.com/mcp}",
+                "headers": {"Authorization": "Bearer {{secret:${2:API_TOKEN}}}"},
+            },
+            "tools": {"${3:search}": "read"},
+        },
+    },
+    {
+        "label": "a service over HTTP",
+        "body": {
+            "type": "connection",
+            "kind": "http",
+            "url": "https://${1:api.example.com}",
+            "headers": {"Authorization": "Bearer {{secret:${2:API_TOKEN}}}"},
+            "allow": ["GET ${3:/v1/**}"],
+        },
+    },
+    {
+        "label": "a model service",
+        "body": {
+            "type": "connection",
+            "kind": "model",
+            "url": "https://${1:openrouter.ai/api}",
+            "key": "${2:OPENROUTER_API_KEY}",
+        },
+    },
+]
+
 _DURATION = r"^(?=.)([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$", "write a duration such as `90s`, `20m` or `1h30m`"
 _REPLAY_WINDOW = r"^(none|(?=.)([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?)$", "write a duration such as `72h`, or `none`"
 _MONEY = r"^[0-9]{1,9}(\.[0-9]{1,4})?$", 'write the amount as text, such as "2.50"'
@@ -141,6 +177,8 @@ PATTERNS: dict[str, dict[str, tuple[str, str]]] = {
     "StartLimit": {"per": _DURATION},
     "Dedupe": {"window": _DURATION},
     "WebhookConfig": {"replayWindow": _REPLAY_WINDOW},
+    "McpConnection": {"timeout": _DURATION},
+    "HttpConnection": {"timeout": _DURATION},
     "Ceilings": {"budgetUsd": _MONEY, "timeout": _DURATION, "keepFailed": _DURATION, "dayUsd": _MONEY, "monthUsd": _MONEY},
     "Fleet": {"dayUsd": _MONEY, "monthUsd": _MONEY},
 }

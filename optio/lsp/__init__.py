@@ -5,6 +5,7 @@ outline     keys and values of a text that may be invalid YAML at this moment
 trees       a task directory with unsaved texts over saved files, and its findings
 pages       one open document and what is known about it
 keys        what the JSON Schema says about a key
+task_connections   the connections that a task names
 hover, complete, links, symbols, actions   a page and an offset -> what the editor shows there
 worker      one thread for work that takes long
 workspace   all open pages and trees; recompiles them as they change, and publishes the findings

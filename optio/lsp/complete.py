@@ -12,7 +12,7 @@ from optio.compiler.checks.zone_names import MACHINE_ZONES
 from optio.compiler.payloads.deliveries import event_names, paths_sent
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.source_tree import SUFFIXES
-from optio.lsp import keys, outline, params
+from optio.lsp import keys, outline, params, task_connections
 from optio.lsp.keys import Schema
 from optio.lsp.outline import CursorContext, CursorPlace, ValueStyle
 from optio.lsp.pages import OpenPage
@@ -24,6 +24,8 @@ _INDENT = "  "
 # A path that begins in a filter.
 _IN_FILTER = re.compile(r"@[\w.\[\]]*\Z")
 _TEMPLATES: Route = ("extends",)
+_CONNECTIONS: tuple[Route, ...] = (("connections", 0), ("connections", 0, "id"))
+_TOOLS: Route = ("connections", 0, "tools", 0)
 _FILES: dict[Route, tuple[str, ...]] = {
     ("extends",): SUFFIXES,
     ("promptFile",): (".md", ".txt", ".prompt"),
@@ -213,6 +215,10 @@ def _values(cursor: _Cursor) -> Iterator[CompletionItem]:
         return _required_params(cursor)
     if len(route) == 5 and route[3] in _BY_CONFIG_KEY:
         return _BY_CONFIG_KEY[route[3]](cursor)
+    if general in _CONNECTIONS:
+        return map(cursor.value, sorted(set(task_connections.names(cursor.page)) - cursor.siblings(route[:-1])))
+    if general == _TOOLS:
+        return _tools(cursor)
     if route[3:] == ("when",):
         return iter(list(_filter(cursor)) or _choices(cursor))
     return _BY_LAST_KEY.get(route[-1] if route else "", _choices)(cursor)
@@ -239,6 +245,17 @@ def _required_params(cursor: _Cursor) -> Iterator[CompletionItem]:
     for name in params.declared_params(task) if task is not None else ():
         if name not in siblings:
             yield cursor.value(name)._replace(sort=CompletionKind.PARAMETER)
+
+
+def _tools(cursor: _Cursor) -> Iterator[CompletionItem]:
+    """Yield the tools of the connection in whose list the cursor is."""
+    route = cursor.context.route
+    name = task_connections.name_at(cursor.page, route)
+    document = None if name is None else task_connections.document_of(cursor.page, name)
+    tools = None if document is None else document.value.get("tools")
+    for tool, access in tools.items() if isinstance(tools, dict) else ():
+        if tool not in cursor.siblings(route[:-1]):
+            yield cursor.value(str(tool), detail=str(access))
 
 
 def _choices(cursor: _Cursor) -> Iterator[CompletionItem]:

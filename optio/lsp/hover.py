@@ -10,7 +10,7 @@ from optio.compiler.checks.deliveries import dry_run
 from optio.compiler.emit import emit
 from optio.compiler.resolved_task import ResolvedTask
 from optio.compiler.rules.codes import RULES
-from optio.lsp import keys, outline, params
+from optio.lsp import keys, outline, params, task_connections
 from optio.lsp.markdown import code_block, inline_code
 from optio.lsp.outline import OutlineEntry, ValueStyle
 from optio.lsp.pages import OpenPage
@@ -70,6 +70,10 @@ def _entry_parts(page: OpenPage, entry: OutlineEntry, *, on_key: bool, now: date
         for choice in keys.allowed_values(schemas[0]):
             if choice.text == text and choice.meaning:
                 yield f"`{choice.text}`: {choice.meaning}"
+    name = task_connections.name_at(page, entry.route) if not on_key and keys.schema_kind(page.path) == "task" else None
+    connection = None if name is None else task_connections.connection_of(page, name)
+    if connection is not None:
+        yield task_connections.describe(connection)
     if page.task is not None:
         yield from _task_parts(page, page.task, entry, on_key=on_key, now=now)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from optio.compiler.json_schema import SCHEMAS
 from optio.compiler.layers import DEFAULTS, POLICY
+from optio.model.connection import DIRECTORY as CONNECTIONS
 from optio.model.route import Route
 
 Schema = Mapping[str, Any]
@@ -26,8 +27,10 @@ class AllowedValue:
 
 
 def schema_kind(path: str) -> str:
-    """Return the name of the schema for a file: `task`, `defaults` or `policy`."""
-    name = posixpath.basename(path)
+    """Return the name of the schema for a file: `task`, `defaults`, `policy` or `connection`."""
+    directory, name = posixpath.split(path)
+    if directory == CONNECTIONS:
+        return "connection"
     return "policy" if path == POLICY else "defaults" if name in DEFAULTS else "task"
 
 
@@ -51,7 +54,7 @@ def _schema(kind: str) -> dict[str, Any]:
 
 
 def _options(schema: Schema, root: Schema, route: Route, scalar_at: ScalarAt) -> Iterator[Schema]:
-    """Yield the schema without references; of alternatives, those that fit the `type` in the file."""
+    """Yield the schema without references; of alternatives, those that fit the `type` or `kind` in the file."""
     if "$ref" in schema:
         name = str(schema["$ref"]).rpartition("/")[2]
         schema = {**root["$defs"][name], **{key: value for key, value in schema.items() if key != "$ref"}}
@@ -59,18 +62,22 @@ def _options(schema: Schema, root: Schema, route: Route, scalar_at: ScalarAt) ->
     if several is None:
         yield schema
         return
-    kind = scalar_at((*route, "type"))
     options = [option for each in several for option in _options(each, root, route, scalar_at)]
-    fitting = [each for each in options if kind is not None and _constant(each, "type") == kind]
+    fitting = options
+    for key in ("type", "kind"):
+        word = scalar_at((*route, key))
+        fitting = [each for each in fitting if word is not None and _constant(each, key) == word] or fitting
     shared = {key: value for key, value in schema.items() if key not in ("oneOf", "anyOf")}
-    for index, each in enumerate(fitting or options):
+    for index, each in enumerate(fitting):
         # Snippets stand for all alternatives together, so they are offered once.
         snippets = {"defaultSnippets": shared["defaultSnippets"]} if index == 0 and "defaultSnippets" in shared else {}
         yield {**each, **(snippets if "properties" in each else shared)}
 
 
 def _constant(schema: Schema, key: str) -> object:
-    return schema.get("properties", {}).get(key, {}).get("const")
+    declared = schema.get("properties", {}).get(key, {})
+    words = declared.get("enum", ())
+    return words[0] if len(words) == 1 else declared.get("const")
 
 
 def _step(schema: Schema, step: str | int) -> Iterator[Schema]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from optio.compiler.source import START, Span, span_at
-from optio.lsp import outline, params
+from optio.lsp import outline, params, task_connections
 from optio.lsp.outline import ValueStyle
 from optio.lsp.pages import OpenPage
 from optio.model.prompt import PLACEHOLDER
@@ -25,6 +25,9 @@ def definition(page: OpenPage, offset: int) -> list[LinkTarget]:
     if use is not None:
         return list(dict.fromkeys(_declarations(page, use.name)))
     entry = outline.entry_at(page.entries, offset) if page.is_yaml else None
+    name = None if entry is None else task_connections.name_at(page, entry.route)
+    if entry is not None and name is not None:
+        return _connection(page, name, entry)
     if entry is None or entry.kind is not ValueStyle.SCALAR or not _names_a_file(entry.route) or page.tree is None:
         return []
     path = page.path_beside(page.scalar(entry))
@@ -45,6 +48,16 @@ def references(page: OpenPage, offset: int) -> list[LinkTarget]:
     else:
         declarations += _declarations_in(page.path, page.text, use.name)
     return list(dict.fromkeys(declarations))
+
+
+def _connection(page: OpenPage, name: str, entry: outline.OutlineEntry) -> list[LinkTarget]:
+    """Return the file of a connection, or the place of a tool in it."""
+    document = task_connections.document_of(page, name)
+    if document is None:
+        return []
+    is_tool = len(entry.route) == 4 and entry.route[2] == "tools" and entry.kind is ValueStyle.SCALAR
+    route: Route = ("tools", page.scalar(entry)) if is_tool else ()
+    return [LinkTarget(document.path, document.key_span(route) if route and document.has(route) else START)]
 
 
 def _use(page: OpenPage, offset: int) -> params.ParamUse | None:

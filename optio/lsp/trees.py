@@ -17,7 +17,8 @@ from optio.tree.scan import MissingDirectory, TreeScan, scan_directory
 
 TASKS = "tasks.d"
 _LOOKS_LIKE_A_TASK = re.compile(
-    r"^(?:type:[ \t]*[\"']?(?:standalone|template|policy)\b|agentRuntime:|# yaml-language-server:[^\n]*\btask\.schema\.json)",
+    r"^(?:type:[ \t]*[\"']?(?:standalone|template|policy|connection)\b|agentRuntime:"
+    r"|# yaml-language-server:[^\n]*\btask\.schema\.json)",
     re.MULTILINE,
 )
 

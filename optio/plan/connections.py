@@ -13,7 +13,7 @@ from optio.plan.words import brief, changed_entries
 _ROUTE: Route = ("connections",)
 _MAX_LENGTH = 200
 # What other effects or the tools and requests say, and what means nothing to a run.
-_SAID = frozenset({"type", "description", "tools", "allow", "models", "key"})
+_SAID = frozenset({"type", "description", "tools", "allow", "models", "key", "pin"})
 
 
 def effects(old: Sequence[Connection], new: Sequence[Connection]) -> Iterator[Effect]:
@@ -113,7 +113,8 @@ def _settings(connection: Connection) -> dict[str, Any]:
     """Return the other keys of a connection, those of its transport by their own names, and its type as `transport`."""
     spec = connection.to_json()["spec"]
     transport = {"transport" if key == "type" else key: value for key, value in spec.get("transport", {}).items()}
-    return {key: value for key, value in {**spec, **transport}.items() if key not in _SAID}
+    pins = {f"pin of {tool}": pin for tool, pin in spec.get("pin", {}).items()}
+    return {key: value for key, value in {**spec, **transport, **pins}.items() if key not in _SAID}
 
 
 def _program(connection: Connection) -> str | None:

@@ -35,11 +35,14 @@ WITHOUT_TEXT = {
     "OPT309": "a schema of several, of which each refuses the value",
     "OPT407": "the steps between, which only the sender's payload shows",
     "OPT424": "a sample or a mapping, one of which is old",
+    "OPT540": "an address, a secret or tools that the author alone knows",
+    "OPT541": "a file to be written, or to be corrected by its own finding",
+    "OPT542": "tools, of which the author alone knows which are needed",
     "OPT703": "a circle of templates, which can be cut anywhere",
 }
 # Of the errors of all cases: what a program can do by their hints, and what leads to no other error. Where a value is not
 # certain, the hint names the key alone.
-LEAST_FOLLOWED = 0.74
+LEAST_FOLLOWED = 0.72
 
 
 def errors(case: Path) -> list[Diagnostic]:

@@ -176,7 +176,7 @@ OTHER_CONNECTIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     (HTTP, {"url": "https://b.example.com", "headers": {"A": "b"}, "allow": ["GET /b"], "timeout": "1s", "maxCalls": 1}),
     (MCP, {"transport": {"type": "streamable-http", "url": "https://mcp.example.com"}, "tools": {"a": "read", "b": "read"}}),
     (MCP, {"transport": {"type": "sse", "url": "https://mcp.example.com", "headers": {"A": "{{secret:B}}"}}}),
-    (MCP, {"timeout": "1s", "maxCalls": 1, "pin": f"sha256:{'0' * 64}"}),
+    (MCP, {"timeout": "1s", "maxCalls": 1, "pin": {"a": f"schema={'0' * 32} text={'0' * 32}"}}),
     (PROGRAM, {"transport": {"type": "stdio", "command": ["other"]}}),
     (PROGRAM, {"transport": {"type": "stdio", "command": ["server"], "env": {"A": "b"}}}),
     (SERVICE, {"url": "https://b.example.com", "key": "B", "models": ["b"]}),

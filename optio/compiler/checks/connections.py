@@ -7,13 +7,14 @@ from fnmatch import fnmatchcase
 from optio.compiler.checks.untrusted_input import untrusted_parameters
 from optio.compiler.diagnostics import Diagnostic
 from optio.compiler.resolved_task import ResolvedTask
-from optio.model.connection import Connection, HttpConnection, ModelConnection
+from optio.model.connection import Connection, HttpConnection, McpConnection, ModelConnection
 from optio.model.route import Route
 from optio.model.runtimes import key_variables
 
 
 def check(task: ResolvedTask) -> Iterator[Diagnostic]:
     """Report connections that the task cannot use, or that strangers could use through it."""
+    yield from _pins(task)
     yield from _models(task)
     yield from _variables(task)
     yield from _writes(task)
@@ -23,6 +24,17 @@ def route_of(task: ResolvedTask, connection: Connection) -> Route:
     """Return the place where the task names a connection."""
     uses = (use if isinstance(use, str) else use.id for use in task.spec.connections)
     return ("connections", next(index for index, name in enumerate(uses) if name == connection.id))
+
+
+def _pins(task: ResolvedTask) -> Iterator[Diagnostic]:
+    """Report tools without a pin in a file that has some: the gateway refuses a run that may call one."""
+    for connection in task.connections:
+        pins = connection.spec.pin if isinstance(connection.spec, McpConnection) else None
+        unpinned = [tool for tool in connection.tools if pins is not None and tool not in pins]
+        if unpinned:
+            message = f"`{unpinned[0]}` has no pin in `{connection.id}`, so no run of this task begins"
+            hint = f"run `optio connection pin {connection.id}`"
+            yield task.at("OPT542", message, route_of(task, connection), hint=hint)
 
 
 def _models(task: ResolvedTask) -> Iterator[Diagnostic]:

@@ -55,7 +55,7 @@ RULES = (
         "unknown-tool",
         ERROR,
         PROVES,
-        "tools that the connection does not have",
+        "tools that the connection does not have, or has not pinned",
         "An agent is offered the tools that its task names, and no others.",
         f"# file: task.yaml\nconnections: [{{id: github, tools: [close_issue]}}]\n{_GITHUB}",
         f"# file: task.yaml\nconnections: [{{id: github, tools: [create_issue]}}]\n{_GITHUB}",

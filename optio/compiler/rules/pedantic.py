@@ -124,8 +124,8 @@ RULES = (
     ),
     Rule(
         "OPT546", "unpinned-tools", INFO, SUSPECTS, "the tools of an MCP server have no pin",
-        "With `pin`, no run begins whose server offers its tools in other words than those that you have read.",
-        _TOOLS, f"{_TOOLS}pin: sha256:{'0' * 64}\n",
+        "With `pin`, no run begins whose server offers its tools with other schemas than those that you have read.",
+        _TOOLS, f"{_TOOLS}pin: {{get_issue: schema={'0' * 32} text={'0' * 32}}}\n",
         strict=WARNING, pedantic=True,
     ),
     Rule(
