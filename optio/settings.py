@@ -461,6 +461,7 @@ class Settings:
         _choice("off", "runs"),
         "whether the gateway keeps the masked requests and answers of model calls, with their run",
     )
+    gateway_programs: int = _setting("32", _count, "MCP servers that are programs (`stdio`) which may run at once")
     anthropic_base_url: str | None = _setting(None, _http, "endpoint for Claude Code, such as a gateway")
     program_claude_code: str | None = _setting(None, str, "path of the Claude Code program, if it is not on PATH as `claude`")
     endpoint_codex: str | None = _setting(None, _http, "endpoint for Codex, such as a gateway; it speaks OpenAI's Responses")

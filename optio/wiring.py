@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from optio.executors.pods.manifest import PodSettings
     from optio.executors.pods.template import Template
     from optio.gateway.app import Gateway
+    from optio.gateway.programs import StartProgram
 
 log = logging.getLogger(__name__)
 
@@ -400,7 +402,29 @@ def gateway_app(services: Services) -> "Gateway":
     """Return the gateway as an ASGI application. Raise SettingsError when its library is not installed."""
     with _extra("gateway", "OPTIO_GATEWAY"):
         from optio.gateway.app import Gateway
-    return Gateway(services.store, services.secrets, is_recording=services.settings.gateway_record == "runs")
+    start = start_program(services.settings, services.executor)
+    # It logs what servers of tools send, with tracebacks; the gateway says what is wrong with one by itself.
+    logging.getLogger("mcp").setLevel(logging.CRITICAL)
+    return Gateway(
+        services.store,
+        services.secrets,
+        is_recording=services.settings.gateway_record == "runs",
+        start_program=start,
+        max_programs=services.settings.gateway_programs,
+    )
+
+
+def start_program(settings: Settings, place: Executor | None = None) -> "StartProgram":
+    """Return the function that starts a program beside this process, confined as agents are; where those are pods, as agents
+    would be here. It raises LaunchFailed and SettingsError."""
+
+    @lru_cache
+    def here() -> ProcessExecutor:
+        found = place if isinstance(place, ProcessExecutor) else executor(replace(settings, executor="process"))
+        assert isinstance(found, ProcessExecutor)  # noqa: S101
+        return found
+
+    return lambda command, variables: here().attach(command, variables)
 
 
 def gateway_route(settings: Settings, port: int | None = None) -> GatewayRoute | None:

@@ -108,10 +108,10 @@ def _secret_cell(secret: Mapping[str, Any]) -> str:
 def _test(tree: ConnectionTree, settings: Settings, args: argparse.Namespace) -> int:
     examine = gateway().examine
     connections = [tree.connection(id) for id in args.ids or tree.specs()]
-    secrets = wiring.secrets(settings)
+    secrets, start = wiring.secrets(settings), wiring.start_program(settings)
 
     async def examine_all() -> list[Any]:
-        return await asyncio.gather(*(examine(connection, secrets) for connection in connections))
+        return await asyncio.gather(*(examine(connection, secrets, start) for connection in connections))
 
     with terminal.progress("asking services"):
         results = [result for each in asyncio.run(examine_all()) for result in each]

@@ -9,6 +9,7 @@ a session by its working directory, and the conversation is full of paths.
 import contextlib
 import json
 import marshal
+import math
 import os
 import secrets
 import shutil
@@ -21,7 +22,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -66,12 +67,14 @@ for name in {_PARTS}:
     module = sys.modules["optio.executors." + name] = type(sys)(name)
     exec(SourceFileLoader(name, place + "/" + name + ".py").get_code(name), module.__dict__)
 exec(SourceFileLoader("supervisor", place + "/supervisor.py").get_code("supervisor"))
-main()
 """
+_SUPERVISED = (sys.executable, "-I", "-S", "-c")
 # A fork server that is silent for so long is stuck, or was stopped; a new one takes its place.
 _FORK_TIMEOUT_S = 10.0
 DISK_QUOTA_BYTES, DISK_FILES, PROCESSES = 4 << 30, 500_000, 4096
 _TOMBSTONE = "never"
+# Directories of programs that are no attempts, and the seconds between SIGTERM and SIGKILL to one.
+_ATTACHED, _ATTACHED_GRACE_S = "attached.", 0.5
 # A tombstone must outlive every worker that could still come late to start its attempt.
 _TOMBSTONE_AGE_S = 86_400.0
 # An orphan is dead a good while before others repeat its run: their clock may be a little faster. Of a short time it gets no
@@ -107,6 +110,7 @@ class ProcessExecutor(Executor):
         self._processes = processes
         self._lock = threading.Lock()
         self._server: _ForkServer | None = None
+        self._has_attached = False
 
     def place(self) -> str:
         """Return a name for this machine and directory. The directory has an id of its own, because its path means something
@@ -200,6 +204,70 @@ class ProcessExecutor(Executor):
         pid = self._fork(marshal.dumps(header), launch.stdin)
         patterns = {"side": launch.side, "telemetry": launch.telemetry}
         return ProcessHandle(directory, StartedAttempt(open_pidfd(pid), limits, patterns, launch.continues))
+
+    def attach(self, argv: Sequence[str], env: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+        """Start a program that is no agent, with pipes as its standard streams, confined as an agent without `network` is.
+        Return its supervisor, which ends it at SIGTERM, and when the calling thread ends. Raises LaunchFailed."""
+        base = str(self._root / f"{_ATTACHED}{secrets.token_hex(8)}")
+        environment = {**_session_variables(base, base), **env}
+        execve.check_launch(argv, environment)
+        try:
+            self._remove_left()
+            _make_directories(base)
+            groups = _make_groups(self._cgroups, self._lock, Path(base), None, self._processes)
+            header = {
+                "server": self.sandbox.server(),
+                "starter": os.getpid(),
+                "roots": [base],
+                "control": f"{base}/control",
+                "cwd": f"{base}/work",
+                "files": [],
+                "argv": list(argv),
+                "env": environment,
+                "timeout": math.inf,
+                "grace": _ATTACHED_GRACE_S,
+                "leased_at": uptime(),
+                "orphaned": math.inf,
+                "orphan_grace": _ATTACHED_GRACE_S,
+                "relay": None,
+                "disk": self._disk_quota,
+                "disk_files": self._disk_files,
+                "processes": self._processes or PROCESSES,
+                **self.sandbox.launch(base, base, argv),
+                **groups,
+            }
+            # Not as an argument: others may read those, and the environment holds secrets.
+            with open(os.memfd_create("launch"), "w+b") as file:
+                file.write(marshal.dumps(header))
+                file.seek(0)
+                return subprocess.Popen(
+                    [*_SUPERVISED, f"{_BEGIN}attend()", str(_SUPERVISOR.parent), str(file.fileno())],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    pass_fds=[file.fileno()],
+                    env=_supervisor_variables(),
+                )
+        except OSError as err:
+            delete_attempt(Path(base))
+            raise LaunchFailed("supervisor", f"`{argv[0]}` cannot be started: {err.strerror}", temporary=True) from err
+        except LaunchFailed:
+            delete_attempt(Path(base))
+            raise
+
+    def _remove_left(self) -> None:
+        """Remove, once, what programs have left whose supervisors were killed."""
+        with self._lock:
+            is_first, self._has_attached = not self._has_attached, True
+        for base in self._root.glob(f"{_ATTACHED}*") if is_first else ():
+            marker = marker_of(f"{base}/control")
+            if marker is None:
+                continue  # about to start
+            if (pidfd := open_pidfd(*marker)) is None:
+                cgroup.remove_groups(f"{base}/control", base.name)
+                delete_attempt(base)
+            else:
+                os.close(pidfd)
 
     def can_continue(self, run_id: str, attempt: int, program: str | None = None) -> bool:
         base = str(self._directory(run_id, attempt))
@@ -330,6 +398,10 @@ def _make_groups(
         raise LaunchFailed("cgroup", f"the attempt's cgroup cannot be made: {err}", temporary=True) from err
 
 
+def _supervisor_variables() -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+
+
 def _session_variables(base: str, session: str) -> dict[str, str]:
     return {
         "PATH": os.environ.get("PATH", os.defpath),
@@ -362,12 +434,12 @@ class _ForkServer:
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             self._connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", int(_FORK_TIMEOUT_S), 0))
         starter = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _BEGIN, str(_SUPERVISOR.parent), sandbox],
+            [*_SUPERVISED, f"{_BEGIN}main()", str(_SUPERVISOR.parent), sandbox],
             stdin=server_end.fileno(),
             stdout=subprocess.DEVNULL,
             start_new_session=True,
             # A symbol that is resolved late, after the fork, is resolved again for each attempt, and copies pages there.
-            env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "LD_BIND_NOW": "1"},
+            env={**_supervisor_variables(), "LD_BIND_NOW": "1"},
         )
         server_end.close()
         self._starter: subprocess.Popen[bytes] | None = starter

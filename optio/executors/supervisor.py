@@ -10,6 +10,9 @@ fills the disk, or when no worker has renewed its lease for too long. It leaves 
 writes the end into `exit.json`. That file is made, with its blocks, before the agent starts, so that the end of an attempt
 needs no room on a disk. Readers trust it only when the supervisor is gone.
 
+A program whose output goes through pipes to the process that started it has a supervisor too, `attend`, which is no fork of the
+server, and ends with that process.
+
     envelope: 4 bytes length, header (a marshalled dict), 8 bytes length, the agent's standard input
     answer:   one line of JSON, {"pid": N} or {"error": "..."}; the first line of all is {"server": N}, its own pid
 
@@ -34,6 +37,7 @@ import sys
 import time
 
 from optio.executors.identity import become, become_words, close_way, give, take_user
+from optio.executors.trees import delete_tree
 from optio.executors.usage import UsageLimits
 from optio.executors.view import (
     CLONE_NEWCGROUP,
@@ -303,10 +307,7 @@ def _attempt(launch: dict[str, Any], stdin: bytes, descriptors: _Descriptors) ->
     """Run the set-up commands and the agent. Raises OSError if there is no room to begin."""
     limits = _EndConditions(launch)
     out, err = descriptors.streams()
-    launch["user"] = None
-    if _sandbox["users"] is not None:
-        launch["user"] = take_user(*_sandbox["users"])
-        give(launch, *_sandbox["users"])
+    _give_user(launch)
     end: dict[str, Any] = {}
     for command in launch["setup"]:
         before = {**launch, "env": launch["setup_env"]}
@@ -317,6 +318,50 @@ def _attempt(launch: dict[str, Any], stdin: bytes, descriptors: _Descriptors) ->
     _write(prompt, stdin)
     os.lseek(prompt, 0, os.SEEK_SET)
     return {**_run(launch["argv"], launch, (prompt, out, err), descriptors, limits), "phase": "agent"}
+
+
+def _give_user(launch: dict[str, Any]) -> None:
+    """Give the attempt a user, if there is a pool of them. Raises OSError."""
+    launch["user"] = None
+    if _sandbox["users"] is not None:
+        launch["user"] = take_user(*_sandbox["users"])
+        give(launch, *_sandbox["users"])
+
+
+def attend() -> None:
+    """Run one program on the standard streams of this process, confined as an agent is, and remove what it leaves. It ends,
+    with all that it started, when it is done or when the process that started this one ends. The argument is a descriptor from
+    which the launch is read. What ended the program, if not itself, is the last line of its standard error."""
+    launch = marshal.loads(_read_all(int(sys.argv[1])))  # noqa: S302 - from our own gateway
+    os.setsid()
+    signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGCHLD, signal.SIGTERM})
+    _prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _sandbox.update(launch["server"])
+    end = _end()
+    try:
+        if _sandbox["view"] is not None:
+            start_namespaces()
+            _refuse_calls(_sandbox["filter"])
+        # Not before: a process that enters a user namespace may lose it.
+        _prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        descriptors = _Descriptors(launch)
+        if os.getppid() == launch["starter"] and _mark(launch):
+            limits = _EndConditions(launch)
+            descriptors.streams()
+            _give_user(launch)
+            end = _run(launch["argv"], launch, (0, 1, 2), descriptors, limits)
+    except OSError as failure:
+        _end_descendants()
+        end["error"] = _name_of(failure)
+    _remove_groups(launch, end)
+    close_way(launch)
+    for root in launch["roots"]:
+        delete_tree(root)
+    problem = end["error"] or end["stopped_by"]
+    if problem is not None and problem != "stop":
+        os.set_blocking(2, False)
+        _write(2, f"\n{launch['argv'][0]}: {problem}\n".encode("utf-8", "surrogateescape"))
+    sys.exit(end["code"] if end["code"] is not None else 128 + (end["signal"] or 0))
 
 
 def _mark(launch: dict[str, Any]) -> bool:

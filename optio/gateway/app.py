@@ -28,6 +28,7 @@ from optio.store.base import GatewayStore
 from optio.version import __version__
 
 if TYPE_CHECKING:
+    from optio.gateway.programs import StartProgram
     from optio.gateway.tools import Tools
 
 log = logging.getLogger(__name__)
@@ -53,8 +54,17 @@ _FREE = re.compile(
 class Gateway:
     """The application, as uvicorn calls it."""
 
-    def __init__(self, store: GatewayStore, secrets: Secrets, *, is_recording: bool = False) -> None:
+    def __init__(
+        self,
+        store: GatewayStore,
+        secrets: Secrets,
+        *,
+        is_recording: bool = False,
+        start_program: "StartProgram | None" = None,
+        max_programs: int = 1,
+    ) -> None:
         self._store, self._calls = store, ModelCalls(store, secrets, is_recording=is_recording)
+        self._start_program, self._max_programs = start_program, max_programs
         self._connections = Connections(store, secrets)
         self._http = HttpCalls(self._connections)
         self._tools: Tools | None = None
@@ -145,9 +155,12 @@ class Gateway:
     @property
     def _mcp(self) -> "Tools":
         if self._tools is None:
-            from optio.gateway.tools import Tools  # 60 MB, and only for runs with MCP connections
+            # 60 MB, and only for runs with MCP connections.
+            from optio.gateway.programs import Programs
+            from optio.gateway.tools import Tools
 
-            self._tools = Tools(self._connections)
+            start, limit = self._start_program, self._max_programs
+            self._tools = Tools(self._connections, None if start is None else Programs(start, limit))
         return self._tools
 
     async def _key(self, token: str) -> AttemptKey:

@@ -15,6 +15,7 @@ from mcp.types import Tool
 from optio.errors import SecretUnavailable
 from optio.gateway.connections import ConnectionRefused, filled_in
 from optio.gateway.pins import changed_parts
+from optio.gateway.programs import Programs, StartProgram
 from optio.gateway.tool_servers import ToolSession
 from optio.model.connection import Connection, HttpConnection, McpConnection, ModelConnection, ToolAccess
 from optio.model.probe_result import ProbeResult, ProbeStatus
@@ -48,10 +49,11 @@ class ToolChange(NamedTuple):
         return self.changes == ("undeclared",)
 
 
-async def read_offer(connection: Connection, secrets: Secrets) -> Offer:
-    """Return the tools that the server of an MCP connection offers. Raises ConnectionRefused."""
+async def read_offer(connection: Connection, secrets: Secrets, start: StartProgram) -> Offer:
+    """Return the tools that the server of an MCP connection offers; `start` starts one that is a program. Raises
+    ConnectionRefused."""
     try:
-        session = _Catalog(connection, await filled_in(connection, secrets))
+        session = _Catalog(connection, await filled_in(connection, secrets), Programs(start, 1))
     except SecretUnavailable as err:
         raise ConnectionRefused(connection.id, "unauthorized", f"has a secret that cannot be read: {err}") from err
     try:
@@ -83,11 +85,11 @@ def compare(spec: McpConnection, offered: Offer) -> list[ToolChange]:
     return changes + [ToolChange(name, ("undeclared",), tool) for name, tool in offered.items() if name not in spec.tools]
 
 
-async def examine(connection: Connection, secrets: Secrets) -> list[ProbeResult]:
+async def examine(connection: Connection, secrets: Secrets, start: StartProgram) -> list[ProbeResult]:
     """Return what is to say about a connection; with an error, a run that needs it does not begin."""
     try:
         if isinstance(connection.spec, McpConnection):
-            return await _examine_tools(connection, connection.spec, secrets)
+            return await _examine_tools(connection, connection.spec, secrets, start)
         headers = await filled_in(connection, secrets)
         if isinstance(connection.spec, HttpConnection):
             return [await _examine_service(connection, connection.spec, headers)]
@@ -111,9 +113,11 @@ def describe(tool: Tool) -> str:
     return tool.name + (f": {lines[0][:_MAX_LINE]}" if lines else "") + hint
 
 
-async def _examine_tools(connection: Connection, spec: McpConnection, secrets: Secrets) -> list[ProbeResult]:
+async def _examine_tools(
+    connection: Connection, spec: McpConnection, secrets: Secrets, start: StartProgram
+) -> list[ProbeResult]:
     id, started_at = connection.id, time.monotonic()
-    offered = await read_offer(connection, secrets)
+    offered = await read_offer(connection, secrets, start)
     detail = f"{connection.address} offers {len(offered)} tools, {_since(started_at)}"
     results = [ProbeResult(id, "ok", detail)]
     changes = compare(spec, offered)

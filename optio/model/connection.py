@@ -239,6 +239,15 @@ def fill_in(template: str, secrets: Mapping[str, str]) -> str:
     return SECRET.sub(lambda match: secrets[match[1]], template)
 
 
+def secrets_in(templates: Mapping[str, str], values: Mapping[str, str]) -> Iterator[str]:
+    """Yield the secrets in values that were filled in, and these values themselves: no message may hold either."""
+    for name, template in templates.items():
+        if any(secret_names(template)):
+            literals = SECRET.split(template)[::2]  # between them are the names of secrets
+            found = re.fullmatch("(.*)".join(map(re.escape, literals)), values[name], re.DOTALL)
+            yield from (values[name], *(found.groups() if found else ()))
+
+
 def allows(entries: list[str], method: str, path: str) -> bool:
     """Return whether a request is one of the allowed ones. A path that could lead upwards, or that holds an encoded `/`, is
     none of them."""

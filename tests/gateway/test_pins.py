@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -33,8 +34,12 @@ def connection(server: ToolServer, pins: Mapping[str, str] | None, used: tuple[s
     return Connection(id="tools", spec=spec, tools=used)
 
 
+def no_program(command: object, variables: object) -> NoReturn:
+    raise AssertionError(command)
+
+
 def pins_of(server: ToolServer) -> dict[str, str]:
-    offered = asyncio.run(read_offer(connection(server, None), LocalSecrets(Path("/nonexistent"), {})))
+    offered = asyncio.run(read_offer(connection(server, None), LocalSecrets(Path("/nonexistent"), {}), no_program))
     return {name: pin_of(tool) for name, tool in offered.items() if name != "big"}
 
 

@@ -1,9 +1,13 @@
 """Each real agent CLI with a connection: it is offered the tools that its task names and no others, calls them without a token,
 and what it pays its model is counted as ever."""
 
+import json
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -19,6 +23,7 @@ from tests.gateway.tool_server import TOKEN, ToolServer, tool_server
 from tests.model_server import MCP_TOOL
 from tests.runs.support import accept, claim, opened
 from tests.runtimes.real_agents import AGENTS, KEY, SPARED, Model, environ_of, model_server, task_text
+from tests.support import ROOT
 
 CONNECTION = """
 type: connection
@@ -93,3 +98,26 @@ def test_an_agent_calls_the_tools_that_its_task_names_and_is_offered_no_others(
     assert run.meter.cost == CALL_USD * len(requests)
     assert "delete_all" not in said
     assert not any(TOKEN.encode() in line.data or KEY.encode() in line.data or b"optio_at_" in line.data for line in log)
+
+
+@pytest.mark.timeout(600)
+def test_an_agent_calls_the_tool_of_a_program_beside_the_gateway(tmp_path: Path) -> None:
+    name = "claude-sonnet-4-5-program-tools-stub-mcp"
+    script = ROOT / "tests" / "model_server.py"
+    program = json.dumps({"type": "stdio", "command": [os.path.realpath(sys.executable), str(script), "--mcp-stdio"]})
+    text = task_text("claude-code", name, 'maxRetries: 0\nbudgetUsd: "2.00"\nconnections: [stub]\n')
+    connection = f"type: connection\nkind: mcp\ntransport: {program}\ntools: {{{MCP_TOOL}: read}}\n"
+    result = compile_tree(MemoryTree({"task.yaml": text, "connections/stub.yaml": connection}))
+    assert result.ok, [finding.to_json() for finding in result.diagnostics]
+    (task,) = result.registry.tasks.values()
+
+    with model_server() as model:
+        environ = environ_of(model.url)
+        environ["OPTIO_SANDBOX_READ"] += f",{script}"
+        with opened(tmp_path, environ) as services, gateway(services) as led:
+            run_id = accept(led, task)
+            Execution(claim(led, run_id), led.parts(), "tester")()
+            run, log = led.store.run(run_id), led.store.log(run_id, limit=1000)
+
+    assert run.reason == "ok", (run.message, [line.data[-300:] for line in log[-5:]])
+    assert any(b"echo: ping" in line.data for line in log)

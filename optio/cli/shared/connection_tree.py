@@ -182,7 +182,7 @@ def read_offer(connection: Connection, settings: Settings) -> "Offer":
     secrets = wiring.secrets(settings)
     with terminal.progress(f"asking {connection.address}"):
         try:
-            offered: Offer = asyncio.run(examine.read_offer(connection, secrets))
+            offered: Offer = asyncio.run(examine.read_offer(connection, secrets, wiring.start_program(settings)))
         except examine.ConnectionRefused as refused:
             raise OptioError(f"{refused.reason}: {refused.message}") from refused
     return offered
