@@ -70,7 +70,13 @@ class Services:
     refusals: set[str] = field(default_factory=set)
 
     def parts(self) -> ExecutionContext:
-        """Return the services that executions need, in the form that `optio.runs` takes."""
+        """Return the services that executions need, in the form that `optio.runs` takes. Raise SettingsError for a gateway
+        that agents cannot reach."""
+        if self.gateway is not None and self.settings.executor == "kubernetes" and self.settings.gateway_url is None:
+            raise SettingsError(
+                f"OPTIO_GATEWAY={self.gateway.mode}, and agents in pods do not reach {self.gateway.url}: set "
+                "OPTIO_GATEWAY_URL to its address for them, such as http://optio-gateway.optio.svc:8100"
+            )
         return ExecutionContext(
             store=self.store,
             broker=self.broker,

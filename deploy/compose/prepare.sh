@@ -2,9 +2,9 @@
 # Make what compose.yaml mounts: passwords that nobody has to know, and directories. What is there already is kept.
 set -eu
 cd "$(dirname "$0")"
-mkdir -p secrets tasks.d task-secrets
+mkdir -p secrets tasks.d task-secrets gateway-secrets
 # Others on this machine cannot enter the directories; in the containers, other users read the files.
-chmod 700 secrets task-secrets
+chmod 700 secrets task-secrets gateway-secrets
 
 keep() {
     [ -s "secrets/$1" ] || cat > "secrets/$1"

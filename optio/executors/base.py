@@ -33,6 +33,7 @@ class Launch:
     read as the stream `telemetry`. `env` is the whole environment, except PATH, HOME, TMPDIR and the like, which the executor
     sets.
 
+    `gateway` is the URL of the gateway, without a path, if the agent is led through it: its model needs no other host.
     `leased_at` is when the lease was requested, by `Executor.clock`. Whatever becomes of its worker, the agent ends by itself
     before `orphan_s` seconds have passed without a renewal (see `Store.adopt`). `setup_env` are the variables of the set-up
     commands, if these must not get the agent's. With `runtime_program` the first of `argv` is an agent CLI that the executor
@@ -56,6 +57,7 @@ class Launch:
     runtime_program: bool = False
     warm: bool = False
     continues: int | None = None
+    gateway: str | None = None
     timeout_s: float
     grace_s: float = 10.0
     orphan_s: float
@@ -68,11 +70,13 @@ class Launch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmDemand:
-    """The number of places that are to be ready for the next runs of a task. Tasks whose places are alike share them."""
+    """The number of places that are to be ready for the next runs of a task. Tasks whose places are alike share them.
+    `gateway` is that of their launches."""
 
     task_id: str
     size: int
     environment: Environment
+    gateway: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,14 @@ class Lease(NamedTuple):
     fence: int
 
 
+class AttemptName(NamedTuple):
+    """An attempt by its run, its number and its definition, for what needs to know no more of a run."""
+
+    id: str
+    attempt: int
+    digest: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One requested execution of a task, as the store keeps it. `params` have their defaults filled in; `meter` is the total of

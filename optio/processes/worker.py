@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from optio.broker.base import Topic
 from optio.errors import LeaseLost, NotFound, OptioError
@@ -21,6 +22,7 @@ from optio.model.session import used_directory
 from optio.process_identity import is_gone, process_name
 from optio.runs import admission
 from optio.runs.execute import Execution
+from optio.runs.launching import gateway_of
 from optio.runs.warm_pool_demand import WarmPoolSync
 from optio.store.values import NEVER_ORPHANED, AdmissionView, Claim
 from optio.telemetry.base import Adopted, Claimed, Gauge
@@ -59,7 +61,9 @@ class Worker:
         self._untidy = threading.Event()
         self._is_served = threading.Event()
         self._scope = services.settings.scope
-        self._warming = WarmPoolSync(services.store, services.executor, self._place, self._scope)
+        self._warming = WarmPoolSync(
+            services.store, services.executor, self._place, self._scope, gateway_of=partial(gateway_of, self._parts)
+        )
         self._noted_at: float | None = None
         self._refusals: set[str] = set()
         self._running: dict[str, tuple[Execution, threading.Thread]] = {}

@@ -186,6 +186,7 @@ class Execution:
                 secrets=secrets,
                 endpoint=endpoint,
                 tools=None if access is None else access.tools,
+                gateway=None if access is None or context.gateway is None else context.gateway.url,
                 leased_at=self._leased_at,
             )
             if access is not None:

@@ -20,7 +20,7 @@ from optio.model.connection import HttpConnection, McpConnection, ModelConnectio
 from optio.model.model_call import KEY_MARK, AttemptKey, CallTotals, key_digest
 from optio.model.money import RunBudget, dollars
 from optio.model.registry import CompiledTask
-from optio.model.run import Outcome, Run
+from optio.model.run import AttemptName, Outcome, Run
 from optio.model.runtimes import key_pattern, key_variables, service_of
 from optio.model.usage import CostSource, Meter
 from optio.runtimes.base import ToolServer
@@ -64,7 +64,7 @@ class _UpstreamModel(NamedTuple):
 
 def find_access(
     route: GatewayRoute | None,
-    run: Run,
+    run: Run | AttemptName,
     task: CompiledTask,
     budget: RunBudget,
     names: list[str],

@@ -1,6 +1,6 @@
 """The launch of an attempt: whether its task may start at all, the session that it continues, and its secrets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -10,12 +10,13 @@ from optio.model.isolation import cure
 from optio.model.money import RunBudget, dollars, why_unpriced
 from optio.model.registry import CompiledTask
 from optio.model.result import with_instructions
-from optio.model.run import Attempt, Outcome
+from optio.model.run import Attempt, AttemptName, Outcome
 from optio.model.session import UNFIT, Session, prompt_to_go_on, session_to_continue
 from optio.runs.execution_context import ExecutionContext
+from optio.runs.gateway_access import GatewayAccess, GatewayRoute, find_access
 from optio.runs.runtime_guard import invoke
 from optio.runtimes.base import AttemptContext, Runtime, ToolServer
-from optio.secrets.base import Secrets
+from optio.secrets.base import Secrets, run_secrets
 from optio.store.values import Claim
 
 
@@ -92,6 +93,25 @@ def check_lengths(secrets: Mapping[str, str], runtime: Runtime) -> None:
         raise LaunchFailed("config", f"the value of the secret `{short}` is too short: {problem}")
 
 
+def planned_access(
+    route: GatewayRoute | None, task: CompiledTask, credentials: Sequence[str], endpoints: Mapping[str, str]
+) -> GatewayAccess | None:
+    """Return the way through the gateway that attempts of the task will have, but with another key; None for those that have
+    none, or that are refused."""
+    try:
+        return find_access(
+            route, AttemptName("", 0, ""), task, RunBudget.of(task.spec), run_secrets(task, credentials), endpoints
+        )
+    except LaunchFailed:
+        return None
+
+
+def gateway_of(context: ExecutionContext, task: CompiledTask) -> str | None:
+    """Return the URL of the gateway for launches of the task, None if they have no way through it."""
+    route = context.gateway
+    return route.url if route and planned_access(route, task, context.credentials, context.endpoints) else None
+
+
 def build_launch(
     claim: Claim,
     task: CompiledTask,
@@ -102,11 +122,12 @@ def build_launch(
     secrets: Mapping[str, str],
     endpoint: str | None,
     tools: ToolServer | None,
+    gateway: str | None,
     leased_at: float,
 ) -> Launch:
-    """Return the launch. `endpoint` is that of the model, None for the one that the agent knows, and `tools` the
-    server of its tools. `leased_at` is when the lease
-    was requested, by the executor's clock. Raises LaunchFailed."""
+    """Return the launch. `endpoint` is that of the model, None for the one that the agent knows. `tools` is the server of its
+    tools, and `gateway` the URL of the gateway that leads to both. `leased_at` is when the lease was requested, by the clock of
+    the executor. Raises LaunchFailed."""
     run, spec, agent = claim.run, task.spec, runtime.declaration
     call_context = AttemptContext(
         program="" if agent.program is None else context.executor.program(agent.name),
@@ -146,6 +167,7 @@ def build_launch(
         runtime_program=agent.program is not None,
         warm=spec.warm_pool_size > 0,
         continues=None if session is None else session.first,
+        gateway=gateway,
         timeout_s=timeout.total_seconds(),
         orphan_s=context.orphan_timeout.total_seconds(),
         leased_at=leased_at,

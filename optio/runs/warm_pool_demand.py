@@ -24,7 +24,7 @@ _MAKES_WAY = "it makes way for runs that wait for room"
 
 class WarmPoolSync:
     """The synchronisation of served tasks, executor and store for one worker. When the worker stops, the pods stay for the next
-    one: nothing is withdrawn."""
+    one: nothing is withdrawn. `gateway_of` returns the gateway of a task's launches."""
 
     def __init__(
         self,
@@ -33,9 +33,11 @@ class WarmPoolSync:
         place: str,
         scope: WorkerScope = ALL_TASKS,
         *,
+        gateway_of: Callable[[CompiledTask], str | None] = lambda task: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store, self._executor, self._place, self._scope, self._clock = store, executor, place, scope, clock
+        self._gateway_of = gateway_of
         self._generation = 0
         self._tasks: Sequence[CompiledTask] = ()
         self._demands: list[WarmDemand] | None = None
@@ -53,7 +55,12 @@ class WarmPoolSync:
         paused = self._store.pauses() if self._tasks else {}
         makes_way = bool(self._tasks) and self._is_short()
         demands = [
-            WarmDemand(task_id=task.id, size=0 if makes_way else task.spec.warm_pool_size, environment=task.spec.environment)
+            WarmDemand(
+                task_id=task.id,
+                size=0 if makes_way else task.spec.warm_pool_size,
+                environment=task.spec.environment,
+                gateway=self._gateway_of(task),
+            )
             for task in self._tasks
             if task.spec.enabled and task.id not in paused
         ]

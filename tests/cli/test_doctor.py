@@ -35,6 +35,15 @@ triggers:
 """
 
 
+ASK = """\
+type: standalone
+name: Ask
+agentRuntime: claude-code
+promptTemplate: hello
+environment: {secrets: [ANTHROPIC_API_KEY]}
+"""
+
+
 def looked_at(shell: Shell, *arguments: str, **environ: str) -> tuple[int, dict[str, list[dict[str, Any]]]]:
     done = shell("doctor", "--json", *arguments, environ={"OPTIO_PORT": str(free_port()), **environ})
     found: dict[str, list[dict[str, Any]]] = {}
@@ -64,6 +73,20 @@ def test_a_secret_without_a_value_is_named_with_its_users_and_its_place(shell: S
     assert [check["detail"] for check in missing] == ["A_HOOK has no value, but is used by needy"]
     assert "OPTIO_SECRET_A_HOOK" in missing[0]["hint"]
     assert "s3cr3t-value" not in json.dumps(found)
+
+
+def test_a_key_that_a_gateway_of_its_own_reads_is_asked_of_nobody_else(shell: Shell) -> None:
+    shell.write("tasks.d/ask.yaml", ASK)
+
+    _, without = looked_at(shell, OPTIO_GATEWAY="off", OPTIO_GATEWAY_URL="http://127.0.0.1:1")
+    _, here = looked_at(shell, OPTIO_GATEWAY="required")
+    _, apart = looked_at(shell, OPTIO_GATEWAY="required", OPTIO_GATEWAY_URL="http://127.0.0.1:1")
+
+    for found in (without, here):
+        assert [check["detail"] for check in found["secret"]] == ["ANTHROPIC_API_KEY has no value, but is used by ask"]
+    assert [(check["status"], check["detail"]) for check in apart["secret"]] == [
+        ("ok", "ANTHROPIC_API_KEY is read by the gateway alone, for ask")
+    ]
 
 
 @pytest.mark.parametrize("value", ["", "\n", "s", "1234567"])

@@ -20,7 +20,7 @@ KUBECTL = os.environ.get("KUBECTL", "kubectl")
 DEPLOY, OVERLAY = ROOT / "deploy" / "kubernetes", ROOT / "tests" / "deploy" / "kubernetes"
 # As the overlay says: where PostgreSQL's volume lies on the node, and where the model answers.
 VOLUME, MODEL = Path("/tmp/optio-tests-postgres"), ("10.244.0.1", 18899)
-PARTS = ("server", "worker", "scheduler", "egress")
+PARTS = ("server", "worker", "scheduler", "gateway", "egress")
 
 
 def kubectl(*words: str, data: str | None = None, within: float = 120.0) -> str:
@@ -58,14 +58,21 @@ class Forward:
 
 
 class Installed:
-    """All of it. `tasks` are the files of the tasks, `secrets` what they name."""
+    """All of it. `tasks` are the files of the tasks, `secrets` and `keys` what they name: keys are of model services, for the
+    gateway alone."""
 
     def __init__(
-        self, directory: Path, tasks: Mapping[str, str], secrets: Mapping[str, str], *, overlay: Path = OVERLAY
+        self,
+        directory: Path,
+        tasks: Mapping[str, str],
+        secrets: Mapping[str, str],
+        *,
+        keys: Mapping[str, str] | None = None,
+        overlay: Path = OVERLAY,
     ) -> None:
         self._overlay = overlay
-        self.tasks, self.secrets = directory / "tasks.d", directory / "secrets"
-        for folder, files in ((self.tasks, tasks), (self.secrets, secrets)):
+        self.tasks, self.secrets, self.keys = directory / "tasks.d", directory / "secrets", directory / "keys"
+        for folder, files in ((self.tasks, tasks), (self.secrets, secrets), (self.keys, keys or {})):
             folder.mkdir()
             for name, text in files.items():
                 (folder / name).write_text(text)
@@ -79,6 +86,7 @@ class Installed:
         subprocess.run([str(DEPLOY / "secrets.sh"), "complete"], env=environ, check=True, capture_output=True, timeout=120)
         given("configmap optio-tasks", f"--from-file={self.tasks}")
         given("secret generic optio-task-secrets", f"--from-file={self.secrets}")
+        given("secret generic optio-gateway-secrets", f"--from-file={self.keys}")
         kubectl("apply", "-k", str(self._overlay))
         self.until_ready()
         self.token = b64decode(kubectl("-n", "optio", "get", "secret", "optio-admin", "-o", "jsonpath={.data.token}")).decode()

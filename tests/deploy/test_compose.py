@@ -16,6 +16,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,15 @@ import pytest
 import yaml
 
 from tests import forked
+from tests.model_server import PLAIN_TEXT
+from tests.runtimes.real_agents import KEY, Model, environ_of, model_server, task_text
 from tests.servers import PostgresServer
 from tests.support import ROOT, eventually, free_port
 
 DEPLOY = ROOT / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = ("server", "scheduler", "worker")
+OURS = ("server", "scheduler", "worker", "gateway")
 HOOK = """\
 type: standalone
 name: Greet
@@ -90,8 +93,21 @@ def test_secrets_come_by_files_and_stand_nowhere_else() -> None:
     assert used == declared
     for service in SERVICES.values():
         for name, text in service.get("environment", {}).items():
-            assert name.endswith("_FILE") or not re.search(r"password|secret_|token|://", f"{name}={text}", re.I), name
-    assert (DEPLOY / "compose" / ".gitignore").read_text().split() == ["secrets/", "task-secrets/", "tasks.d/"]
+            is_place = name.endswith(("_FILE", "_URL")) and "@" not in text
+            assert is_place or not re.search(r"password|secret_|token|://", f"{name}={text}", re.I), name
+    ignored = (DEPLOY / "compose" / ".gitignore").read_text().split()
+    assert ignored == ["secrets/", "task-secrets/", "gateway-secrets/", "tasks.d/"]
+
+
+def test_the_gateway_alone_has_the_keys_of_model_services_and_workers_lead_agents_there() -> None:
+    users = {name for name, service in SERVICES.items() if "gateway-secrets" in str(service)}
+    gateway, worker = SERVICES["gateway"]["environment"], SERVICES["worker"]["environment"]
+
+    assert users == {"gateway"}
+    assert "./gateway-secrets:/run/gateway-secrets:ro" in SERVICES["gateway"]["volumes"]
+    assert "task-secrets" not in str(SERVICES["gateway"])
+    assert worker["OPTIO_GATEWAY_URL"] == f"http://gateway:{gateway['OPTIO_GATEWAY_PORT']}"
+    assert set(SERVICES["gateway"]["networks"]) & set(SERVICES["worker"]["networks"])
 
 
 def test_redis_has_a_password_keeps_what_it_has_and_refuses_when_it_is_full() -> None:
@@ -138,10 +154,11 @@ class Stack:
 
     def __init__(self, directory: Path, postgres: PostgresServer) -> None:
         self.directory = directory
-        shutil.copytree(DEPLOY / "compose", directory / "compose", ignore=shutil.ignore_patterns("secrets", "task*"))
+        shutil.copytree(DEPLOY / "compose", directory / "compose", ignore=shutil.ignore_patterns("secrets", "task*", "model*"))
         self.compose = directory / "compose"
         subprocess.run(["./prepare.sh"], cwd=self.compose, check=True, timeout=20)
-        self.ports = {"8000": free_port(), "6379": free_port(), "5432": postgres.port}
+        self.ports = {"8000": free_port(), "8100": free_port(), "6379": free_port(), "5432": postgres.port}
+        self.added: dict[str, dict[str, str]] = {}
         self.metrics = {name: free_port() for name in OURS}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         password = (self.compose / "secrets" / "postgres_password").read_text()
@@ -158,6 +175,8 @@ class Stack:
         places = {
             "/run/secrets/": f"{self.compose}/secrets/",
             "/run/task-secrets": f"{self.compose}/task-secrets",
+            "/run/gateway-secrets": f"{self.compose}/gateway-secrets",
+            "//gateway:8100": f"//127.0.0.1:{self.ports['8100']}",
             "/etc/optio/tasks.d": f"{self.compose}/tasks.d",
             "/var/lib/optio": f"{self.directory}/{service}",
             "@postgres:5432": f"@127.0.0.1:{self.ports['5432']}",
@@ -167,12 +186,13 @@ class Stack:
         }
         for theirs, ours in places.items():
             text = text.replace(theirs, ours)
-        return str(self.ports["8000"]) if text == "8000" else text
+        return str(self.ports.get(text, text))
 
     def environment(self, service: str) -> dict[str, str]:
         clean = {name: text for name, text in os.environ.items() if not name.startswith("OPTIO_")}
         theirs = SERVICES[service].get("environment", {})
-        return {**clean, "PYTHONPATH": str(ROOT), **{name: self.here(text, service) for name, text in theirs.items()}}
+        here = {name: self.here(text, service) for name, text in theirs.items()}
+        return {**clean, "PYTHONPATH": str(ROOT), **here, **self.added.get(service, {})}
 
     def start(self, service: str) -> None:
         command, environ = SERVICES[service]["command"], self.environment(service)
@@ -226,6 +246,16 @@ class Stack:
         return codes
 
 
+MODEL = "claude-sonnet-4-5-compose-stub-plain"
+CALL_USD = Decimal("0.00429")  # 1,200 fresh tokens, 300 from the cache and 40 written, at its price
+
+
+@pytest.fixture
+def model() -> Iterator[Model]:
+    with model_server() as running:
+        yield running
+
+
 @pytest.fixture
 def stack(tmp_path: Path, postgres_server: PostgresServer) -> Iterator[Stack]:
     made = Stack(tmp_path, postgres_server)
@@ -233,8 +263,12 @@ def stack(tmp_path: Path, postgres_server: PostgresServer) -> Iterator[Stack]:
     made.stop()
 
 
-def test_the_services_of_the_file_make_a_whole_that_runs_a_signed_webhook(stack: Stack) -> None:
+def test_the_services_of_the_file_make_a_whole_that_runs_a_signed_webhook_and_an_agent(stack: Stack, model: Model) -> None:
     (stack.compose / "tasks.d" / "greet.yaml").write_text(HOOK)
+    (stack.compose / "tasks.d" / "ask.yaml").write_text(task_text("claude-code", MODEL, "id: ask\nmaxRetries: 0\n"))
+    (stack.compose / "gateway-secrets" / "ANTHROPIC_API_KEY").write_text(KEY)
+    known = environ_of(model.url)
+    stack.added["worker"] = {name: text for name, text in known.items() if not name.startswith("OPTIO_SECRET_")}
     (stack.compose / "task-secrets" / "GREET_SECRET").write_text("choose-your-own\n")
     stack.start("redis")
     eventually(lambda: stack.healthy("redis"), what="Redis")
@@ -248,11 +282,11 @@ def test_the_services_of_the_file_make_a_whole_that_runs_a_signed_webhook(stack:
     signature = hmac.new(b"choose-your-own", body, hashlib.sha256).hexdigest()
     accepted = stack.request("/api/hooks/greet", body, X_Optio_Signature=signature)
 
-    def ended() -> dict[str, Any] | None:
-        run: dict[str, Any] = stack.request(f"/api/workflow-runs/{accepted['runId']}", Authorization=f"Bearer {token}")
+    def ended(run_id: str) -> dict[str, Any] | None:
+        run: dict[str, Any] = stack.request(f"/api/workflow-runs/{run_id}", Authorization=f"Bearer {token}")
         return run if run["state"] not in ("queued", "running") else None
 
-    run = eventually(ended, what="the end of the run")
+    run = eventually(lambda: ended(accepted["runId"]), what="the end of the run")
     assert run is not None
     assert (run["state"], run["output"]) == ("completed", "hello ada")
     with pytest.raises(urllib.error.HTTPError, match="401"):
@@ -261,14 +295,21 @@ def test_the_services_of_the_file_make_a_whole_that_runs_a_signed_webhook(stack:
     metrics = urllib.request.urlopen(f"http://127.0.0.1:{stack.metrics['worker']}/metrics", timeout=10).read().decode()
     assert 'optio_part_up{part="broker"} 1.0' in metrics
     assert 'optio_runs_total{reason="ok",state="completed",task="greet",trigger="webhook"} 1.0' in metrics
+    asked = stack.request("/api/tasks/ask/runs", b"{}", Authorization=f"Bearer {token}")["runId"]
+    run = eventually(lambda: ended(asked), within=60, what="the end of the agent's run")
+    calls = [each for each in model.requests() if each.get("model") == MODEL]
+    assert run is not None
+    assert (run["state"], run["output"]) == ("completed", PLAIN_TEXT), run["message"]
+    assert all(KEY in each["headers"].values() for each in calls)
+    assert Decimal(run["costUsd"]) == CALL_USD * len(calls)
     bare = subprocess.run(["redis-cli", "-p", str(stack.ports["6379"]), "ping"], capture_output=True, text=True, timeout=10)
     assert "NOAUTH" in bare.stdout
     entries = [json.loads(line) for line in stack.log("worker").splitlines()]
-    assert [entry["task_id"] for entry in entries if entry.get("event") == "run_finished"] == ["greet"]
+    assert [entry["task_id"] for entry in entries if entry.get("event") == "run_finished"] == ["greet", "ask"]
 
     codes = stack.stop()
 
     assert codes == dict.fromkeys(codes, 0)
     secrets = [(stack.compose / "secrets" / name).read_text() for name in ("postgres_password", "database_url", "redis_url")]
     for name in OURS:
-        assert not any(secret in stack.log(name) for secret in secrets), name
+        assert not any(secret in stack.log(name) for secret in (*secrets, KEY)), name

@@ -12,18 +12,16 @@ from decimal import Decimal
 import pytest
 
 from tests.deploy.installed import KUBECTL, MODEL, Installed, kubectl
-from tests.stub_model import TEXT, StubModel
+from tests.runtimes.real_agents import AGENTS, DONE, KEYS, Model, model_server, task_text
 from tests.support import ROOT, eventually
 
 GOLDEN = ROOT / "tests" / "deploy" / "golden"
 WORKER = "system:serviceaccount:optio:optio-worker"
-SECRETS = {
-    "ANTHROPIC_API_KEY": "sk-ant-of-the-cluster",
-    "SECURITY_SCAN_SECRET": "whsec_of-the-cluster",
-    "SLOW_SECRET": "another-of-the-cluster",
-}
-# The only thing that a task of these tests may reach is the model.
-REACH = f'  network: {{egress: ["{MODEL[0]}:{MODEL[1]}"]}}\n'
+SECRETS = {"SECURITY_SCAN_SECRET": "whsec_of-the-cluster", "SLOW_SECRET": "another-of-the-cluster"}
+KEY = "sk-of-the-cluster-0123456789"
+# An agent that is led through the gateway needs no host.
+CLOSED = "  network: {egress: []}\n"
+CALL_USD = Decimal("0.00429")  # 1,200 fresh tokens, 300 from the cache and 40 written, at the price of claude-sonnet-4-5
 SLOW = """\
 type: standalone
 name: Slow
@@ -55,10 +53,12 @@ for target in sys.argv[1:]:
         print(target, "closed")
 """
 DATABASE, REDIS, API = "optio-postgres:5432", "optio-redis:6379", "kubernetes.default.svc:443"
+GATEWAY, SERVICE = "optio-gateway:8100", f"{MODEL[0]}:{MODEL[1]}"
 REACHES = {
     "server": {DATABASE, REDIS},
     "scheduler": {DATABASE, REDIS},
-    "worker": {DATABASE, REDIS, API},
+    "worker": {DATABASE, REDIS, API, GATEWAY},
+    "gateway": {DATABASE, REDIS, SERVICE},
     # What is public, and nothing of this cluster.
     "egress": set[str](),
 }
@@ -70,20 +70,31 @@ def seed() -> str:
     # Its own tests stay at home, with their payloads.
     text = text.partition("tests:\n")[0]
     assert "  secrets: [ANTHROPIC_API_KEY]\n" in text
-    return text.replace("  secrets: [ANTHROPIC_API_KEY]\n", f"  secrets: [ANTHROPIC_API_KEY]\n{REACH}")
+    text = text.replace("  secrets: [ANTHROPIC_API_KEY]\n", f"  secrets: [ANTHROPIC_API_KEY]\n{CLOSED}")
+    return text.replace("model: sonnet\n", f"model: {model_of('seed', 'tool')}\n")
+
+
+def model_of(user: str, scenario: str) -> str:
+    """A model with a list price, whose name says who asks it and what it plays."""
+    return f"claude-sonnet-4-5-{user}-stub-{scenario}"
 
 
 @pytest.fixture(scope="module")
-def model() -> Iterator[StubModel]:
-    with StubModel(host=MODEL[0], port=MODEL[1], default="tool") as running:
+def model() -> Iterator[Model]:
+    with model_server(*MODEL) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def optio(tmp_path_factory: pytest.TempPathFactory, model: StubModel) -> Iterator[Installed]:
+def optio(tmp_path_factory: pytest.TempPathFactory, model: Model) -> Iterator[Installed]:
     """Stays when OPTIO_TEST_KEEP is set, for a look by hand."""
-    tasks = {"weekly-security-report.yaml": seed(), "slow.yaml": SLOW}
-    made = Installed(tmp_path_factory.mktemp("installed"), tasks, SECRETS)
+    agents = {
+        f"{agent}.yaml": task_text(agent, model_of(agent, "tool"), f"id: {agent}\nmaxRetries: 0\n", egress=[])
+        for agent in AGENTS
+    }
+    killed = task_text("claude-code", model_of("killed", "tool-3"), "id: killed\nmaxRetries: 0\n", egress=[])
+    tasks = {"weekly-security-report.yaml": seed(), "slow.yaml": SLOW, "killed.yaml": killed, **agents}
+    made = Installed(tmp_path_factory.mktemp("installed"), tasks, SECRETS, keys=dict.fromkeys(KEYS.values(), KEY))
     try:
         made.start()
         yield made
@@ -95,7 +106,7 @@ def optio(tmp_path_factory: pytest.TempPathFactory, model: StubModel) -> Iterato
 
 @pytest.mark.timeout(400)
 def test_a_signed_webhook_starts_a_real_agent_in_a_pod_whose_log_is_live_and_whose_cost_is_known(
-    optio: Installed, model: StubModel
+    optio: Installed, model: Model
 ) -> None:
     status, accepted = optio.hook("security-scan", "SECURITY_SCAN_SECRET", {"repository": {"name": "optio"}})
     assert status == 202, accepted
@@ -113,12 +124,58 @@ def test_a_signed_webhook_starts_a_real_agent_in_a_pod_whose_log_is_live_and_who
     print(f"\n{run_id}: {run['state']}, {run['turns']} turns, ${run['costUsd']}, {run['tokens']} tokens; log:")
     print("\n".join(f"  {line}" for line in log))
     assert (run["state"], run["reason"], run["trigger"]) == ("completed", "ok", "webhook"), run
-    assert run["output"] == TEXT
-    assert any("from the tool" in line for line in log), log
+    requests = [each for each in model.requests() if each.get("model") == model_of("seed", "tool")]
+    assert run["output"] == DONE
+    assert "hi" in log
     assert (run["turns"], run["toolCalls"]) == (2, 1)
-    assert Decimal(run["costUsd"]) > 0
-    assert any("Analyze the dependency list for optio" in prompt for prompt in model.prompts)
-    assert SECRETS["ANTHROPIC_API_KEY"] not in "\n".join(log)
+    assert Decimal(run["costUsd"]) == CALL_USD * len(requests)
+    assert any("Analyze the dependency list for optio" in each["prompt"] for each in requests)
+
+
+@pytest.mark.timeout(600)
+def test_each_agent_finds_the_gateway_by_its_name_and_costs_what_its_model_served(optio: Installed, model: Model) -> None:
+    runs = {agent: optio.started(agent) for agent in AGENTS}
+
+    ended = {agent: optio.until_ended(run_id, within=240) for agent, run_id in runs.items()}
+
+    for agent, run in ended.items():
+        requests = [each for each in model.requests() if each.get("model") == model_of(agent, "tool")]
+        print(f"{agent:12} {run['state']} {run['reason']}, {len(requests)} calls, ${run['costUsd']}")
+        assert (run["state"], run["output"]) == ("completed", DONE), (agent, run["message"], optio.log(run["id"]))
+        assert Decimal(run["costUsd"]) == CALL_USD * len(requests)
+        assert all({KEY, f"Bearer {KEY}"} & set(each["headers"].values()) for each in requests)
+
+
+@pytest.mark.timeout(400)
+def test_gateways_that_are_killed_end_no_run(optio: Installed, model: Model) -> None:
+    model.reset()
+    model.hold()
+    run_id = optio.started("killed")
+    eventually(lambda: any(each.get("held") for each in model.requests()), within=120, what="a call that is open")
+
+    kubectl("-n", "optio", "delete", *optio.pods("gateway"), "--grace-period=0", "--force", "--wait=false")
+    eventually(
+        lambda: sum("held" in each for each in model.requests()) > 1, within=120, what="the same call by another gateway"
+    )
+    model.release()
+    run = optio.until_ended(run_id, within=180)
+
+    print(f"{run['state']} {run['reason']}, ${run['costUsd']}, {len(model.requests())} calls")
+    assert (run["state"], run["output"]) == ("completed", DONE), (run["message"], optio.log(run_id))
+    optio.until_ready()
+
+
+@pytest.mark.timeout(120)
+def test_no_part_but_the_gateway_has_the_keys_of_model_services(optio: Installed) -> None:
+    look = ("--", "grep", "-rls", KEY, "/run/optio", "/proc/1/environ")
+    for part in ("server", "scheduler", "worker"):
+        done = subprocess.run(
+            [KUBECTL, "-n", "optio", "exec", f"deployment/optio-{part}", "-c", "optio", *look],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert (done.stdout, done.returncode) == ("", 1), (part, done)
+    assert KEY not in kubectl("get", "pods", "-A", "-o", "yaml")
+    assert "ANTHROPIC_API_KEY" in kubectl("-n", "optio", "exec", "deployment/optio-gateway", "-c", "optio", *look)
 
 
 @pytest.mark.timeout(120)
@@ -185,7 +242,7 @@ def test_an_account_may_do_what_its_golden_file_says(optio: Installed, account: 
 @pytest.mark.timeout(120)
 def test_nobody_but_the_worker_has_a_token_of_the_cluster(optio: Installed) -> None:
     look = ["--", "ls", "/var/run/secrets/kubernetes.io/serviceaccount/token"]
-    for part in ("deployment/optio-server", "deployment/optio-scheduler", "deployment/optio-egress", "statefulset/optio-redis"):
+    for part in (*(f"deployment/optio-{each}" for each in REACHES if each != "worker"), "statefulset/optio-redis"):
         done = subprocess.run([KUBECTL, "-n", "optio", "exec", part, *look], capture_output=True, text=True, timeout=60)
         assert "No such file" in done.stderr, (part, done)
     kubectl("-n", "optio", "exec", "deployment/optio-worker", *look)
@@ -198,11 +255,13 @@ def test_the_doctor_in_the_workers_pod_finds_nothing_wrong_with_the_cluster(opti
     print(f"\n{said}")
     for line in (
         f"ok    cluster       Kubernetes v1.34.4 answers, to {WORKER}",
-        "ok    permissions   all 16 that runs need in optio-runs",
+        "ok    permissions   all 18 that runs need in optio-runs",
         "ok    permissions   none of 13 that it must not have",
         "ok    security      pods of optio-runs must be `restricted`",
         "ok    admission     the pod of a run would be admitted",
         "ok    egress        the proxy is optio-egress.optio.svc",
+        "ok    gateway       a gateway answers at http://optio-gateway.optio.svc:8100",
+        "ok    secret        ANTHROPIC_API_KEY is read by the gateway alone, for ",
     ):
         assert line in said
     assert "FAIL" not in said
@@ -214,9 +273,9 @@ def test_the_doctor_in_the_workers_pod_finds_nothing_wrong_with_the_cluster(opti
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("part", REACHES)
 def test_a_part_reaches_what_it_needs_and_nothing_else(optio: Installed, part: str) -> None:
-    # A server that asks the Service of servers may be led to itself.
-    targets = {DATABASE, REDIS, API, "optio-egress:3128", "optio-egress:3129", f"{MODEL[0]}:{MODEL[1]}"}
-    targets |= set() if part == "server" else {"optio-server:8000"}
+    # Who asks the Service of its own pods may be led to itself.
+    targets = {DATABASE, REDIS, API, "optio-egress:3128", "optio-egress:3129", SERVICE}
+    targets |= {"optio-server:8000", GATEWAY} - {"server": {"optio-server:8000"}, "gateway": {GATEWAY}}.get(part, set())
     said = kubectl("-n", "optio", "exec", f"deployment/optio-{part}", "--", "python3", "-c", LOOK, *targets)
 
     found = dict(line.split(" ") for line in said.splitlines())

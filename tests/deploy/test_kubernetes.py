@@ -19,7 +19,7 @@ from optio.executors.base import Launch
 from optio.executors.pods import manifest
 from optio.executors.pods.address_report import GUARD
 from optio.executors.pods.examine import NEEDED, SOONER
-from optio.executors.pods.network import EGRESS, PRIVATE, PRIVATE6, PROXY_LABEL, PUBLIC6, proxy_of
+from optio.executors.pods.network import EGRESS, GATEWAY_LABEL, PRIVATE, PRIVATE6, PROXY_LABEL, PUBLIC6, gateway_of, proxy_of
 from optio.model.pool import parse_quantity
 from optio.settings import Settings, unknown_variables
 from optio.version import __version__
@@ -28,7 +28,7 @@ from tests.support import ROOT
 DEPLOY = ROOT / "deploy" / "kubernetes"
 SOURCES = sorted([*DEPLOY.rglob("*.yaml"), *(ROOT / "tests" / "deploy" / "kubernetes").glob("*.yaml")])
 MANIFESTS = [path for path in SOURCES if path.name != "kustomization.yaml" and "patch" not in path.name]
-PARTS = ("optio-server", "optio-worker", "optio-scheduler")
+PARTS = ("optio-server", "optio-worker", "optio-scheduler", "optio-gateway")
 Manifest = dict[str, Any]
 
 
@@ -59,6 +59,19 @@ def pod(workload: Manifest) -> Manifest:
 
 def containers(workload: Manifest) -> list[Manifest]:
     return [*pod(workload).get("initContainers", []), *pod(workload)["containers"]]
+
+
+def variables(workload: Manifest) -> dict[str, str]:
+    """The variables of the container of a part, as Kubernetes fills them in: each may name those before it."""
+    metadata, found = workload["metadata"], dict[str, str]()
+    for each in pod(workload)["containers"][0].get("env", []):
+        value = each.get("value")
+        if value is None:
+            path = each["valueFrom"]["fieldRef"]["fieldPath"]
+            label = re.fullmatch(r"metadata\.labels\['(.+)'\]", path)
+            value = labels(workload)[label[1]] if label else metadata[path.removeprefix("metadata.")]
+        found[each["name"]] = re.sub(r"\$\((\w+)\)", lambda name: found[name[1]], value)
+    return found
 
 
 def requested(workload: Manifest, resource: str) -> Decimal:
@@ -97,13 +110,12 @@ def kind(*kinds: str) -> list[Manifest]:
 
 
 def test_every_setting_exists_and_its_value_can_be_used() -> None:
-    variables = settings()
+    found = settings()
     for workload in WORKLOADS:
-        for container in containers(workload):
-            variables |= {each["name"]: each["value"] for each in container.get("env", []) if each["name"].startswith("OPTIO_")}
+        found |= {key: value for key, value in variables(workload).items() if key.startswith("OPTIO_")}
 
-    assert list(unknown_variables(variables)) == []
-    loaded = Settings.load({key: value for key, value in variables.items() if not key.endswith("_FILE")})
+    assert list(unknown_variables(found)) == []
+    loaded = Settings.load({key: value for key, value in found.items() if not key.endswith("_FILE")})
     assert loaded.executor == "kubernetes"
     assert loaded.writes == "deny"
 
@@ -122,13 +134,13 @@ def test_every_file_that_a_setting_names_is_mounted_where_it_is_used() -> None:
         if name(workload) in PARTS:
             (container,) = pod(workload)["containers"]
             mounts = volumes | {each["mountPath"] for each in container.get("volumeMounts", [])}
-            own = {each["name"]: each["value"] for each in container.get("env", [])}
+            own = variables(workload)
             # Where the secrets of tasks are not mounted none is asked for.
             needed = {key: value for key, value in (files | own).items() if key.endswith("_FILE")}
             assert needed
             assert {str(Path(value).parent) for value in needed.values()} <= mounts, name(workload)
             if name(workload) != "optio-scheduler":
-                assert files["OPTIO_SECRETS_DIR"] in mounts
+                assert (files | own)["OPTIO_SECRETS_DIR"] in mounts
 
 
 def test_images_are_pinned_and_ours_have_this_version() -> None:
@@ -394,8 +406,7 @@ def test_databases_have_no_way_out_and_nobody_but_our_parts_a_way_in() -> None:
 
 def test_the_proxy_can_be_found_its_canary_reached_and_it_goes_to_public_addresses_only() -> None:
     worker = next(each for each in WORKLOADS if name(each) == "optio-worker")
-    (address,) = [each["value"] for each in pod(worker)["containers"][0]["env"] if each["name"] == "OPTIO_KUBE_EGRESS"]
-    proxy = proxy_of(address)
+    proxy = proxy_of(variables(worker)["OPTIO_KUBE_EGRESS"])
     (service,) = [each for each in kind("Service") if f"{name(each)}.{each['metadata']['namespace']}.svc" == proxy.host]
     (policy,) = [each["spec"] for each in policies() if name(each) == "optio-egress"]
     workload = next(each for each in WORKLOADS if name(each) == "optio-egress")
@@ -411,6 +422,41 @@ def test_the_proxy_can_be_found_its_canary_reached_and_it_goes_to_public_address
         {"cidr": "0.0.0.0/0", "except": list(PRIVATE)},
         {"cidr": PUBLIC6, "except": list(PRIVATE6)},
     ]
+
+
+def test_the_gateway_is_where_workers_say_and_open_to_runs_and_to_nobody_else() -> None:
+    worker = next(each for each in WORKLOADS if name(each) == "optio-worker")
+    gateway = gateway_of(variables(worker)["OPTIO_GATEWAY_URL"])
+    (service,) = [each for each in kind("Service") if (each["metadata"]["namespace"], name(each)) == gateway.service]
+    workload = next(each for each in WORKLOADS if name(each) == name(service))
+    container = pod(workload)["containers"][0]
+    (policy,) = [each["spec"] for each in policies() if name(each) == name(service)]
+
+    assert container["args"] == ["gateway"]
+    assert variables(workload)["OPTIO_GATEWAY_HOST"] == "0.0.0.0"
+    assert {each["name"]: each["containerPort"] for each in container["ports"]} == {"agents": gateway.port}
+    assert [each["port"] for each in service["spec"]["ports"]] == [gateway.port]
+    # By this label policies of runs select its pods.
+    assert labels(workload)[GATEWAY_LABEL] == name(service)
+    assert service["spec"]["selector"] == {GATEWAY_LABEL: name(service)}
+    (way_in,) = policy["ingress"]
+    runs, workers = way_in["from"]
+    assert runs == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": settings()["OPTIO_KUBE_NAMESPACE"]}}}
+    assert selected(workers["podSelector"]) == {"optio-worker"}
+    assert way_in["ports"] == [{"protocol": "TCP", "port": gateway.port}]
+    (proxy,) = [each["spec"] for each in policies() if name(each) == "optio-egress"]
+    assert policy["egress"] == proxy["egress"], "public addresses only"
+
+
+def test_nobody_but_the_gateway_has_the_secrets_of_model_services() -> None:
+    def secrets(workload: Manifest) -> set[str]:
+        return {each["secret"]["secretName"] for each in pod(workload).get("volumes", []) if "secret" in each}
+
+    assert {name(each) for each in WORKLOADS if "optio-gateway-secrets" in secrets(each)} == {"optio-gateway"}
+    assert secrets(next(each for each in WORKLOADS if name(each) == "optio-gateway")) == {"optio-gateway-secrets"}
+    guide = (DEPLOY / "README.md").read_text()
+    assert "create secret generic optio-task-secrets --from-file=task-secrets " in guide
+    assert 'printf %s "$ANTHROPIC_API_KEY" > gateway-secrets/ANTHROPIC_API_KEY\n' in guide
 
 
 # What kustomize makes of it
@@ -506,16 +552,19 @@ if os.environ.get("KUBECTL") or shutil.which("kubectl"):
         assert len(config) == 1, "the names of the teams stay at home"
         for own, namespace in (("a", "runs-a"), ("b-2", "runs-b")):
             worker = workers["optio", f"optio-worker-{own}"]
-            container = pod(worker)["containers"][0]
-            variables = {each["name"]: each["value"] for each in container["env"]}
+            container, found_variables = pod(worker)["containers"][0], variables(worker)
             assert namespaces["", namespace]["metadata"]["labels"] == namespaces["", "optio-runs"]["metadata"]["labels"]
             assert roles[namespace, "optio-worker"]["rules"] == roles["optio-runs", "optio-worker"]["rules"]
             assert bindings[namespace, "optio-worker"]["subjects"] == [
                 {"kind": "ServiceAccount", "name": f"optio-worker-{own}", "namespace": "optio"}
             ]
             assert pod(worker)["serviceAccountName"] == f"optio-worker-{own}"
-            assert variables.pop("OPTIO_TEAM_NAMESPACE") == namespace
-            assert variables == {each["name"]: each["value"] for each in pod(ours)["containers"][0]["env"]}
+            assert found_variables.pop("OPTIO_TEAM_NAMESPACE") == namespace
+            assert found_variables.pop("OWN_TEAM") == own
+            gateway = gateway_of(found_variables.pop("OPTIO_GATEWAY_URL"))
+            assert found_variables == {key: value for key, value in variables(ours).items() if key != "OPTIO_GATEWAY_URL"}
+            assert gateway.service == ("optio", f"optio-gateway-{own}")
+            assert_open_to(namespace, found, gateway.service[1])
             secrets = {each["name"]: each["secret"]["secretName"] for each in pod(worker)["volumes"] if "secret" in each}
             assert secrets.pop("task-secrets") == f"optio-task-secrets-{own}"
             for each in ("image", "envFrom", "securityContext", "volumeMounts", "readinessProbe", "resources"):
@@ -535,6 +584,22 @@ if os.environ.get("KUBECTL") or shutil.which("kubectl"):
             assert way_in["ports"] == known["ports"]
         assert not {"TEAM", "NAMESPACE"} & set(re.findall(r"\w+", yaml.safe_dump_all(found)))
         assert selected_of(workers, "optio-worker") == {"optio-worker"}
+
+    def assert_open_to(namespace: str, found: list[Manifest], gateway: str) -> None:
+        """The gateway of a team has secrets of its own, and no other namespace of runs reaches it."""
+        parts = {kind: by_name(found, kind)["optio", gateway] for kind in ("Deployment", "Service", "NetworkPolicy")}
+        budget = by_name(found, "PodDisruptionBudget")["optio", gateway]
+        own = {GATEWAY_LABEL: gateway}
+        assert labels(parts["Deployment"])[GATEWAY_LABEL] == gateway
+        assert parts["Deployment"]["spec"]["selector"] == {"matchLabels": own} == budget["spec"]["selector"]
+        assert parts["NetworkPolicy"]["spec"]["podSelector"] == {"matchLabels": own}
+        assert parts["Service"]["spec"]["selector"] == own
+        secrets = [
+            each["secret"]["secretName"] for each in pod(parts["Deployment"])["volumes"] if each["name"] == "gateway-secrets"
+        ]
+        assert secrets == [f"optio-gateway-secrets{gateway.removeprefix('optio-gateway')}"]
+        (way_in,) = parts["NetworkPolicy"]["spec"]["ingress"]
+        assert way_in["from"][0] == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
 
     def selected_of(workers: dict[tuple[str, str], Manifest], worker: str) -> set[str]:
         """The Deployments whose pods this one's selector means."""
@@ -558,9 +623,13 @@ if os.environ.get("KUBECTL") or shutil.which("kubectl"):
         assert {each["metadata"].get("namespace") for each in found} == {None, "ai-optio", "ai-runs", "runs-a"}
         assert not re.search(r"optio-runs|namespace: optio\b", yaml.safe_dump_all(found))
         for worker in ("optio-worker", "optio-worker-a"):
-            container = pod(by_name(found, "Deployment")["ai-optio", worker])["containers"][0]
-            (proxy,) = [each["value"] for each in container["env"] if each["name"] == "OPTIO_KUBE_EGRESS"]
-            assert proxy_of(proxy).namespace == "ai-optio"
+            known = variables(by_name(found, "Deployment")["ai-optio", worker])
+            gateway = gateway_of(known["OPTIO_GATEWAY_URL"]).service
+            assert proxy_of(known["OPTIO_KUBE_EGRESS"]).namespace == "ai-optio"
+            assert gateway == ("ai-optio", worker.replace("worker", "gateway"))
+            (way_in,) = by_name(found, "NetworkPolicy")[gateway]["spec"]["ingress"]
+            runs = {"optio-worker": "ai-runs", "optio-worker-a": "runs-a"}[worker]
+            assert way_in["from"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": runs}
         subjects = {each["metadata"]["namespace"]: each["subjects"][0] for each in found if each["kind"] == "RoleBinding"}
         assert {where: (each["namespace"], each["name"]) for where, each in subjects.items()} == {
             "ai-runs": ("ai-optio", "optio-worker"),
@@ -621,8 +690,7 @@ if os.environ.get("KUBECTL") or shutil.which("kubectl"):
                 for source in container.get("envFrom", []):
                     assert source == {"configMapRef": {"name": name(config)}}
         worker = next(each for each in workloads if name(each) == "optio-worker")
-        variables = {each["name"]: each["value"] for each in pod(worker)["containers"][0]["env"]}
-        assert proxy_of(variables["OPTIO_KUBE_EGRESS"]).namespace == "ai-optio"
+        assert proxy_of(variables(worker)["OPTIO_KUBE_EGRESS"]).namespace == "ai-optio"
         used = {container["image"] for each in workloads for container in containers(each)}
         assert {f"registry.example.com/{key}@{value}" for key, value in images.items()} <= used
 
@@ -643,7 +711,7 @@ if os.environ.get("KUBECTL") or shutil.which("kubectl"):
             users = {name(each) for each in found if name(config) in str(each.get("spec"))}
             (worker,) = [each for each in found if each["kind"] == "Deployment" and name(each) == "optio-worker"]
             container = pod(worker)["containers"][0]
-            (path,) = [Path(each["value"]) for each in container["env"] if each["name"] == "OPTIO_POD_TEMPLATE"]
+            path = Path(variables(worker)["OPTIO_POD_TEMPLATE"])
             assert users == {"optio-worker"}
             assert {"name": "pod-template", "mountPath": str(path.parent), "readOnly": True} in container["volumeMounts"]
             assert list(config["data"]) == [path.name]

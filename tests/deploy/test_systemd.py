@@ -4,18 +4,21 @@ import os
 import re
 import shlex
 import subprocess
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from optio.settings import Settings, unknown_variables
 from tests import forked
+from tests.model_server import PLAIN_TEXT
 from tests.pages import page
+from tests.runtimes.real_agents import Model, environ_of, model_server, task_text
 from tests.support import COMMAND_TASK, ROOT, Dev, eventually, free_port
 
 UNITS = ROOT / "deploy" / "systemd"
 SERVICES = sorted(path.name for path in UNITS.glob("*.service"))
-DAEMONS = ("server", "scheduler", "worker")
+DAEMONS = ("server", "scheduler", "worker", "gateway")
 # systemd before 254 does not know it, and says so.
 NEWER = "Unknown key 'DelegateSubgroup' in section [Service], ignoring."
 # The exposure that `systemd-analyze security` may find, of 100. A bare service has 92.
@@ -58,7 +61,7 @@ def test_systemd_reads_every_unit_without_a_complaint(opt: Path, tmp_path: Path)
         places[-1].write_text(unit.read_text().replace("/opt/optio", str(opt)))
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", *places], capture_output=True, text=True, timeout=60)
 
-    assert len(places) == 5
+    assert len(places) == 6
     assert [line for line in done.stderr.splitlines() if "optio" in line and NEWER not in line] == []
     assert done.returncode == 0, done.stderr
 
@@ -99,9 +102,11 @@ def test_settings_exist_and_ports_differ() -> None:
         variables = {key: value for key, value in environment(name).items() if key.startswith("OPTIO_")}
         assert list(unknown_variables(variables)) == []
         ports.add(variables.get("OPTIO_METRICS_PORT"))
-    assert ports == {"9464", "9465", "9466", None}
+    assert ports == {"9464", "9465", "9466", "9467", None}
     assert list(unknown_variables(env_file())) == []
-    assert Settings.load(env_file()).tasks == Path("/var/lib/optio-tasks/repository/tasks.d")
+    loaded = Settings.load(env_file())
+    assert loaded.tasks == Path("/var/lib/optio-tasks/repository/tasks.d")
+    assert loaded.gateway_url == f"http://{loaded.gateway_host}:{loaded.gateway_port}"
     assert entries("secrets.conf", "LoadCredential") == ["ANTHROPIC_API_KEY:/etc/optio/secrets/ANTHROPIC_API_KEY"]
     assert entries("secrets.conf", "Environment") == ["OPTIO_SECRETS_DIR=%d"]
 
@@ -121,13 +126,24 @@ def test_the_guide_installs_every_file_and_has_no_second_copy() -> None:
 
 # The commands, as systemd would start them
 
+MODEL, MODEL_KEY = "claude-sonnet-4-5-systemd-stub-plain", "sk-of-the-gateway-0123456789"
+CALL_USD = Decimal("0.00429")  # 1,200 fresh tokens, 300 from the cache and 40 written, at its price
 
-def test_the_three_services_run_a_task_together(opt: Path, tmp_path: Path) -> None:
+
+def test_the_services_run_a_command_and_an_agent_whose_key_the_gateway_alone_has(opt: Path, tmp_path: Path) -> None:
+    with model_server() as model:
+        run_together(opt, tmp_path, model)
+
+
+def run_together(opt: Path, tmp_path: Path, model: Model) -> None:
     dev = Dev(tmp_path, command="server")
     (dev.tasks / "job.yaml").write_text(COMMAND_TASK.format(name="Job", command='["/bin/sh", "-c", "echo $KEY"]') + SECRET)
-    (tmp_path / "credentials").mkdir()
-    (tmp_path / "credentials" / "KEY").write_text("a-secret-value")
-    ports = {name: str(free_port()) for name in DAEMONS}
+    (dev.tasks / "ask.yaml").write_text(task_text("claude-code", MODEL, "id: ask\nmaxRetries: 0\n"))
+    for name, credential, value in (("worker", "KEY", "a-secret-value"), ("gateway", "ANTHROPIC_API_KEY", MODEL_KEY)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / credential).write_text(value)
+    agents = {key: value for key, value in environ_of(model.url).items() if not key.startswith("OPTIO_SECRET_")}
+    ports, port = {name: str(free_port()) for name in DAEMONS}, str(free_port())
     processes = []
     token = made_token(opt, dev)
     try:
@@ -140,15 +156,20 @@ def test_the_three_services_run_a_task_together(opt: Path, tmp_path: Path) -> No
                 **env_file(),
                 **{key: dev.environment()[key] for key in ("OPTIO_TASKS", "OPTIO_DATA_DIR", "OPTIO_PORT")},
                 "OPTIO_METRICS_PORT": ports[name],
+                "OPTIO_GATEWAY_PORT": port,
+                "OPTIO_GATEWAY_URL": env_file()["OPTIO_GATEWAY_URL"].replace("8100", port),
+                **(agents if name == "worker" else {}),
             }
-            known["OPTIO_SECRETS_DIR"] = known["OPTIO_SECRETS_DIR"].replace("%d", str(tmp_path / "credentials"))
+            secrets = known.pop("OPTIO_SECRETS_DIR").replace("%d", str(tmp_path / name))
+            known |= {"OPTIO_SECRETS_DIR": secrets} if name in ("worker", "gateway") else {}
             with (tmp_path / f"{name}.log").open("wb") as log:
                 argv = shlex.split(line.replace("/opt/optio", str(opt)))
                 processes.append(
                     subprocess.Popen(argv, cwd="/", env={"PYTHONPATH": str(ROOT), **known}, stdout=log, stderr=log)
                 )
         dev._token = token
-        eventually(lambda: all(answers(dev, port) for port in ports.values()), what="three services that are ready")
+        eventually(lambda: all(answers(dev, port) for port in ports.values()), what="services that are ready")
+        asked = dev.until_ended(dev.post("/api/tasks/ask/runs").json["runId"])
         run = dev.until_ended(dev.post("/api/tasks/job/runs").json["runId"])
         log_lines = [line["text"] for line in dev.get(f"/api/workflow-runs/{run['id']}/logs").json["items"]]
     finally:
@@ -158,7 +179,11 @@ def test_the_three_services_run_a_task_together(opt: Path, tmp_path: Path) -> No
 
     assert run["state"] == "completed"
     assert "***" in log_lines, "the secret's value, masked"
-    assert codes == [0, 0, 0]
+    calls = [each for each in model.requests() if each.get("model") == MODEL]
+    assert (asked["state"], asked["output"]) == ("completed", PLAIN_TEXT), asked["message"]
+    assert all(MODEL_KEY in each["headers"].values() for each in calls)
+    assert Decimal(asked["costUsd"]) == CALL_USD * len(calls)
+    assert codes == [0, 0, 0, 0]
 
 
 SECRET = "environment: {secrets: [KEY]}\n"

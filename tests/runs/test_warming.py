@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,12 +16,14 @@ from optio.model.namespace import ALL_TASKS, WorkerScope
 from optio.model.pool import Pool
 from optio.model.registry import CompiledTask
 from optio.model.room import SECRET_SOURCE, Delay
+from optio.runs.gateway_access import GatewayRoute
+from optio.runs.launching import gateway_of
 from optio.runs.warm_pool_demand import WarmPoolSync
 from optio.store.base import Store
 from optio.wiring import Services
 from tests.runs.support import accept, done, execute, working
 from tests.store.build import at_most, serve
-from tests.support import command_task, eventually
+from tests.support import command_task, compiled, eventually
 
 FULL = Delay(reason="quota", message="the namespace's quota is full")
 NEVER = replace(FULL, patience=timedelta(minutes=5))
@@ -143,6 +146,22 @@ def test_a_worker_keeps_pools_of_the_tasks_in_its_scope_alone(services: Services
 
         wanted[scope.namespace] = [warm.size for warm in keeper.wanted[-1]]
     assert wanted == {"runs-a": [2], "runs-b": [], "": [], None: [2]}
+
+
+def test_only_places_of_agents_that_are_led_through_the_gateway_reach_it(services: Services) -> None:
+    agent = "type: standalone\nname: {}\nagentRuntime: claude-code\npromptTemplate: x\nwarmPoolSize: 1\n{}"
+    led = compiled(agent.format("Led", "environment: {secrets: [ANTHROPIC_API_KEY]}\n"))
+    serve(services.store, led, compiled(agent.format("Subscription", "")), pooled("Command"))
+    context = replace(services.parts(), gateway=GatewayRoute("http://gateway:8100", "required"))
+    keeper = Keeper(services.executor)
+
+    WarmPoolSync(services.store, keeper, "here", gateway_of=partial(gateway_of, context)).look()  # type: ignore[arg-type]
+
+    assert {demand.task_id: demand.gateway for demand in keeper.wanted[-1]} == {
+        "led": "http://gateway:8100",
+        "subscription": None,
+        "command": None,
+    }
 
 
 def give_back(services: Services, why: Delay = FULL, place: str = "here") -> str:

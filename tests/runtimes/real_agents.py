@@ -84,8 +84,8 @@ class Model:
 
 
 @contextlib.contextmanager
-def model_server(host: str = "127.0.0.1") -> Iterator[Model]:
-    command = [sys.executable, str(ROOT / "tests" / "model_server.py"), "--host", host, "0"]
+def model_server(host: str = "127.0.0.1", port: int = 0) -> Iterator[Model]:
+    command = [sys.executable, str(ROOT / "tests" / "model_server.py"), "--host", host, str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         try:

@@ -9,6 +9,7 @@ from optio.errors import SecretUnavailable, SettingsError
 from optio.model import untrusted
 from optio.model.probe_result import ProbeResult
 from optio.model.registry import CompiledTask
+from optio.runs.launching import planned_access
 from optio.runs.signature import unusable_secrets
 from optio.secrets.base import secret_names
 from optio.secrets.local import LocalSecrets
@@ -22,12 +23,18 @@ def examine_secrets(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterat
     """Check that the secrets of the tasks and of their connections have values, and that those of webhooks can verify
     deliveries."""
     users: dict[str, list[str]] = {}
+    # A gateway of its own reads them where it is.
+    route = None if settings.gateway_url is None else wiring.gateway_route(settings)
+    of_gateway: dict[str, list[str]] = {}
     for task in tasks:
+        access = planned_access(route, task, settings.credentials, settings.endpoints)
+        apart = () if access is None else access.variables
         for name in secret_names(task, settings.credentials):
-            users.setdefault(name, []).append(task.id)
+            (of_gateway if name in apart else users).setdefault(name, []).append(task.id)
         for connection in task.connections:
             for name in connection.secrets:
-                users.setdefault(name, []).append(f"{task.id} (connection {connection.id})")
+                place = users if route is None else of_gateway
+                place.setdefault(name, []).append(f"{task.id} (connection {connection.id})")
     try:
         secrets = wiring.secrets(settings)
     except SettingsError as err:
@@ -45,6 +52,8 @@ def examine_secrets(settings: Settings, tasks: Sequence[CompiledTask]) -> Iterat
             file = shlex.quote(str(settings.secrets / name))
             command = f"mkdir -p {shlex.quote(str(settings.secrets))} && printf %s 'THE VALUE' > {file} && chmod 600 {file}"
             yield ProbeResult("secret", "warning", detail, secrets.where(name), command=command)
+    for name in sorted(of_gateway.keys() - users.keys()):
+        yield ProbeResult("secret", "ok", f"{name} is read by the gateway alone, for {', '.join(of_gateway[name])}")
     for task_id, path, name, fault in unusable_secrets(tasks, secrets.get):
         detail = f"{name} cannot verify the webhook {path} of {task_id}: {fault}"
         hint = "give it a long random value, such as of `openssl rand -hex 32`, and give the sender the same one"

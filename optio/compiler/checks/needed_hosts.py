@@ -107,10 +107,11 @@ def _near(host: str, texts: list[str]) -> str:
 
 
 def _model_service(task: ResolvedTask, entries: list[Entry]) -> Iterator[tuple[str, str]]:
-    """Yield the host of the agent's model, unless a variable or a listed gateway may lead to another one."""
+    """Yield the host of the agent's model, unless a variable or a listed gateway may lead to another one. With an empty list
+    nothing but the installation's own gateway can lead to a model."""
     spec, environment = task.spec, task.spec.environment
     service, agent = service_of(spec.agent_runtime, spec.model), declaration_of(spec.agent_runtime)
-    if service is None or not task.is_known(("agentRuntime",)) or task.has_model_service:
+    if service is None or not entries or not task.is_known(("agentRuntime",)) or task.has_model_service:
         return
     redirects = f"{service.elsewhere}|HTTPS?_PROXY"
     makers = {maker.host for maker in PROVIDERS.values()}

@@ -18,6 +18,7 @@ from optio.errors import LaunchFailed, OptioError, StoreUnavailable
 from optio.executors import execve
 from optio.executors.base import Executor, Handle, KeptAttempt, Launch, WarmDemand
 from optio.executors.pods import manifest as pod
+from optio.executors.pods import network
 from optio.executors.pods.api_client import Refused, Unreachable
 from optio.executors.pods.launch_script import environment
 from optio.executors.pods.loop_thread import PATIENCE_S, LoopThread
@@ -79,7 +80,7 @@ class PodExecutor(Executor):
 
     def start(self, launch: Launch) -> Handle:
         """Start a launch. The loop makes the pod: an error there is the end of the attempt."""
-        settings = self._fenced()
+        settings = self._fenced(launch.gateway)
         execve.check_launch(launch.argv, environment(launch, pod.way_out(launch.environment, settings)))
         manifest = pod.attempt_pod(launch, settings, secrets.token_hex(8), self._worker)
         return self._call(lambda site: site.begin(launch, settings, manifest))
@@ -93,10 +94,10 @@ class PodExecutor(Executor):
     def keep_warm(self, wanted: Sequence[WarmDemand]) -> None:
         if wanted or self._site is not None:
             try:
-                settings = self._fenced()
+                fenced = {gateway: self._fenced(gateway) for gateway in {None, *(demand.gateway for demand in wanted)}}
 
                 async def keep(site: PodSite) -> None:
-                    site.pools.want(wanted, settings)
+                    site.pools.want([(demand, fenced[demand.gateway]) for demand in wanted])
 
                 self._call(keep)
             except OptioError as err:
@@ -150,14 +151,24 @@ class PodExecutor(Executor):
 
         self._loop.close(end)
 
-    def _fenced(self) -> PodSettings:
-        """Return the settings with the address of the egress proxy, for closed pods have no names. Raises LaunchFailed."""
+    def _fenced(self, gateway_url: str | None) -> PodSettings:
+        """Return the settings with the addresses of the egress proxy and of the gateway, if that is to be reached: closed pods
+        have no names. Raises LaunchFailed."""
         fence = self._settings.fence
-        if fence is None or fence.proxy.address is not None:
+        if fence is None:
             return self._settings
-        try:
-            addresses = socket.getaddrinfo(fence.proxy.host, fence.proxy.port, type=socket.SOCK_STREAM)
-        except OSError as err:
-            message = f"the egress proxy {fence.proxy.host} (OPTIO_KUBE_EGRESS) has no address: {err}"
-            raise LaunchFailed("network", message, temporary=True) from err
-        return replace(self._settings, fence=replace(fence, proxy=fence.proxy.at(str(addresses[0][4][0]))))
+        if fence.proxy.address is None:
+            addresses = _resolve(fence.proxy.host, fence.proxy.port, "egress proxy", "OPTIO_KUBE_EGRESS")
+            fence = replace(fence, proxy=fence.proxy.at(addresses[0]))
+        if gateway_url is not None:
+            gateway = network.gateway_of(gateway_url)
+            fence = replace(fence, gateway=gateway.at(_resolve(gateway.host, gateway.port, "gateway", "OPTIO_GATEWAY_URL")))
+        return replace(self._settings, fence=fence)
+
+
+def _resolve(host: str, port: int, subject: str, setting: str) -> list[str]:
+    """Return the addresses of a host, as the resolver orders them. Raises LaunchFailed."""
+    try:
+        return [str(each[4][0]) for each in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    except OSError as err:
+        raise LaunchFailed("network", f"the {subject} {host} ({setting}) has no address: {err}", temporary=True) from err

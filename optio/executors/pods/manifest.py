@@ -40,11 +40,12 @@ _PLAIN = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fence:
     """The settings that close the network of pods: the egress proxy, the image of the gate, and the key shared with the
-    proxy."""
+    proxy. `gateway` is open for the launch at hand."""
 
     proxy: network.Proxy
     image: str
     key: bytes = field(repr=False)
+    gateway: network.GatewayAddress | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +184,7 @@ def egress(environment: Environment | None, settings: PodSettings) -> network.Eg
     closed."""
     declared_network = None if environment is None else environment.network
     if settings.fence is not None:
-        return network.egress_of(declared_network)
+        return network.egress_of(declared_network, settings.fence.gateway)
     if declared_network is not None:
         cure = "set OPTIO_KUBE_EGRESS, OPTIO_KUBE_EGRESS_IMAGE and OPTIO_EGRESS_KEY, or delete the key"
         raise LaunchFailed("network", f"environment.network cannot be enforced: this installation has no egress proxy: {cure}")
@@ -262,6 +263,8 @@ def _spec(environment: Environment | None, settings: PodSettings, variables: Map
         container["env"].append({"name": "OPTIO_GATE", "value": network.VERDICT})
         container["volumeMounts"].append(gate.mount)
         spec["volumes"].append(gate.volume)
+        if aliases := network.host_aliases(closed):
+            spec["hostAliases"] = aliases
     if settings.node_selector:
         spec["nodeSelector"] = dict(settings.node_selector)
     if settings.runtime_class is not None:

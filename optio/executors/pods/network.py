@@ -1,14 +1,16 @@
-"""The network of an agent's pod: its policy, its route through the egress proxy, and the gate before its start.
+"""The network of an agent's pod: its policy, its routes to the egress proxy and the gateway, and the gate before its start.
 
 The steps for the code that makes pods:
 
     proxy = proxy_of("optio-egress.optio.svc:3128")   once, from OPTIO_KUBE_EGRESS, with OPTIO_KUBE_DNS if that is set
     at = proxy.at(address)                            with its address, which the worker resolves: closed pods have no DNS
-    egress = egress_of(environment.network)           raises LaunchFailed for what cannot be enforced
+    gateway = gateway_of(launch.gateway).at(addresses) for an agent that is led through it, which the worker resolves too
+    egress = egress_of(environment.network, gateway)  raises LaunchFailed for what cannot be enforced
     policy(egress, namespace, install, proxy)         made before the pod; 409 is success, for equal names are equal rules
     {EGRESS: digest(egress, install, proxy)}          into the pod's labels, beside INSTALL
     gate = egress_gate(egress, image, at)             its container and volume into the pod, its mount into the agent
     variables(egress, key, at)                        into the agent's environment, below what the task itself sets there
+    host_aliases(egress)                              into the pod, for the name of the gateway
 
 The supervisor waits for the file `VERDICT`: its one line is `open`, or the reason why not (see `deploy/images/egress/gate.py`).
 A policy depends on addresses alone, so tasks that differ in names share one. Names are checked by the proxy: the user name in
@@ -21,9 +23,10 @@ import hmac
 import ipaddress
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from optio.errors import LaunchFailed, SettingsError
 from optio.model.egress import MAX_LIST_LENGTH, BadEntry, Block, Host, as_text, metadata_within, parse
@@ -32,6 +35,8 @@ from optio.model.task import Network
 Manifest = dict[str, Any]
 INSTALL, EGRESS = "optio.dev/install", "optio.dev/egress"
 PROXY_LABEL = ("app.kubernetes.io/name", "optio-egress")
+# On the pods of a gateway: the name of the Service before them.
+GATEWAY_LABEL = "optio.dev/gateway"
 GATE = "gate"
 GATE_DIR = "/optio-gate"
 PULL_POLICY = "IfNotPresent"
@@ -61,6 +66,7 @@ _TRANSPORTS = ("TCP", "UDP")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 # An address is none: the namespace of the proxy must be known.
 _SERVICE = re.compile(rf"(?![0-9.]+\Z){_LABEL}\.(?P<namespace>{_LABEL})(?:\.{_LABEL})*")
+_CLUSTER_SERVICE = re.compile(rf"(?P<name>{_LABEL})\.(?P<namespace>{_LABEL})\.svc(?:\.{_LABEL})*")
 _PODS = re.compile(
     rf"(?P<namespace>{_LABEL})/(?P<label>[A-Za-z0-9./_-]+)=(?P<value>[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{{1,5}}))?"
 )
@@ -127,18 +133,40 @@ class Proxy:
     @property
     def address(self) -> str | None:
         """Return the address, or None while only a name is known."""
-        try:
-            return str(ipaddress.ip_address(self.host))
-        except ValueError:
-            return None
+        return _address(self.host)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayAddress:
+    """The gateway as pods reach it. `host` is that of its URL, and `addresses` are what it resolves to. `service` is
+    (namespace, name) if it is a Service of the cluster."""
+
+    host: str
+    port: int
+    service: tuple[str, str] | None = None
+    addresses: tuple[str, ...] = ()
+
+    def at(self, addresses: Iterable[str]) -> "GatewayAddress":
+        """Return the same gateway with its addresses."""
+        return replace(self, addresses=tuple(sorted({str(ipaddress.ip_address(address)) for address in addresses})))
+
+    @property
+    def peers(self) -> list[Manifest]:
+        """Return the places that a policy opens. A Service is opened by the labels of its pods: policies apply to connections
+        whose address was translated to that of a pod."""
+        if self.service is None:
+            return [_block(_single(address), ()) for address in self.addresses]
+        namespace, name = self.service
+        return [_peer((namespace, GATEWAY_LABEL, name))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Egress:
     """The hosts and networks that a task may reach. `public` means that it has no list and may reach everything public; an
-    empty list means nothing at all."""
+    empty list means nothing at all. `gateway` is reached too, by an agent that is led through it."""
 
     public: bool = False
+    gateway: GatewayAddress | None = None
     hosts: tuple[Host, ...] = ()
     blocks: tuple[Block, ...] = ()
 
@@ -176,10 +204,23 @@ def proxy_of(setting: str, dns: str = DNS) -> Proxy:
         raise SettingsError(f"OPTIO_KUBE_EGRESS is `{setting}`: `{host}` is not an address") from err
 
 
-def egress_of(network: Network | None) -> Egress:
-    """Return what a task's `environment.network` asks for. Raises LaunchFailed for an entry that cannot be enforced."""
+def gateway_of(url: str) -> GatewayAddress:
+    """Return the gateway of OPTIO_GATEWAY_URL, without its addresses."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    match = _CLUSTER_SERVICE.fullmatch(host)
+    return GatewayAddress(
+        host=host,
+        port=parts.port or (443 if parts.scheme == "https" else 80),
+        service=None if match is None else (match["namespace"], match["name"]),
+    )
+
+
+def egress_of(network: Network | None, gateway: GatewayAddress | None = None) -> Egress:
+    """Return what a task's `environment.network` asks for, and the gateway. Raises LaunchFailed for an entry that cannot be
+    enforced."""
     if network is None:
-        return Egress(public=True)
+        return Egress(public=True, gateway=gateway)
     try:
         entries = {parse(entry) for entry in network.egress}
     except BadEntry as err:
@@ -189,6 +230,7 @@ def egress_of(network: Network | None) -> Egress:
             "network", f"environment.network.egress: a list of {size} characters, of which {MAX_LIST_LENGTH} can be enforced"
         )
     return Egress(
+        gateway=gateway,
         hosts=tuple(sorted((entry for entry in entries if isinstance(entry, Host)), key=str)),
         blocks=tuple(sorted((entry for entry in entries if isinstance(entry, Block)), key=str)),
     )
@@ -225,6 +267,8 @@ def policy(egress: Egress, namespace: str, install: str, proxy: Proxy) -> Manife
 def _rules(egress: Egress, proxy: Proxy) -> list[Manifest]:
     proxy_peer = _peer((proxy.namespace, *PROXY_LABEL))
     rules: list[Manifest] = [{"to": [proxy_peer], "ports": [{"protocol": "TCP", "port": proxy.port}]}]
+    if egress.gateway is not None:
+        rules.append({"to": egress.gateway.peers, "ports": [{"protocol": "TCP", "port": egress.gateway.port}]})
     if egress.public:
         rules += [{"to": [_peer(resolver.where)], "ports": _ports(resolver.port)} for resolver in proxy.resolvers]
         rules.append({"to": [_block("0.0.0.0/0", PRIVATE), _block(PUBLIC6, PRIVATE6)]})
@@ -270,10 +314,19 @@ def variables(egress: Egress, key: bytes, proxy: Proxy) -> Mapping[str, str]:
         return {}
     user, password = credentials(egress, key)
     url = f"http://{user}:{password}@{_bracketed(proxy.host)}:{proxy.port}"
-    direct = ["localhost", "127.0.0.1", "::1", *sorted({_plain(block.network) for block in egress.blocks})]
+    gateways = [] if egress.gateway is None else [egress.gateway.host]
+    direct = ["localhost", "127.0.0.1", "::1", *gateways, *sorted({_plain(block.network) for block in egress.blocks})]
     environment = {"HTTPS_PROXY": url, "HTTP_PROXY": url, "NO_PROXY": ",".join(direct)}
     # Half of the programs look for the one spelling, half for the other; Node looks for neither unless it is told to.
     return {**environment, **{name.lower(): value for name, value in environment.items()}, "NODE_USE_ENV_PROXY": "1"}
+
+
+def host_aliases(egress: Egress) -> list[Manifest]:
+    """Return the lines of /etc/hosts by which the name of the gateway is found in a pod, which may have no resolver."""
+    gateway = egress.gateway
+    if gateway is None or _address(gateway.host) is not None:
+        return []
+    return [{"ip": address, "hostnames": [gateway.host]} for address in gateway.addresses]
 
 
 def credentials(egress: Egress, key: bytes) -> tuple[str, str]:
@@ -299,6 +352,13 @@ def _plain(network: str) -> str:
     """Return a single address without its prefix, which more programs understand."""
     parsed = ipaddress.ip_network(network)
     return str(parsed.network_address) if parsed.num_addresses == 1 else network
+
+
+def _address(host: str) -> str | None:
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return None
 
 
 def _bracketed(host: str) -> str:

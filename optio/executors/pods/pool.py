@@ -11,7 +11,7 @@ import random
 import secrets
 import time
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -49,6 +49,7 @@ class PoolKind:
 
     key: str
     environment: Environment
+    settings: PodSettings
     size: int
     tasks: tuple[str, ...]
 
@@ -61,14 +62,14 @@ class Decision:
     delete: list[Pod] = field(default_factory=list)
 
 
-def kinds_of(demands: Sequence[WarmDemand], settings: PodSettings) -> dict[str, PoolKind]:
+def kinds_of(demands: Sequence[tuple[WarmDemand, PodSettings]]) -> dict[str, PoolKind]:
     """Return the demanded pools by key. Tasks that cannot have a pod at all are left out: their runs report the reason."""
     kinds: dict[str, PoolKind] = {}
-    for demand in demands:
+    for demand, settings in demands:
         with contextlib.suppress(LaunchFailed):
             key = pod.pool_key(demand.environment, settings)
-            pool_kind = kinds.get(key, PoolKind(key, demand.environment, 0, ()))
-            kinds[key] = PoolKind(key, demand.environment, pool_kind.size + demand.size, (*pool_kind.tasks, demand.task_id))
+            kind = kinds.get(key, PoolKind(key, demand.environment, settings, 0, ()))
+            kinds[key] = replace(kind, size=kind.size + demand.size, tasks=(*kind.tasks, demand.task_id))
     return kinds
 
 
@@ -135,12 +136,12 @@ class Pools:
         self._trouble: dict[str, _KindBackoff] = {}
         self._nudge = asyncio.Event()
 
-    def want(self, demands: Sequence[WarmDemand], settings: PodSettings) -> None:
-        """Set the demanded pools, for `Executor.keep_warm`."""
-        self._knows_demand, self._settings = True, settings
+    def want(self, demands: Sequence[tuple[WarmDemand, PodSettings]]) -> None:
+        """Set the demanded pools, for `Executor.keep_warm`. The settings have the addresses that pods of a demand reach."""
+        self._knows_demand = True
         if demands:
             self._ready.begin()
-        kinds = kinds_of(demands, settings)
+        kinds = kinds_of(demands)
         if kinds != self._demanded:
             self._demanded = kinds
             self._nudge.set()
@@ -340,9 +341,9 @@ class Pools:
         kind = self._demanded.get(key)
         if kind is None:
             return
-        warm = pod.warm_pod(kind.environment, self._settings, secrets.token_hex(6), secrets.token_hex(8))
+        warm = pod.warm_pod(kind.environment, kind.settings, secrets.token_hex(6), secrets.token_hex(8))
         try:
-            await self._policies.ensure(pod.policy(kind.environment, self._settings))
+            await self._policies.ensure(pod.policy(kind.environment, kind.settings))
             self._warm.put(await self._cluster.create(warm))
         except Refused as err:
             self._back_off(key, f"the cluster refused a pod or its network policy: {err}")

@@ -27,6 +27,8 @@ from optio.executors.pods.network import (
     digest,
     egress_gate,
     egress_of,
+    gateway_of,
+    host_aliases,
     policy,
     proxy_of,
     resolvers_of,
@@ -50,8 +52,11 @@ LISTS: dict[str, list[str] | None] = {
 }
 
 
-def made(entries: list[str] | None) -> network.Egress:
-    return egress_of(None if entries is None else Network(egress=entries))
+SERVICE = gateway_of("http://optio-gateway.optio.svc:8100").at(["10.96.5.6"])
+
+
+def made(entries: list[str] | None, gateway: network.GatewayAddress | None = None) -> network.Egress:
+    return egress_of(None if entries is None else Network(egress=entries), gateway)
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -280,6 +285,76 @@ def test_python_understands_the_variables(monkeypatch: pytest.MonkeyPatch) -> No
     assert getproxies_environment()["https"].endswith("@10.96.3.4:3128")
     assert proxy_bypass_environment("10.1.2.3")
     assert not proxy_bypass_environment("a.example")
+
+
+# The gateway
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_an_agent_that_is_led_through_the_gateway_reaches_its_pods_at_their_port_and_nothing_else_more(name: str) -> None:
+    without, led = (policy(made(LISTS[name], gateway), "optio-runs", "acme", PROXY) for gateway in (None, SERVICE))
+
+    more = [rule for rule in led["spec"]["egress"] if rule not in without["spec"]["egress"]]
+    assert len(led["spec"]["egress"]) == len(without["spec"]["egress"]) + 1
+    assert more == [
+        {
+            "to": [
+                {
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "optio"}},
+                    "podSelector": {"matchLabels": {"optio.dev/gateway": "optio-gateway"}},
+                }
+            ],
+            "ports": [{"protocol": "TCP", "port": 8100}],
+        }
+    ]
+    assert led["metadata"]["name"] != without["metadata"]["name"]
+    assert led["spec"]["ingress"] == []
+
+
+@pytest.mark.parametrize(
+    ("url", "service", "port"),
+    [
+        ("http://optio-gateway.optio.svc:8100", ("optio", "optio-gateway"), 8100),
+        ("http://gateway-a.ai.svc.cluster.local:8100/", ("ai", "gateway-a"), 8100),
+        ("https://optio-gateway.optio.svc", ("optio", "optio-gateway"), 443),
+        ("http://gateway.svc.example.com", None, 80),
+        ("https://gateway.example.com", None, 443),
+        ("http://gateway.internal:8100", None, 8100),
+        ("http://10.1.2.3:8100", None, 8100),
+    ],
+)
+def test_a_service_of_the_cluster_is_told_from_other_hosts(url: str, service: tuple[str, str] | None, port: int) -> None:
+    found = gateway_of(url)
+
+    assert (found.service, found.port) == (service, port)
+
+
+def test_a_gateway_outside_of_the_cluster_is_opened_by_each_of_its_addresses() -> None:
+    gateway = gateway_of("https://gateway.example.com").at(["192.0.2.7", "2001:db8::7", "192.0.2.7"])
+
+    (rule,) = policy(made([], gateway), "optio-runs", "acme", PROXY)["spec"]["egress"][1:]
+
+    assert rule["to"] == [{"ipBlock": {"cidr": "192.0.2.7/32"}}, {"ipBlock": {"cidr": "2001:db8::7/128"}}]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 443}]
+    again = gateway_of("https://gateway.example.com").at(["2001:db8::7", "192.0.2.7"])
+    assert digest(made([], again), "acme", PROXY) == digest(made([], gateway), "acme", PROXY), "the order is the resolver's"
+
+
+def test_the_name_of_the_gateway_is_found_without_a_resolver_and_reached_without_the_proxy() -> None:
+    egress = made([], SERVICE)
+
+    found = variables(egress, KEY, AT)
+
+    assert host_aliases(egress) == [{"ip": "10.96.5.6", "hostnames": ["optio-gateway.optio.svc"]}]
+    assert "optio-gateway.optio.svc" in found["NO_PROXY"].split(",")
+    assert proxy_bypass_environment("optio-gateway.optio.svc:8100", {"no": found["no_proxy"]})
+    assert not proxy_bypass_environment("other.optio.svc:8100", {"no": found["no_proxy"]})
+    assert credentials(egress, KEY) == credentials(made([]), KEY), "the proxy opens it to nobody"
+
+
+@pytest.mark.parametrize("gateway", [None, gateway_of("http://10.1.2.3:8100").at(["10.1.2.3"])])
+def test_no_name_needs_no_line_in_the_pods_hosts(gateway: network.GatewayAddress | None) -> None:
+    assert host_aliases(made([], gateway)) == []
 
 
 def test_a_proxy_may_have_an_ipv6_address() -> None:

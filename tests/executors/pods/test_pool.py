@@ -1,5 +1,6 @@
 """Which warm pods are made and which go: pure."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,9 +9,10 @@ from hypothesis import strategies as st
 
 from optio.executors.base import WarmDemand
 from optio.executors.pods import manifest
-from optio.executors.pods.manifest import PodSettings
+from optio.executors.pods.manifest import Fence, PodSettings
+from optio.executors.pods.network import gateway_of, proxy_of
 from optio.executors.pods.pool import PoolKind, decide, is_ready, kinds_of
-from optio.model.task import Environment
+from optio.model.task import Environment, Network
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -34,7 +36,7 @@ def pod(key: str, status: str = "ready", *, age: timedelta = timedelta(0), name:
 
 
 def kind(key: str, size: int) -> PoolKind:
-    return PoolKind(key, Environment(), size, ("task",))
+    return PoolKind(key, Environment(), SETTINGS, size, ("task",))
 
 
 def names(pods: list[Any]) -> list[str]:
@@ -128,7 +130,7 @@ def test_tasks_whose_pods_are_alike_share_a_pool() -> None:
         WarmDemand(task_id="three", size=1, environment=other),
     ]
 
-    kinds = kinds_of(wanted, SETTINGS).values()
+    kinds = kinds_of([(demand, SETTINGS) for demand in wanted]).values()
 
     assert sorted((each.tasks, each.size) for each in kinds) == [(("one", "two"), 3), (("three",), 1)]
 
@@ -140,7 +142,18 @@ def test_a_task_that_can_have_no_pod_at_all_does_not_keep_the_others_from_theirs
         WarmDemand(task_id="one", size=1, environment=Environment(image="agent:1")),
     ]
 
-    assert [each.tasks for each in kinds_of(wanted, settings).values()] == [("one",)]
+    assert [each.tasks for each in kinds_of([(demand, settings) for demand in wanted]).values()] == [("one",)]
+
+
+def test_pods_that_reach_the_gateway_are_a_pool_of_their_own() -> None:
+    fence = Fence(proxy=proxy_of("optio-egress.optio.svc=10.96.0.1:3128"), image="egress:1", key=b"k" * 32)
+    through = replace(fence, gateway=gateway_of("http://optio-gateway.optio.svc:8100").at(["10.96.0.2"]))
+    demand = WarmDemand(task_id="task", size=1, environment=Environment(network=Network(egress=[])))
+    wanted = [(demand, replace(SETTINGS, fence=each)) for each in (fence, through, through)]
+
+    kinds = kinds_of(wanted).values()
+
+    assert sorted((each.size, each.settings.fence) for each in kinds) == [(1, fence), (2, through)]
 
 
 def test_the_kind_of_a_pod_is_told_by_all_that_a_run_cannot_bring_with_it() -> None:
