@@ -451,11 +451,13 @@ class Settings:
     gateway: str = _setting(
         "off",
         _choice("off", "preferred", "required"),
-        "whether agents call their models through the gateway: `required` starts none that cannot",
+        "whether agents call their models through the gateway: `required` starts none that cannot; in `optio dev` `preferred`",
     )
     gateway_url: str | None = _setting(None, _http, "the gateway as agents reach it, such as http://127.0.0.1:8100")
     gateway_host: str = _setting("127.0.0.1", str, "address on which the gateway listens")
-    gateway_port: int = _setting("8100", _port, "port on which the gateway listens; with 0 `optio dev` takes a free one")
+    gateway_port: int = _setting(
+        "8100", _port, "port on which the gateway listens; `optio dev` takes a free one with 0, and where the default is in use"
+    )
     gateway_record: str = _setting(
         "off",
         _choice("off", "runs"),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -404,6 +405,11 @@ def build(settings: Settings, part: str = "dev") -> Services:
     )
 
 
+def has_gateway() -> bool:
+    """Return whether the library of the gateway is installed."""
+    return find_spec("httpx2") is not None
+
+
 def gateway_app(services: Services) -> "Gateway":
     """Return the gateway as an ASGI application. Raise SettingsError when its library is not installed."""
     with _extra("gateway", "OPTIO_GATEWAY"):
@@ -411,13 +417,17 @@ def gateway_app(services: Services) -> "Gateway":
     start = start_program(services.settings, services.executor)
     # It logs what servers of tools send, with tracebacks; the gateway says what is wrong with one by itself.
     logging.getLogger("mcp").setLevel(logging.CRITICAL)
-    return Gateway(
+    gateway = Gateway(
         services.store,
         services.secrets,
+        telemetry=services.telemetry,
         is_recording=services.settings.gateway_record == "runs",
         start_program=start,
         max_programs=services.settings.gateway_programs,
     )
+    if services.metrics is not None:
+        services.metrics.add(gateway.readings)
+    return gateway
 
 
 def start_program(settings: Settings, place: Executor | None = None) -> "StartProgram":
@@ -433,12 +443,11 @@ def start_program(settings: Settings, place: Executor | None = None) -> "StartPr
     return lambda command, variables: here().attach(command, variables)
 
 
-def gateway_route(settings: Settings, port: int | None = None) -> GatewayRoute | None:
-    """Return how agents reach the gateway: as the settings say, or on this machine, at `port` if it chose one itself. None
-    where it is off."""
+def gateway_route(settings: Settings) -> GatewayRoute | None:
+    """Return how agents reach the gateway: as the settings say, or on this machine. None where it is off."""
     if settings.gateway == "off":
         return None
     host = settings.gateway_host
     host = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104 - compared
-    here = f"http://{host}:{port or settings.gateway_port}"
+    here = f"http://{host}:{settings.gateway_port}"
     return GatewayRoute(settings.gateway_url or here, cast(GatewayMode, settings.gateway))

@@ -7,11 +7,13 @@ import logging
 import os
 import socket
 import sys
+from contextlib import closing
+from dataclasses import replace
 
 from optio.cli import OK
 from optio.cli.shared import dev_token, flags
 from optio.cli.shared.dev_console import RunNews, TreeNews
-from optio.cli.shared.gateway_server import serving_agents
+from optio.cli.shared.gateway_server import listening_for_agents, serving_agents
 from optio.cli.shared.listening import listen, run_loop
 from optio.cli.shared.process_life import attach_health, log_to_stderr, open_metrics_port
 from optio.cli.shared.serving import serve, set_on_signal
@@ -26,7 +28,7 @@ from optio.telemetry.logs import Unblocked
 from optio.tree.reload import Reloader
 from optio.tree.served import ServedRegistry, server_name
 from optio.version import __version__
-from optio.wiring import Services, build, data_directory
+from optio.wiring import Services, build, data_directory, has_gateway
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until Ctrl-C. Returns 0."""
-    settings = flags.read_settings(args, defaults={"writes": "files"})
+    settings = _with_gateway(flags.read_settings(args, defaults={"writes": "files", "gateway": "preferred"}))
     # Runs and reloads are printed to standard output; the log is for failures.
     log_to_stderr(settings, logging.INFO if os.environ.get("OPTIO_DEBUG") else logging.WARNING)
     # Whoever tries a webhook sees here why it starts nothing.
@@ -51,21 +53,28 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(settings: Settings) -> int:
     with_lock = _lock(settings)
-    sock = listen(settings.host, settings.port)
-    services = build(settings)
     try:
         with (
+            listen(settings.host, settings.port) as sock,
+            listening_for_agents(settings) as (settings, agents_sock),
+            closing(build(settings)) as services,
             open_metrics_port(settings) as probe,
             dev_token.issue(settings, sock.getsockname()[1]) as token,
-            serving_agents(services) as led,
+            serving_agents(services, agents_sock),
         ):
-            attach_health(led, probe)
-            run_loop(_dev(led, sock, token))
+            attach_health(services, probe)
+            run_loop(_dev(services, sock, token))
     finally:
-        sock.close()
-        services.close()
         os.close(with_lock)
     return OK
+
+
+def _with_gateway(settings: Settings) -> Settings:
+    """Return the settings, without a gateway that nobody asked for where its library is missing, or where agents are pods, to
+    which this machine's loopback is closed."""
+    if settings.origins["gateway"] != "default" or (settings.executor == "process" and has_gateway()):
+        return settings
+    return replace(settings, gateway="off")
 
 
 async def _dev(services: Services, sock: socket.socket, token: str) -> None:
@@ -91,8 +100,10 @@ async def _dev(services: Services, sock: socket.socket, token: str) -> None:
     # Output redirected to a file or log collector must not contain the token.
     query, after = (f"?token={token}", "") if sys.stdout.isatty() else ("", f"\n  token      {dev_token.token_file(settings)}")
     docs = f"\n  docs       {url}/docs" if is_built(settings) else ""
+    gateway = "" if services.gateway is None else f"  gateway    {services.gateway.url}, for agents\n"
     print(
         f"\n  dashboard  {url}/{query}\n  API        {url}/api/tasks{query}\n  spec       {url}/schema{query}{docs}{after}\n"
+        f"{gateway}"
         "  run        optio run TASK -p NAME=VALUE --wait\n  stop       Ctrl-C\n",
         flush=True,
     )

@@ -37,7 +37,9 @@ Each YAML file here is one task. While `optio dev` runs, a saved file is served 
     optio run hello -p WHO=you --wait    start a run and see its log
     optio schema --write schemas         update the JSON Schemas that editors complete keys from
 
-Secrets are names here; their values stay outside: `OPTIO_SECRET_<NAME>`, or a file in `.optio/secrets/`.
+Secrets are names here; their values stay outside: a file `<NAME>` in `.optio/secrets/`, or the variable `OPTIO_SECRET_<NAME>`.
+The key of an agent's model, such as `ANTHROPIC_API_KEY`, is one of them. `optio dev` adds it to the agent's calls of its model:
+the agent itself gets a key of its attempt.
 """
 
 

@@ -154,7 +154,8 @@ def _details(run: dict[str, Any]) -> str:
     lines += ["attempts"]
     for a in run["attempts"]:
         start_note = f"  ({a['began']} pod)" if a.get("began") in ("cold", "warm") else ""
-        end_note = f"{a['reason'] or 'running'}  {render_run.safe(a['message'] or '')}  {render_run.usd(a['costUsd'])}".rstrip()
+        cost = f"{render_run.usd(a['costUsd'])} {render_run.cost_origin(a)}"
+        end_note = f"{a['reason'] or 'running'}  {render_run.safe(a['message'] or '')}  {cost}".rstrip()
         lines.append(f"  {a['number']}  {_started_at(a)}{start_note}  {end_note}")
         lines += [f"     {text}" for text in (*_pod_lines(a), *_agent_lines(a))]
         if a.get("modelCalls"):

@@ -4,6 +4,7 @@ the worker use it; `process` and `pods` implement it. What a place does not have
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 from optio.executors.procfs import uptime
 from optio.model.pool import Pool, StartKind
@@ -66,6 +67,14 @@ class Launch:
     def arguments(self, home: str) -> tuple[str, ...]:
         """Return the program and its arguments for an agent with this HOME."""
         return (*self.argv, *(each for name, path in self.file_options.items() for each in (name, f"{home}/{path}")))
+
+    @property
+    def gateway_port(self) -> int | None:
+        """Return the TCP port of the gateway, which the sandbox of a process leaves open beside those of `network`."""
+        if self.gateway is None:
+            return None
+        parts = urlsplit(self.gateway)
+        return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

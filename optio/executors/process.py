@@ -198,7 +198,7 @@ class ProcessExecutor(Executor):
             "disk": self._disk_quota,
             "disk_files": self._disk_files,
             "processes": self._processes or PROCESSES,
-            **self.sandbox.launch(base, session, launch.argv, launch.environment, program),
+            **self.sandbox.launch(base, session, launch.argv, launch.environment, program, launch.gateway_port),
             **groups,
         }
         pid = self._fork(marshal.dumps(header), launch.stdin)

@@ -188,7 +188,13 @@ class Sandbox:
         }
 
     def launch(
-        self, base: str, session: str, argv: Sequence[str], environment: Environment | None = None, program: str | None = None
+        self,
+        base: str,
+        session: str,
+        argv: Sequence[str],
+        environment: Environment | None = None,
+        program: str | None = None,
+        gateway_port: int | None = None,
     ) -> dict[str, Any]:
         """Return fields for the supervisor's header: `sandbox`, a ruleset; `wrap`, the words before the agent's own; `plan`,
         what the attempt adds to the view; `own`, the directories that become its user's; `way`, those above, if it passes them.
@@ -201,6 +207,8 @@ class Sandbox:
         program_paths = [] if program is None else list(_program_files(program))
         self._check_program(argv[0], program_paths, own_paths)
         ports = self._allowed_ports(environment)
+        if ports and gateway_port is not None:
+            ports.add(gateway_port)
         offline = self.is_isolated and ports is not None and not ports
         if self.kind == "landlock":
             streams = [f"{base}/control/{name}" for name in ("stdout", "stderr")]

@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from optio.errors import SecretUnavailable, StoreUnavailable
@@ -25,6 +26,7 @@ from optio.model.connection import McpConnection
 from optio.model.model_call import AttemptKey, key_digest
 from optio.secrets.base import Secrets
 from optio.store.base import GatewayStore
+from optio.telemetry.base import SILENT, Gauge, ModelCallRefused, Telemetry
 from optio.version import __version__
 
 if TYPE_CHECKING:
@@ -59,15 +61,21 @@ class Gateway:
         store: GatewayStore,
         secrets: Secrets,
         *,
+        telemetry: Telemetry = SILENT,
         is_recording: bool = False,
         start_program: "StartProgram | None" = None,
         max_programs: int = 1,
     ) -> None:
-        self._store, self._calls = store, ModelCalls(store, secrets, is_recording=is_recording)
+        self._store, self._telemetry = store, telemetry
+        self._calls = ModelCalls(store, secrets, telemetry, is_recording=is_recording)
         self._start_program, self._max_programs = start_program, max_programs
         self._connections = Connections(store, secrets)
         self._http = HttpCalls(self._connections)
         self._tools: Tools | None = None
+
+    def readings(self) -> Iterator[Gauge]:
+        """Yield the gauges of this gateway."""
+        yield Gauge("model_calls_open", "model calls that wait for their answer, or for its end", self._calls.open)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -116,9 +124,12 @@ class Gateway:
             else:
                 raise CallRefused(404, "path", f"{request_line} is not a model call that the gateway knows")
         except CallRefused as refused:
+            if refused.status != 502:  # otherwise it was admitted, and is settled
+                self._telemetry.tell(ModelCallRefused(refused.reason))
             await answer(send, refused.status, refused.body(dialect or Messages()))
         except (StoreUnavailable, SecretUnavailable) as err:
             log.warning("a model call was not taken: %s", err)
+            self._telemetry.tell(ModelCallRefused("unavailable"))
             body = (dialect or Messages()).refusal(503, "unavailable", "Optio: the gateway cannot take calls now")
             await answer(send, 503, body, (b"retry-after", b"2"))
 

@@ -20,6 +20,7 @@ from optio.gateway.reservation import plan_call
 from optio.model.model_call import CALL_LEASE, AttemptKey, PlannedCall, RefusedCall
 from optio.secrets.base import Secrets
 from optio.store.base import GatewayStore
+from optio.telemetry.base import SILENT, CallOutcome, ModelCallSettled, Telemetry
 
 log = logging.getLogger(__name__)
 # A model that thinks may be silent for minutes.
@@ -35,13 +36,19 @@ class _Unreached(Exception):
 class ModelCalls:
     """The calls of a gateway."""
 
-    def __init__(self, store: GatewayStore, secrets: Secrets, *, is_recording: bool) -> None:
+    def __init__(self, store: GatewayStore, secrets: Secrets, telemetry: Telemetry = SILENT, *, is_recording: bool) -> None:
         self._store, self._secrets = store, secrets
+        self._telemetry = telemetry
         self._recorder = CallRecorder(store, secrets) if is_recording else None
         self._open: dict[str, AttemptKey] = {}  # by the ids of calls
         timeout = httpx2.Timeout(_SILENCE_S, connect=_CONNECT_S)
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
         self._client = httpx2.AsyncClient(timeout=timeout, limits=limits, follow_redirects=False, trust_env=True)
+
+    @property
+    def open(self) -> int:
+        """Return how many calls wait for their answer, or for its end."""
+        return len(self._open)
 
     async def close(self) -> None:
         """Close the connections to model services."""
@@ -128,8 +135,11 @@ class ModelCalls:
         passing.is_settled = True
         self._open.pop(passing.id, None)
         key = passing.call.key
+        call = passing.settled()
+        outcome: CallOutcome = "broke" if call.is_estimate else "ok" if passing.reader.answer.is_complete else "failed"
+        self._telemetry.tell(ModelCallSettled(outcome, passing.plan.reserved, call.cost))
         try:
-            await asyncio.to_thread(self._store.settle_call, key, passing.id, passing.settled())
+            await asyncio.to_thread(self._store.settle_call, key, passing.id, call)
         except StoreUnavailable as err:
             # It counts with what it has reserved.
             log.warning("a model call of run %s was not settled: %s", key.run_id, err)

@@ -1,5 +1,5 @@
-"""The fleet: the servers, workers and schedulers of an installation, by the rows that they write every ten seconds, and what is
-wrong with them. A process of `optio dev` is one of each kind.
+"""The fleet: the servers, workers, schedulers and gateways of an installation, by the rows that they write every ten seconds,
+and what is wrong with them. A process of `optio dev` is one of each kind.
 
 `find_problems` is the one place that decides. The command line, the pages, `/readyz`, doctor and the metrics show its answer.
 """
@@ -31,6 +31,7 @@ class ProcessKind(StrEnum):
     SERVER = "server"  # answers requests
     WORKER = "worker"  # executes runs
     SCHEDULER = "scheduler"  # fires schedules, and deletes old runs
+    GATEWAY = "gateway"  # leads agents to their models
 
 
 class ProblemCode(StrEnum):
@@ -91,7 +92,8 @@ class JobRow:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetState:
     """The processes of an installation and what waits for them, as the store knows it at `now`: queued runs by namespace, the
-    next slot of all schedules, the slots that are late, and the newest generation, with when a scheduler took it up."""
+    next slot of all schedules, the slots that are late, and the newest generation, with when a scheduler took it up. `metered`
+    is the number of running agents that the gateway leads to their models."""
 
     now: datetime
     processes: Sequence[ProcessRow] = ()
@@ -102,6 +104,7 @@ class FleetState:
     generation: int | None = None
     activated_at: datetime | None = None
     adopted_at: datetime | None = None
+    metered: int = 0
 
     def live(self, kind: ProcessKind) -> list[ProcessRow]:
         """Return the live parts of a kind."""
@@ -146,7 +149,7 @@ class FleetProblem:
 
 def find_problems(fleet: FleetState) -> list[FleetProblem]:
     """Return what is wrong with a fleet, what matters most first."""
-    finders = (_missing_scheduler, _missing_worker, _late_slots, _silent, _generations, _versions)
+    finders = (_missing_scheduler, _missing_worker, _missing_gateway, _late_slots, _silent, _generations, _versions)
     return [problem for find in finders for problem in find(fleet)]
 
 
@@ -180,6 +183,13 @@ def _missing_worker(fleet: FleetState) -> Iterator[FleetProblem]:
         if count:
             text = f"{fact}, and {'1 run waits' if count == 1 else f'{count:,} runs wait'}"
             yield FleetProblem(ProblemCode.MISSING, ProcessKind.WORKER, text, cure)
+
+
+def _missing_gateway(fleet: FleetState) -> Iterator[FleetProblem]:
+    if fleet.metered and not fleet.live(ProcessKind.GATEWAY):
+        agents = "1 running agent needs" if fleet.metered == 1 else f"{fleet.metered:,} running agents need"
+        text = f"no gateway is running, and {agents} one to call models"
+        yield FleetProblem(ProblemCode.MISSING, ProcessKind.GATEWAY, text, "start one with `optio gateway`")
 
 
 def _late_slots(fleet: FleetState) -> Iterator[FleetProblem]:

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from optio.model.agent_event import AgentEvent
 from optio.model.pool import StartKind
-from optio.model.usage import Meter
+from optio.model.usage import Meter, cost_origin
 
 # The origin of a run.
 RunTrigger = Literal[
@@ -179,7 +179,8 @@ UNKNOWN_AGENT = AgentIdentity()
 class Attempt:
     """One try at a run, with its own log, cost and end. `began` says how its agent started: as a `process`, or in a `cold` or
     `warm` pod. `pod` is None for processes, and `agent` tells nothing before the end. `continues` is the attempt whose agent
-    session it continues. `model_calls` counts those that came through the gateway."""
+    session it continues. `model_calls` counts those that came through the gateway, and `metered` says that it leads the agent
+    to its model, and holds it to the budget."""
 
     run_id: str
     number: int
@@ -199,6 +200,12 @@ class Attempt:
     agent: AgentIdentity = UNKNOWN_AGENT
     continues: int | None = None
     model_calls: int = 0
+    metered: bool = False
+
+    @property
+    def cost_origin(self) -> str:
+        """Return where the cost comes from, for people. While it runs, it is what its agent tells."""
+        return cost_origin(self.meter.cost_source, is_metered=self.metered and self.ended_at is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,19 @@ class CostSource(StrEnum):
     ESTIMATE = "estimate"  # computed from an estimate of the tokens
 
 
+_ORIGINS: Mapping[str, str] = {
+    CostSource.CLI: "as its agent tells",
+    CostSource.PRICES: "by list prices",
+    CostSource.ESTIMATE: "by an estimate",
+}
+
+
+def cost_origin(source: str | None, *, is_metered: bool) -> str:
+    """Return where the cost of an attempt comes from, for people; nothing for an unknown cost. The gateway's figure is from
+    prices too, and the gateway holds the budget."""
+    return "" if source is None else "by the gateway" if is_metered else _ORIGINS[source]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meter:
     """The resources that an attempt has used so far. `turns` and `cost` (US dollars) are None where the agent does not report

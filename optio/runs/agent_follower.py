@@ -3,7 +3,7 @@
 A round polls the attempt's end, takes what came, and stores it. Here nobody decides what follows: `attempt_states` does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from optio.executors.base import Handle
 from optio.model.credential import default_credential
@@ -40,6 +40,7 @@ class AgentFollower:
         task: CompiledTask,
         runtime: Runtime,
         session: SessionChoice,
+        access_note: Sequence[str],
         limits: SpendingLimits,
         record: AttemptRecord,
         context: ExecutionContext,
@@ -48,7 +49,7 @@ class AgentFollower:
     ) -> None:
         self.handle, self.trial = handle, trial
         self._is_adopted, self._task = claim.adopted, task
-        self._session, self._limits = session, limits
+        self._session, self._access_note, self._limits = session, access_note, limits
         self._record, self._context = record, context
         self._finder, self._publish_claim = finder, publish_claim
         self._is_started = False  # the agent's beginning was published
@@ -158,4 +159,4 @@ class AgentFollower:
         credential = default_credential(task, self._context.credentials)
         if credential is not None:
             texts.append(f"the agent signs in by {credential}, which the operator offers (OPTIO_CREDENTIALS)")
-        return [*texts, *place]
+        return [*texts, *self._access_note, *place]

@@ -26,7 +26,7 @@ from optio.runs.attempt_states import AttemptEffect, AttemptState, Event, Phase,
 from optio.runs.blame import MAX_START_PAUSE_S, ReadTrial
 from optio.runs.conclusion import Conclusion
 from optio.runs.execution_context import ExecutionContext
-from optio.runs.gateway_access import check_connections, find_access
+from optio.runs.gateway_access import check_connections, direct_note, find_access
 from optio.runs.launching import (
     SessionChoice,
     build_launch,
@@ -72,6 +72,7 @@ class Execution:
         self._record = AttemptRecord(claim, context.store, context.broker, self._signals, self._has_ended)
         self._conclusion = Conclusion(self._record, context, free_slot, self._publish_claim)
         self._session = SessionChoice()
+        self._access_note: list[str] = []
         # Known from the first effects on.
         self._task: CompiledTask
         self._runtime: Runtime
@@ -193,6 +194,9 @@ class Execution:
                 record.durably(partial(context.store.open_key, self.run.lease, access.key))
                 if task.connections and context.gateway is not None:
                     check_connections(context.gateway, access.token)
+            if access is None or access.endpoint is None:
+                agent = self._runtime.declaration
+                self._access_note = direct_note(context.gateway, task, budget, names, context.endpoints, agent)
             if session is not None:
                 record.durably(lambda: context.store.note_continued(self.run.lease, session.last))
             self._follow(executor.start(launch), ReadTrial({}, adopted=False))
@@ -232,6 +236,7 @@ class Execution:
             task=self._task,
             runtime=self._runtime,
             session=self._session,
+            access_note=self._access_note,
             limits=self._conclusion.limits(self._task),
             record=self._record,
             context=self._context,

@@ -21,7 +21,7 @@ from optio.model.model_call import KEY_MARK, AttemptKey, CallTotals, key_digest
 from optio.model.money import RunBudget, dollars
 from optio.model.registry import CompiledTask
 from optio.model.run import AttemptName, Outcome, Run
-from optio.model.runtimes import key_pattern, key_variables, service_of
+from optio.model.runtimes import Declaration, Enforcer, key_pattern, key_variables, service_of
 from optio.model.usage import CostSource, Meter
 from optio.runtimes.base import ToolServer
 
@@ -31,6 +31,11 @@ _MODEL_PATH, _TOOLS_PATH, _HTTP_PATH, _CHECK_PATH = "/model", "/mcp", "/http", "
 _CHECK_S = 40.0
 _CONNECTION_FAILED = 424
 _API_KEY = re.compile(r"\w+_(?:API_KEY|AUTH_TOKEN)")
+_ENFORCERS: Mapping[Enforcer, str] = {
+    "cli": "the agent",
+    "meter": "Optio, after a call,",
+    "report": "Optio, by what it reports,",
+}
 _MAX_DIFFERENCE_SHARE = Decimal("0.01")
 
 
@@ -77,7 +82,12 @@ def find_access(
             message = "the task names connections, which only the gateway reaches, and OPTIO_GATEWAY is off"
             raise LaunchFailed("no_gateway", message, cure="set OPTIO_GATEWAY=preferred or required")
         return None
-    service = _find_service(route, task, names, endpoints)
+    service = _find_service(task, names, endpoints)
+    if isinstance(service, str):
+        if route.mode == "required":
+            message = f"OPTIO_GATEWAY=required, and `{task.spec.agent_runtime}` cannot be led through it: {service}"
+            raise LaunchFailed("not_metered", message)
+        service = None
     if service is None and not task.connections:
         return None
     token = KEY_MARK.decode() + secrets.token_urlsafe(32)  # as KEY_PATTERN finds it
@@ -108,10 +118,27 @@ def find_access(
     )
 
 
-def _find_service(
-    route: GatewayRoute, task: CompiledTask, names: Sequence[str], endpoints: Mapping[str, str]
-) -> _UpstreamModel | None:
-    """Return the model service that the gateway calls for the task. Raises LaunchFailed."""
+def direct_note(
+    route: GatewayRoute | None,
+    task: CompiledTask,
+    budget: RunBudget,
+    names: Sequence[str],
+    endpoints: Mapping[str, str],
+    declaration: Declaration,
+) -> list[str]:
+    """Return what the log says of an agent that calls its model by itself though a gateway is there: why, and who holds it to
+    its budget."""
+    problem = None if route is None or route.mode == "off" else _find_service(task, names, endpoints)
+    if not isinstance(problem, str):
+        return []
+    text = f"not led through the gateway: {problem}"
+    enforcer = _ENFORCERS[declaration.capabilities.budget]
+    return [text if budget.limit is None else f"{text}; {enforcer} ends it at its budget of {dollars(budget.limit)}"]
+
+
+def _find_service(task: CompiledTask, names: Sequence[str], endpoints: Mapping[str, str]) -> _UpstreamModel | str | None:
+    """Return the model service that the gateway calls for the task, or why it cannot lead the agent to one; None for a program
+    that calls what it likes. Raises LaunchFailed."""
     runtime, model, environment = task.spec.agent_runtime, task.spec.model, task.spec.environment
     service = service_of(runtime, model)
     pattern = key_pattern(runtime, model)
@@ -126,21 +153,13 @@ def _find_service(
     if runtime == "command":
         return None
     upstream = endpoints.get(runtime) or (None if service is None else service.url)
-    is_elsewhere = service is not None and any(re.fullmatch(service.elsewhere, name) for name in (*names, *environment.env))
-    if upstream is not None and fitting and not is_elsewhere:
-        return _UpstreamModel(upstream, fitting[0], fitting)
-    if route.mode == "required":
-        raise LaunchFailed("not_metered", _why_not(runtime, upstream, is_elsewhere=is_elsewhere))
-    return None
-
-
-def _why_not(runtime: str, upstream: str | None, *, is_elsewhere: bool) -> str:
-    problem = "it has no API key that the gateway could add for it: name one in `environment.secrets`"
-    if is_elsewhere:
-        problem = "the task names a model service of its own: take its variable out of the task"
-    elif upstream is None:
-        problem = "no endpoint of its models is known: set one with OPTIO_ENDPOINT_" + runtime.upper().replace("-", "_")
-    return f"OPTIO_GATEWAY=required, and `{runtime}` cannot be led through the gateway: {problem}"
+    if service is not None and any(re.fullmatch(service.elsewhere, name) for name in (*names, *environment.env)):
+        return "the task names a model service of its own: take its variable out of the task"
+    if upstream is None:
+        return "no endpoint of its models is known: set one with OPTIO_ENDPOINT_" + runtime.upper().replace("-", "_")
+    if not fitting:
+        return "it has no API key that the gateway could add for it: name one in `environment.secrets`"
+    return _UpstreamModel(upstream, fitting[0], fitting)
 
 
 def check_connections(route: GatewayRoute, key: str) -> None:

@@ -119,7 +119,7 @@ class ProcessStore(Protocol):
     """Deletes the rows of processes. Used by every process that writes one."""
 
     def forget_process(self, kind: ProcessKind, name: str) -> None:
-        """Delete the row of a server, worker or scheduler that stops in order, so that nobody misses it."""
+        """Delete the row of a server, worker, scheduler or gateway that stops in order, so that nobody misses it."""
 
 
 class RegistryStore(HistoryReader, ProcessStore, Protocol):
@@ -279,7 +279,7 @@ class QueueStore(Clock, ObstacleReader, ProcessStore, Protocol):
         without another record, and at once on its own machine."""
 
     def fleet(self) -> FleetState:
-        """Return the servers, workers and schedulers, live and silent, with what waits for them."""
+        """Return the servers, workers, schedulers and gateways, live and silent, with what waits for them."""
 
     def served_namespaces(self) -> Collection[str] | None:
         """Return the namespaces whose runs a live worker takes, `""` for tasks without one; None where a worker takes the runs
@@ -441,8 +441,11 @@ class AttemptStore(Protocol):
         ...
 
 
-class GatewayStore(LocalReads, Protocol):
+class GatewayStore(LocalReads, ProcessStore, Protocol):
     """Knows keys of attempts, and admits and settles their model calls. Used by the gateway."""
+
+    def note_gateway(self, gateway: str) -> None:
+        """Record that this gateway is alive. This counts for 30 s."""
 
     def attempt_key(self, digest: str) -> AttemptKey | None:
         """Return the key with this digest while its attempt is the running one of its run; None otherwise."""

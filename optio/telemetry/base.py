@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Literal, Protocol
 
 from optio.model import trace
@@ -118,6 +119,26 @@ class PartFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCallRefused:
+    """The gateway refused a model call for this reason, before anything was sent."""
+
+    reason: str
+
+
+CallOutcome = Literal["ok", "failed", "broke"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCallSettled:
+    """A model call that was admitted has ended: with a complete answer, as the service `failed`, or the answer `broke` off. The
+    amounts are in US dollars; `cost` is None where nobody knows it."""
+
+    outcome: CallOutcome
+    reserved: Decimal
+    cost: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
 class Pruned:
     """Retention deleted this number of rows of a kind."""
 
@@ -125,7 +146,21 @@ class Pruned:
     count: int
 
 
-Fact = Delivered | Queued | Claimed | Adopted | Started | Finished | GivenBack | Withdrawn | Fired | PartFailed | Pruned
+Fact = (
+    Delivered
+    | Queued
+    | Claimed
+    | Adopted
+    | Started
+    | Finished
+    | GivenBack
+    | Withdrawn
+    | Fired
+    | PartFailed
+    | ModelCallRefused
+    | ModelCallSettled
+    | Pruned
+)
 Listener = Callable[[Fact], None]
 
 

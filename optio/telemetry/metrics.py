@@ -26,6 +26,8 @@ from optio.telemetry.base import (
     Fired,
     Gauge,
     GivenBack,
+    ModelCallRefused,
+    ModelCallSettled,
     PartFailed,
     Pruned,
     Queued,
@@ -79,6 +81,9 @@ class Metrics:
         self._adopted = counter("leases_adopted", "attempts that went on under another worker", "task")
         self._repairs = counter("sweep_repairs", "runs that no hint announced and a sweep found", "task")
         self._failures = counter("failures", "failed uses of a part: store, broker, rate", "part")
+        self._calls = counter("model_calls", "model calls that came to the gateway", "outcome", "reason")
+        self._reserved = counter("model_reserved_usd", "US dollars that model calls reserved before they were made")
+        self._settled = counter("model_settled_usd", "US dollars that these calls cost")
         self._pruned = counter("pruned", "rows that retention deleted", "kind")
         for part in ("store", "broker", "rate"):
             self._failures.labels(part)
@@ -124,6 +129,12 @@ class Metrics:
                 self._fired(fact)
             case PartFailed(part):
                 self._failures.labels(part).inc()
+            case ModelCallRefused(reason):
+                self._calls.labels("refused", reason).inc()
+            case ModelCallSettled(outcome, reserved, cost):
+                self._calls.labels(outcome, "").inc()
+                self._reserved.inc(float(reserved))
+                self._settled.inc(float(cost or 0))
             case Pruned(kind, count):
                 self._pruned.labels(kind).inc(count)
 

@@ -296,8 +296,9 @@ def answered(prometheus: Prometheus) -> bool:
         return False
 
 
-# They need a cluster, a schedule, a webhook or a second try.
+# They need a cluster, a schedule, a webhook, a second try or an agent.
 NOT_SEEN = {
+    "optio_model_calls_total",
     *("optio_pool_places", "optio_no_room_total", "optio_slots_total", "optio_deliveries_total", "optio_retries_total"),
 }
 

@@ -121,7 +121,9 @@ def examine_processes(settings: Settings) -> Iterator[ProbeResult]:
     for problem in problems:
         yield ProbeResult("processes", "warning", problem.detail, problem.cure)
     if not problems:
-        counts = ", ".join(pluralize(len(fleet.live(kind)), str(kind)) for kind in ProcessKind)
+        # An installation may do without a gateway.
+        kinds = [kind for kind in ProcessKind if kind is not ProcessKind.GATEWAY or fleet.live(kind)]
+        counts = ", ".join(pluralize(len(fleet.live(kind)), str(kind)) for kind in kinds)
         yield ProbeResult("processes", "ok", f"live: {counts}")
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,11 +12,15 @@ from dataclasses import replace
 import uvicorn
 
 from optio.cli.shared.listening import listen, no_signals, run_loop, uvicorn_config
+from optio.errors import OptioError, SettingsError
 from optio.gateway.asgi import Application, is_no_broken_answer
+from optio.model.fleet import ProcessKind
+from optio.process_identity import process_name
 from optio.settings import Settings
-from optio.wiring import Services, gateway_app, gateway_route
+from optio.wiring import Services, gateway_app
 
-_HEARTBEAT_S = 1.0
+log = logging.getLogger(__name__)
+_HEARTBEAT_S, _NOTED_EVERY_S = 1.0, 10.0
 
 
 def listen_for_agents(settings: Settings) -> socket.socket:
@@ -24,19 +29,34 @@ def listen_for_agents(settings: Settings) -> socket.socket:
 
 
 @contextmanager
-def serving_agents(services: Services) -> Iterator[Services]:
-    """Serve a gateway for the block, unless it is off; yield the services by which agents find it. Raises SettingsError."""
-    if services.gateway is None:
-        yield services
+def listening_for_agents(settings: Settings) -> Iterator[tuple[Settings, socket.socket | None]]:
+    """Open the gateway's socket for the block, none where it is off; yield it with settings that have its port. If the default
+    port is in use, as by another `optio dev`, it is a free one. Raises SettingsError."""
+    if settings.gateway == "off":
+        yield settings, None
         return
-    settings, sock = services.settings, listen_for_agents(services.settings)
+    try:
+        sock = listen_for_agents(settings)
+    except SettingsError:
+        if settings.origins["gateway_port"] != "default":
+            raise
+        sock = listen_for_agents(replace(settings, gateway_port=0))
+    with sock:
+        yield replace(settings, gateway_port=sock.getsockname()[1]), sock
+
+
+@contextmanager
+def serving_agents(services: Services, sock: socket.socket | None) -> Iterator[None]:
+    """Serve a gateway for the block, if there is a socket for it."""
+    if sock is None:
+        yield
+        return
     server = GatewayServer(services, sock)
     server.start()
     try:
-        yield replace(services, gateway=gateway_route(settings, port=sock.getsockname()[1]))
+        yield
     finally:
         server.stop()
-        sock.close()
 
 
 class GatewayServer:
@@ -58,6 +78,10 @@ class GatewayServer:
         """Let open calls end, for a few seconds, and stop."""
         self._server.should_exit = True
         self._thread.join()
+        try:
+            self._services.store.forget_process(ProcessKind.GATEWAY, process_name())
+        except OptioError as err:
+            log.warning("this gateway stops, which the database cannot be told: %s", err)
 
     async def _serve(self) -> None:
         beating = asyncio.create_task(self._beat())
@@ -67,6 +91,13 @@ class GatewayServer:
             beating.cancel()
 
     async def _beat(self) -> None:
+        noted_at = -_NOTED_EVERY_S
         while True:
             self._services.pulses.beat("gateway", _HEARTBEAT_S)
+            if time.monotonic() - noted_at >= _NOTED_EVERY_S:
+                noted_at = time.monotonic()
+                try:
+                    await asyncio.to_thread(self._services.store.note_gateway, process_name())
+                except OptioError as err:
+                    log.warning("this gateway is alive, which the database cannot be told: %s", err)
             await asyncio.sleep(_HEARTBEAT_S)

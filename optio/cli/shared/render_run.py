@@ -50,7 +50,8 @@ def usd(amount: str | None) -> str:
 
 
 def outcome(run: dict[str, Any]) -> str:
-    """Return one line about a run: state, reason, duration, turns, tokens, cost."""
+    """Return one line about a run: state, reason, duration, turns, tokens, cost; with its attempts also where that comes
+    from."""
     text = f"run {run['id']} {state(run['state'])}"
     if run["reason"] not in ("ok", run["state"]):
         text += f" ({run['reason']}{': ' + safe(run['message']) if run['message'] else ''})"
@@ -61,5 +62,15 @@ def outcome(run: dict[str, Any]) -> str:
     if run["tokens"]:
         text += f", {run['tokens']:,} tokens"
     if run["costUsd"] is not None:
-        text += f", {usd(run['costUsd'])}"
+        text += f", {usd(run['costUsd'])} {cost_origin(*run.get('attempts', [])[-1:])}".rstrip()
     return text
+
+
+def cost_origin(attempt: dict[str, Any] | None = None) -> str:
+    """Return where the cost of an attempt comes from; nothing without one, or if a server of an older version does not say."""
+    # As above.
+    from optio.model import usage
+
+    if attempt is None or "metered" not in attempt:
+        return ""
+    return usage.cost_origin(attempt["costSource"], is_metered=attempt["metered"] and attempt["endedAt"] is not None)

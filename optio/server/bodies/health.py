@@ -6,9 +6,9 @@ from optio.server.bodies.base import Body, Source, Time
 
 
 class ProcessBody(Body, frozen=True, kw_only=True):
-    """A part of a process: a process of `optio dev` is a server, a worker and a scheduler."""
+    """A part of a process: a process of `optio dev` is a server, a worker, a scheduler and a gateway."""
 
-    kind: Literal["server", "worker", "scheduler"]
+    kind: Literal["server", "worker", "scheduler", "gateway"]
     name: str
     """Its name. That of a server stays the same after a restart."""
     host: str
@@ -27,7 +27,7 @@ class ProcessBody(Body, frozen=True, kw_only=True):
     running: int
     """The number of running runs that a worker owns."""
     capacity: int | None
-    """How many it may have at once; null for servers and schedulers."""
+    """How many it may have at once; null for all others."""
     lease_until: Time | None
     """When the first of its leases ends, unless it is renewed."""
     generation: int | None
@@ -40,7 +40,7 @@ class FleetProblemBody(Body, frozen=True, kw_only=True):
     """A problem of the processes, or of what waits for them."""
 
     code: Literal["missing", "late", "silent", "versions", "generations"]
-    kind: Literal["server", "worker", "scheduler"] | None
+    kind: Literal["server", "worker", "scheduler", "gateway"] | None
     """The kind of process that it is about; null for versions."""
     text: str
     place: str

@@ -165,6 +165,8 @@ class AttemptBody(Body, frozen=True, kw_only=True):
     """The model that answered last, as the agent tells it, once the attempt has ended."""
     continues: int | None
     """The attempt whose agent session it continues; null if it began a session of its own."""
+    metered: bool
+    """Whether the gateway leads its agent to the model. The gateway holds the budget then, and the cost is its figure."""
     ended_at: Time | None
     """When it ended."""
     ok: bool | None

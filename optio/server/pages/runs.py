@@ -138,6 +138,7 @@ def _read(hub: Hub, run_id: str, tab: Tab, after: int | None, before: int | None
     values: dict[str, Any] = {
         "run": run,
         "attempts": attempts,
+        "origin": attempts[-1].cost_origin if attempts else "",
         "commit": commit_of_run(store, run),
         "hold": hub.hold_of(run),
         "is_open": not run.state.terminal,

@@ -1,5 +1,5 @@
-"""Processes: the row that each server, worker and scheduler renews every ten seconds and deletes when it stops in order, and
-what waits for them. What is wrong with them is decided by `model.fleet`.
+"""Processes: the row that each server, worker, scheduler and gateway renews every ten seconds and deletes when it stops in
+order, and what waits for them. What is wrong with them is decided by `model.fleet`.
 
 Processes of the version before know the tables `servers` and `workers` alone. So parts write these as well, and rows that only
 stand there are read from there.
@@ -54,6 +54,9 @@ SELECT COALESCE(n.namespace, '') AS namespace, COUNT(*) AS runs FROM runs r LEFT
 WHERE r.state = 'queued' GROUP BY 1
 """
 _SLOTS = "SELECT MIN(next_fire) AS at, SUM(CASE WHEN next_fire < :late THEN 1 ELSE 0 END) AS late FROM schedules"
+_METERED = """
+SELECT COUNT(*) AS agents FROM runs r JOIN attempt_keys k ON k.run_id = r.id AND k.number = r.attempt WHERE r.state = 'running'
+"""
 _GENERATION = """
 SELECT id, activated_at, (SELECT at FROM taken_up WHERE generation_id = generations.id) AS scheduled_at FROM generations
 ORDER BY id DESC LIMIT 1
@@ -73,6 +76,11 @@ def note_worker(tx: Transaction, worker: str, scope: WorkerScope, capacity: int 
 def note_scheduler(tx: Transaction, scheduler: str) -> None:
     """Record that a scheduler is alive (`Store.note_scheduler`)."""
     _note(tx, ProcessKind.SCHEDULER, scheduler)
+
+
+def note_gateway(tx: Transaction, gateway: str) -> None:
+    """Record that a gateway is alive (`Store.note_gateway`)."""
+    _note(tx, ProcessKind.GATEWAY, gateway)
 
 
 def forget(tx: Transaction, kind: ProcessKind, name: str) -> None:
@@ -97,7 +105,7 @@ def read(tx: Transaction) -> FleetState:
     """Return all processes, and what waits for them (`Store.fleet`)."""
     owned = {row["owner"]: row for row in tx.all(_OWNERS) if row["owner"]}
     slots = tx.one(_SLOTS, {"late": tx.now - span_in_micros(LATE_AFTER)})
-    newest = tx.one(_GENERATION)
+    newest, metered = tx.one(_GENERATION), tx.one(_METERED)
     return FleetState(
         now=from_micros(tx.now),
         processes=_rows(tx, owned),
@@ -108,6 +116,7 @@ def read(tx: Transaction) -> FleetState:
         generation=None if newest is None else newest["id"],
         activated_at=None if newest is None else from_micros(newest["activated_at"]),
         adopted_at=None if newest is None else optional_from_micros(newest["scheduled_at"]),
+        metered=0 if metered is None else metered["agents"],
     )
 
 

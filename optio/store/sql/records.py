@@ -26,8 +26,9 @@ RUN_COLUMNS = (
 ATTEMPTS = (
     "SELECT a.*, CASE WHEN a.agent_started_at IS NOT NULL THEN COALESCE(b.how, 'process') END AS how, "
     "p.namespace AS pod_namespace, p.pod, p.node, p.image, g.version, g.session, g.model, g.machine, g.program, c.continues, "
-    "(SELECT COUNT(*) FROM model_calls m WHERE m.run_id = a.run_id AND m.number = a.number) AS model_calls "
-    "FROM attempts a "
+    "(SELECT COUNT(*) FROM model_calls m WHERE m.run_id = a.run_id AND m.number = a.number) AS model_calls, "
+    "COALESCE(k.upstream, '') <> '' AS metered FROM attempts a "
+    "LEFT JOIN attempt_keys k ON k.run_id = a.run_id AND k.number = a.number "
     "LEFT JOIN begun b ON b.run_id = a.run_id AND b.number = a.number "
     "LEFT JOIN attempt_pods p ON p.run_id = a.run_id AND p.number = a.number "
     "LEFT JOIN attempt_agents g ON g.run_id = a.run_id AND g.number = a.number "

@@ -240,6 +240,7 @@ class SqlStore(Operations):
     note_server = change(processes.note_server)
     note_worker = change(processes.note_worker)
     note_scheduler = write(processes.note_scheduler)
+    note_gateway = change(processes.note_gateway)
     forget_process = change(processes.forget)
     servers = peek(processes.servers)
     fleet = read(processes.read)
