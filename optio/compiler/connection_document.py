@@ -51,9 +51,9 @@ _METHODS = "GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS"
 # Where a file of another system has a secret: `$NAME`, `${NAME}`, `${env:NAME}`, `${input:name}`, `${{ secrets.NAME }}`,
 # `{{NAME}}`.
 _PLACEHOLDER = re.compile(
-    r"\$?\{\{\s*(?:secrets?\s*[.:]\s*|env\.)?(?P<braces>[A-Za-z_][\w-]*)\s*\}\}"
-    r"|\$\{(?:(?:env|input|secret|secrets)[:.])?(?P<variable>[A-Za-z_][\w-]*)(?::-[^}]*)?\}"
-    r"|\$(?P<plain>[A-Z][A-Z0-9_]{2,})\b",
+    r"\$?\{\{\s{0,9}(?:secrets?\s{0,9}[.:]\s{0,9}|env\.)?(?P<braces>[A-Za-z_][\w-]{0,99})\s{0,9}\}\}"
+    r"|\$\{(?:(?:env|input|secret|secrets)[:.])?(?P<variable>[A-Za-z_][\w-]{0,99})(?::-[^}]{0,99})?\}"
+    r"|\$(?P<plain>[A-Z][A-Z0-9_]{2,99})\b",
     re.ASCII,
 )
 _TRANSPORT_WORDS = {

@@ -13,6 +13,7 @@ from optio.importing.source import Section, SourceError, read_document
 from optio.model.route import Route
 from optio.model.spec import names_of
 from optio.model.task import Environment, TaskSpec
+from optio.model.text import slug
 from optio.model.trigger import ScheduleConfig, WebhookConfig
 
 _REQUEST = re.compile(r"(?m)^[ \t]*POST[ \t]+(?:https?://[^/\s]+)?(/api/tasks\S*)[ \t]*$")
@@ -81,6 +82,7 @@ def _read_task(document: Document, route: Route) -> TaskDraft:
         return draft
     triggers = task.sections("triggers", "optio-api.trigger")
     environment = task.section("environment")
+    _ask_for_connections(task)
     _carry_keys(task, names_of(TaskSpec), "")
     _carry_keys(environment, names_of(Environment), "environment.")
     for trigger in triggers:
@@ -88,6 +90,18 @@ def _read_task(document: Document, route: Route) -> TaskDraft:
     task.finish()
     ask_for_credential(draft, task.origin("agentRuntime"))
     return draft
+
+
+def _ask_for_connections(task: Section) -> None:
+    """Ask for the files of connections, which the original keeps in its server: names of them alone would be an error."""
+    value = task.take("connections")
+    if not value:
+        return
+    items = value if isinstance(value, list) else [value]
+    texts = [item.get("id") or item.get("name") if isinstance(item, dict) else item for item in items]
+    names = ", ".join(dict.fromkeys(name for text in texts if (name := slug(as_text(text)))))
+    text = f"describe each in `connections/ID.yaml`, then write `connections: [{names or 'ID'}]`"
+    task.draft.block(task.origin("connections"), text)
 
 
 def _carry_keys(section: Section, known: list[str], prefix: str) -> None:

@@ -180,7 +180,7 @@ def test_two_servers_with_one_variable_and_two_values_get_two_secrets() -> None:
         ({"url": WIKI, "httpUrl": WIKI}, "says the same as another key"),
         ({"url": WIKI, "type": "websocket"}, "`websocket` is none of"),
         ({"url": WIKI, "headers": {"X-Key": "{file:./key}"}}, "store its content as a secret"),
-        ({"url": "wiki.example.org"}, "cannot be read"),
+        ({"url": "wiki.example.org"}, "has no scheme"),
         ({}, "it has neither `url` nor `command`"),
         ("x", "it must be a mapping"),
     ],
