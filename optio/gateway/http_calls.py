@@ -34,17 +34,17 @@ class HttpCalls:
 
     async def serve(self, key: AttemptKey, rest: str, scope: Message, receive: Receive, send: Send) -> None:
         """Pass a request on; `rest` is its path after the key. Raises CallRefused, SecretUnavailable and StoreUnavailable."""
-        name, _, path = rest.partition("/")
+        name = rest.partition("/")[0]
         connection = (await self._connections.of(key)).get(name)
         if connection is None or not isinstance(connection.spec, HttpConnection):
             raise CallRefused(404, "path", f"this run has no HTTP connection `{name}`")
-        spec, path = connection.spec, f"/{path}"
+        spec = connection.spec
         # As it was sent: a decoded path may hold a `/` that the service does not take for one.
         raw = (scope.get("raw_path") or b"").split(b"?")[0].decode("latin-1")
         sent = f"/{raw.split('/', 4)[4]}" if raw.count("/") >= 4 else "/"
-        if not allows(spec.allow, scope["method"], path) or "%2f" in sent.lower() or "%2e" in sent.lower():
+        if not allows(spec.allow, scope["method"], sent):
             allowed = "; ".join(spec.allow) or "nothing"
-            request_line = f"{scope['method']} {path}"
+            request_line = f"{scope['method']} {sent}"
             raise CallRefused(403, "connection", f"`{request_line}` is not in `allow` of the connection `{name}`: {allowed}")
         try:
             headers = await self._connections.filled_in(connection)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from msgspec import Meta
 
@@ -249,10 +249,11 @@ def secrets_in(templates: Mapping[str, str], values: Mapping[str, str]) -> Itera
 
 
 def allows(entries: list[str], method: str, path: str) -> bool:
-    """Return whether a request is one of the allowed ones. A path that could lead upwards, or that holds an encoded `/`, is
-    none of them."""
-    parts = path.split("/")
-    if any(part in (".", "..") for part in parts) or "\\" in path or not path.startswith("/"):
+    """Return whether a request is one of the allowed ones. `path` is as it was sent: an encoded `/` belongs to its part. A path
+    that could lead upwards is none of them, however often it is encoded."""
+    parts = [unquote(part) for part in path.split("/")]
+    pieces = (piece for part in parts for text in (part, unquote(part)) for piece in re.split(r"[/\\]", text))
+    if not path.startswith("/") or any(piece in (".", "..") for piece in pieces):
         return False
     allowed = [entry.partition(" ") for entry in entries]
     return any(method == word and _fits_parts(pattern.split("/"), parts) for word, _, pattern in allowed)

@@ -22,7 +22,7 @@ from tests.runs.support import accept, claim, opened
 from tests.store.build import end
 
 TOKEN = "status-token-canary-0123456789"
-ALLOWED = ["GET /v1/incidents", "GET /v1/incidents/*", "POST /v1/notes", "GET /moved/**"]
+ALLOWED = ["GET /v1/incidents", "GET /projects/*/issues", "GET /v1/incidents/*", "POST /v1/notes", "GET /moved/**"]
 PLACES = {"/api/moved/here": "/api/v1/incidents", "/api/moved/away": "http://169.254.169.254/latest", "/api/moved/up": "/admin"}
 
 
@@ -104,10 +104,12 @@ def test_a_request_that_is_allowed_gets_the_credential_and_none_of_the_agent(ser
 
     assert (answer.status_code, answer.text) == (200, "ok")
     assert "set-cookie" not in answer.headers
-    (method, path, headers, _), (*_, body) = service.requests
+    (method, path, headers, _), (*_, body) = service.requests[:2]
     assert (method, path, headers["x-own"]) == ("GET", "/api/v1/incidents?limit=5", "kept")
     assert headers["authorization"] == f"Bearer {TOKEN}"
     assert "cookie" not in headers
+    assert agent.send("/projects/group%2Frepo/issues").status_code == 200
+    assert service.requests[-1][1] == "/api/projects/group%2Frepo/issues"
     assert body == b"{}"
 
 
@@ -189,6 +191,11 @@ def test_a_service_that_is_away_or_without_its_secret_is_told(services: Services
         ("GET /a/**", "/a/../b", False),
         ("GET /a", "/a/", False),
         ("HEAD /a", "/a", False),
+        ("GET /projects/*/issues", "/projects/group%2Frepo/issues", True),
+        ("GET /projects/*/issues", "/projects/group/repo/issues", False),
+        ("GET /projects/*/issues", "/projects/..%2Fadmin/issues", False),
+        ("GET /projects/*/issues", "/projects/%252e%252e/issues", False),
+        ("GET /projects/*/issues", "/projects/..%5cadmin/issues", False),
     ],
 )
 def test_a_pattern_allows_parts_of_paths(entry: str, path: str, fits: bool) -> None:
