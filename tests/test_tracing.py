@@ -87,6 +87,8 @@ class Collector:
             if span.trace_id.hex() == trace_id:
                 number = attributes.get("optio.attempt")
                 name = span.name if number is None else f"{span.name} {number}"
+                if span.name.startswith("chat "):  # an attempt has many
+                    name += f" #{sum(each.startswith(name) for each in found)}"
                 assert name not in found, f"{name} came twice"
                 found[name] = (service, span, attributes)
         return found

@@ -54,7 +54,10 @@ def companions(files: Mapping[str, bytes]) -> dict[str, bytes]:
     return {
         path: data
         for path, data in files.items()
-        if not path.endswith((".yaml", ".yml")) or path.endswith("_defaults.yaml") or b"\ntype: template" in b"\n" + data
+        if not path.endswith((".yaml", ".yml"))
+        or path.endswith("_defaults.yaml")
+        or path.startswith("connections/")
+        or b"\ntype: template" in b"\n" + data
     }
 
 

@@ -50,6 +50,8 @@ TABLE = {
     "GET /api/runs": "viewer",
     "GET /api/workflow-runs/{}": "viewer",
     "GET /api/workflow-runs/{}/logs": "viewer",
+    "GET /api/workflow-runs/{}/calls": "viewer",
+    "GET /api/workflow-runs/{}/calls/{}": "viewer",
     "POST /api/workflow-runs/{}/cancel": "operator",
     "POST /api/workflow-runs/{}/retry": "operator",
     "POST /api/workflow-runs/{}/rerun": "operator",
@@ -102,7 +104,8 @@ def status(api: Api, route: str, token: str | None) -> int:
     method, _, path = route.partition(" ")
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     while "{" in path:
-        path = path[: path.index("{")] + "nothing" + path[path.index("}") + 1 :]
+        begin, end = path.index("{"), path.index("}")
+        path = path[:begin] + ("1" if path[begin:end] == "{number" else "nothing") + path[end + 1 :]
     answer = api.request(method, path, headers=headers)
     # OPTIONS of a page leads to the login instead of answering 401.
     return 401 if answer.headers.get("location", "").startswith("/login") else answer.status

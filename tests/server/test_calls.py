@@ -35,6 +35,7 @@ def run(api: Api) -> Writer:
         digest=key_digest("key"),
         run_id=run.id,
         attempt=run.attempt,
+        definition=run.digest,
         upstream="https://models.example",
         credential="ANTHROPIC_API_KEY",
         limit=None,

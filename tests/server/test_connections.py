@@ -25,7 +25,7 @@ kind: http
 url: https://status.example.org:8443/api
 allow: [GET /v1/health, POST /v1/notes]
 """
-MODELS = "type: connection\nkind: model\nurl: https://models.example.org\nkey: MODELS_KEY\nmodels: [small-*]\n"
+MODELS = "type: connection\nkind: model\nurl: https://models.example.org\nkey: MODELS_KEY\nmodels: [sonnet*]\n"
 UNUSED = STATUS.replace("status", "unused")
 
 
@@ -65,7 +65,7 @@ def test_the_api_lists_what_served_tasks_reach_with_the_names_of_secrets_alone(a
         ["GET /v1/health"],
         ["POST /v1/notes"],
     )
-    assert (models["read"], models["secrets"]) == (["small-*"], [{"name": "MODELS_KEY", "hasValue": False}])
+    assert (models["read"], models["secrets"]) == (["sonnet*"], [{"name": "MODELS_KEY", "hasValue": False}])
     assert (status["pinned"], status["transport"], models["pinned"]) == (None, None, None)
     assert CANARY not in str(answer.json)
 

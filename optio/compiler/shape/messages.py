@@ -504,6 +504,10 @@ def _as_text_or_list(finding: _Finding) -> _Cure | None:
     return _Cure(f"write a list{finding.such_as}") if finding.route == ("command",) else None
 
 
+def _as_connection(finding: _Finding) -> _Cure | None:
+    return _Cure("write the name of a connection, or `{id: NAME, tools: [TOOL]}`")
+
+
 _OF_KEYS_AND_WORDS: dict[IssueKind, Callable[[_Finding], Diagnostic]] = {
     "missing": _missing_key, "variant": _bad_trigger, "word": _bad_word,
 }  # fmt: skip
@@ -513,7 +517,7 @@ _OF_VALUES: dict[IssueKind, Callable[[_Finding], Diagnostic]] = {
 }  # fmt: skip
 _OF_TYPES: dict[str, Callable[[_Finding], _Cure | None]] = {
     TEXT: _as_text, WHOLE: _as_whole, SWITCH: _as_switch, LIST: _as_list, MAPPING: _as_mapping,
-    f"{TEXT} or {LIST}": _as_text_or_list,
+    f"{TEXT} or {LIST}": _as_text_or_list, f"{TEXT} or {MAPPING}": _as_connection,
 }  # fmt: skip
 
 
